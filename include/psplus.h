@@ -1,0 +1,294 @@
+/* psplus.h - client library of ps-plus, a parameter server for sparse deep
+ * learning.
+ *
+ * A model is a set of named variables. A variable is `dense` (rows 0..N-1, all
+ * of them pulled and pushed together) or `hash64` (rows by 64-bit key, created
+ * by the first push that names them). A row is `dim` values of float32.
+ * Servers hold the rows; a client pulls the rows of a batch and pushes
+ * gradients, and the servers run the updater on them.
+ *
+ * What a push promises: it is applied exactly once, however often the library
+ * has to send it again. It ends in one of three ways:
+ *     PS_OK       applied;
+ *     PS_ETIMEOUT, PS_EUNSURE
+ *                 not known (yet): ps_resolve() makes it one of the others;
+ *     any other   not applied, with the reason.
+ * A push that spans several shards has one such outcome per shard
+ * (ps_request_frame()); its status is the first that is not PS_OK.
+ *
+ * A deadline ends a wait, never the request: the library goes on with it until
+ * it is answered. Free the request only after it has settled, or let
+ * ps_request_free() give up the result.
+ *
+ * Duplicate keys in one push are one gradient: they are added in batch order in
+ * float32 before they leave the client (an AssignUpdater takes the last).
+ *
+ * Threads: every call may be made from any thread at any time, except that a
+ * handle must not be used after it was closed or freed. One I/O thread runs for
+ * each client; a blocking call does the I/O itself where it can.
+ *
+ * Memory: every pointer argument is borrowed for the call, with one exception:
+ * ps_op.out must stay valid until its request has settled or was freed.
+ * Nothing here aborts for want of memory: the call returns PS_ENOMEM.
+ *
+ * This header is C99 and C++98 clean.
+ */
+#ifndef PSPLUS_H
+#define PSPLUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PS_API __attribute__((visibility("default")))
+
+/* clang-format off */
+/* Every status: name, value, words. Values travel on the wire and are never
+ * changed: -1 to -19 are the codes of ps-plus, ours begin at -32. */
+#define PS_STATUS_MAP(X)                                                      \
+    X(PS_OK,           0, "ok")                                               \
+    X(PS_EARGUMENT,   -1, "wrong argument")                                   \
+    X(PS_EINDEX,      -2, "index out of range")                               \
+    X(PS_ENOTFOUND,   -3, "not found")                                        \
+    X(PS_EDATALOSS,   -4, "data lost")                                        \
+    X(PS_EEXIST,      -5, "already exists")                                   \
+    X(PS_ENOTIMPL,    -6, "not implemented")                                  \
+    X(PS_ENOUDF,      -7, "UDF not registered")                               \
+    X(PS_EVERSION,    -8, "version mismatch")                                 \
+    X(PS_ECONCURRENT, -9, "another operation is under way")                   \
+    X(PS_ENOTREADY,  -10, "not ready")                                        \
+    X(PS_ENETWORK,   -11, "network error")                                    \
+    X(PS_ETIMEOUT,   -12, "deadline reached")                                 \
+    X(PS_ENOFUNC,    -13, "server function not found")                        \
+    X(PS_ESERVERENC, -14, "server could not encode")                          \
+    X(PS_ESERVERDEC, -15, "server could not decode")                          \
+    X(PS_ECLIENTENC, -16, "client could not encode")                          \
+    X(PS_ECLIENTDEC, -17, "client could not decode")                          \
+    X(PS_EQUEUEWAIT, -18, "file queue is empty for now")                      \
+    X(PS_EUNKNOWN,   -19, "unknown error")                                    \
+    X(PS_ENOMEM,     -32, "out of memory")                                    \
+    X(PS_EIO,        -33, "input/output error")                               \
+    X(PS_EPROTOCOL,  -34, "malformed message")                                \
+    X(PS_EBUSY,      -35, "busy, try again")                                  \
+    X(PS_EGAP,       -36, "number out of order")                              \
+    X(PS_ENOTYET,    -37, "plan not known yet")                               \
+    X(PS_EPLAN,      -38, "refused: the plan has changed")                    \
+    X(PS_EMOVED,     -39, "row is held elsewhere now")                        \
+    X(PS_EEXPIRED,   -40, "session has ended")                                \
+    X(PS_ELANE,      -41, "lane has ended")                                   \
+    X(PS_ELIMIT,     -42, "memory limit reached")                             \
+    X(PS_ECANCELED,  -43, "canceled")                                         \
+    X(PS_ECONFLICT,  -44, "conflict")                                         \
+    X(PS_EUNSURE,    -45, "outcome not known")                                \
+    X(PS_ECLOSED,    -46, "closed")
+/* clang-format on */
+
+enum ps_status {
+#define PS_STATUS_ENUM(name, value, words) name = value,
+    PS_STATUS_MAP(PS_STATUS_ENUM)
+#undef PS_STATUS_ENUM
+        PS_STATUS_FORCE_INT = 0x7fffffff
+};
+
+/* The words for a status; never NULL. */
+PS_API const char *ps_status_text(int status);
+/* The name of a status, such as "PS_ETIMEOUT"; never NULL. */
+PS_API const char *ps_status_name(int status);
+/* The version of the library, such as "0.1.0". */
+PS_API const char *ps_version(void);
+
+typedef struct ps_client ps_client;
+typedef struct ps_variable ps_variable;
+typedef struct ps_request ps_request;
+
+/* Where a person reads the failure: a status and a sentence. Any `error`
+ * parameter may be NULL. */
+struct ps_error {
+    int status;
+    char text[256];
+};
+
+/* An acknowledged push that a server lost when it died (durability `memory`):
+ * all numbers first..last of this session on that lane. */
+struct ps_loss {
+    uint64_t session;
+    uint64_t lane;
+    uint64_t first;
+    uint64_t last;
+    uint32_t server;
+    uint32_t shard;
+};
+
+struct ps_options {
+    size_t size;           /* sizeof(struct ps_options), for the ABI */
+    const char *scheduler; /* the coordination store, such as file:///run/ps;
+                              NULL: the environment's PS_SCHEDULER_KV_PATH */
+    int worker;            /* this worker's number; opening again as the same
+                              worker first ends its former session; -1: none */
+    int timeout_ms;        /* deadline of ps_open and of calls given 0 */
+    int quiet;             /* 1: no messages on stderr while waiting */
+    /* Called for every loss, on the thread that does the I/O, which must not
+     * call back into the library. NULL: losses are only counted and logged. */
+    void (*on_loss)(void *context, const struct ps_loss *loss);
+    void *context;
+};
+
+/* Defaults: worker from the environment's PS_WORKER_ID or -1, 30 s. */
+PS_API void ps_options_init(struct ps_options *options);
+
+/* Connects: waits until the cluster's store exists, up to the deadline, saying
+ * on stderr what it waits for. On success *client is the caller's, until
+ * ps_close(). Errors: PS_EARGUMENT, PS_ETIMEOUT, PS_EIO, PS_ENOMEM. */
+PS_API int ps_open(ps_client **client, const struct ps_options *options,
+                   struct ps_error *error);
+
+/* Waits up to timeout_ms for requests in flight, ends the session, frees the
+ * client, its variables and its requests. NULL is allowed. Returns PS_OK or
+ * PS_ETIMEOUT where requests were still in flight: their outcome is unknown. */
+PS_API int ps_close(ps_client *client, int timeout_ms);
+
+enum ps_kind { PS_DENSE = 0, PS_HASH64 = 2 };
+
+enum ps_init_kind {
+    PS_INIT_CONSTANT = 0,        /* a = the value */
+    PS_INIT_UNIFORM = 1,         /* a <= x < b */
+    PS_INIT_NORMAL = 2,          /* mean a, standard deviation b */
+    PS_INIT_TRUNCATED_NORMAL = 3 /* mean a, deviation b, |x - a| < 2 b */
+};
+
+/* The initial value of element i of row id is a pure function of
+ * (seed, the variable's init key, id, i). */
+struct ps_init {
+    int kind; /* enum ps_init_kind */
+    float a;
+    float b;
+    uint64_t seed;
+};
+
+#define PS_PARAMS_MAX 8
+
+/* An updater by its name in ps-plus, with its hyper-parameters in that order:
+ *     "AssignUpdater"     d = g
+ *     "AssignAddUpdater"  d += g
+ *     "MomentumUpdater"   lr, momentum (0), nesterov (0): d -= lr * g
+ *     "AdagradUpdater"    lr, initial accumulator: acc += g * g,
+ *                         d -= lr * g / sqrt(acc)                           */
+struct ps_updater {
+    const char *name;
+    double params[PS_PARAMS_MAX];
+    int n_params;
+};
+
+struct ps_declaration {
+    size_t size;      /* sizeof(struct ps_declaration), for the ABI */
+    const char *name; /* 1 to 255 bytes of UTF-8, no control characters */
+    int kind;         /* enum ps_kind */
+    uint64_t rows;    /* dense: N; hash64: how many keys are expected, used by
+                         placement only, 0 if not known */
+    uint32_t dim;     /* float32 values a row, 1 to 65,536 */
+    struct ps_init init;
+    struct ps_updater updater; /* fixes the row layout; the default of pushes */
+    uint64_t batch_read;       /* rows read a step, for placement; 0 unknown */
+};
+
+PS_API void ps_declaration_init(struct ps_declaration *declaration);
+
+/* Declares a variable, or joins it if it exists as declared here. Waits until
+ * enough servers are there. *variable belongs to the client.
+ * Errors: PS_ECONFLICT with both sides in the text; PS_ELIMIT where the servers
+ * have no room (-smem, -snet, -sqps); PS_EARGUMENT; PS_ETIMEOUT. */
+PS_API int ps_declare(ps_client *client, const struct ps_declaration *what,
+                      ps_variable **variable, int timeout_ms,
+                      struct ps_error *error);
+
+/* Drops a variable and its rows for everybody. Its handles answer PS_ENOTFOUND
+ * from then on. */
+PS_API int ps_drop(ps_client *client, const char *name, int timeout_ms,
+                   struct ps_error *error);
+
+enum ps_op_kind {
+    PS_PULL = 0,        /* reads; an absent key answers its initial value */
+    PS_PULL_CREATE = 1, /* reads, creates absent rows; numbered like a push */
+    PS_PUSH = 2         /* runs the updater */
+};
+
+/* One operation on one variable. For a dense variable keys is NULL, n_keys 0,
+ * and values are all N rows, float32 [N, dim]. */
+struct ps_op {
+    ps_variable *variable;
+    int kind;             /* enum ps_op_kind */
+    const uint64_t *keys; /* [n_keys], duplicates allowed */
+    size_t n_keys;
+    const float *values;              /* push: [n_keys, dim] gradients */
+    float *out;                       /* pull: [n_keys, dim] results */
+    const struct ps_updater *updater; /* push: NULL is the declared one */
+};
+
+/* Starts n operations, on any variables, as one frame for each shard they touch
+ * (more only where a frame would pass 64 MiB). Copies keys and values. */
+PS_API int ps_submit(ps_client *client, const struct ps_op *ops, size_t n,
+                     ps_request **request);
+
+/* Waits until the request has settled. timeout_ms 0 is the client's default,
+ * negative polls. Returns its status, or PS_ETIMEOUT: then the request goes on,
+ * and ps_client_waits_for() names what it waits for. */
+PS_API int ps_wait(ps_request *request, int timeout_ms);
+
+/* After a deadline: settles the request one way or the other. What the servers
+ * have not applied is canceled there for good and ends as PS_ECANCELED. */
+PS_API int ps_resolve(ps_request *request, int timeout_ms);
+
+/* Frees the request. If it has not settled its pushes go on without it, and its
+ * `out` buffers are not touched after this returns. NULL is allowed. */
+PS_API void ps_request_free(ps_request *request);
+
+/* What became of one numbered frame of a settled request. */
+struct ps_frame_outcome {
+    uint64_t session;
+    uint64_t lane;
+    uint64_t seq;
+    uint32_t server;
+    uint32_t shard;
+    int status;
+};
+
+/* The number of numbered frames of a request, and one of them. */
+PS_API size_t ps_request_frames(const ps_request *request);
+PS_API int ps_request_frame(const ps_request *request, size_t i,
+                            struct ps_frame_outcome *outcome);
+
+/* Blocking forms of the above, for one variable. */
+PS_API int ps_pull(ps_variable *variable, const uint64_t *keys, size_t n_keys,
+                   float *out, int timeout_ms);
+PS_API int ps_push(ps_variable *variable, const uint64_t *keys, size_t n_keys,
+                   const float *gradients, int timeout_ms);
+
+/* What has happened to this client so far. */
+struct ps_client_counters {
+    uint64_t pulls;           /* unnumbered frames answered */
+    uint64_t pushes_acked;    /* numbered frames acknowledged as applied */
+    uint64_t pushes_rejected; /* numbered frames refused for good */
+    uint64_t resends;
+    uint64_t reconnects;
+    uint64_t losses; /* acknowledged frames that a dead server lost */
+    uint64_t session;
+};
+PS_API void ps_client_counters(ps_client *client,
+                               struct ps_client_counters *counters);
+
+/* Writes one line that names what the oldest unsettled request waits for. */
+PS_API void ps_client_waits_for(ps_client *client, char *text, size_t size);
+
+/* The state of the cluster as JSON text (the same as `ps-plus status --json`);
+ * *json is the caller's, freed with ps_text_free(). */
+PS_API int ps_status_json(ps_client *client, char **json, int timeout_ms,
+                          struct ps_error *error);
+PS_API void ps_text_free(char *text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,62 @@
+/* limits.h - every limit of ps-plus, with the reason for the number. */
+#ifndef LIMITS_H
+#define LIMITS_H
+
+#include <stdint.h>
+
+enum {
+    /* Buckets of a variable: the unit of placing and of moving. */
+    LIMIT_BUCKETS = 65536,
+    /* Numbered frames in flight for one (session, lane) (protocol 4.1). */
+    LIMIT_WINDOW = 256,
+    /* One frame's body; a larger request is several frames (protocol 4.1). */
+    LIMIT_FRAME_BYTES = 64 << 20,
+    /* What the client aims at when it splits a request: half of the above, so
+     * that the answer, which may be larger than the request, fits as well. */
+    LIMIT_FRAME_TARGET_BYTES = 32 << 20,
+    /* Operations in one frame: 128 variables of a step, and room. */
+    LIMIT_FRAME_OPS = 4096,
+    LIMIT_NAME_BYTES = 255,
+    LIMIT_DIM = 65536,
+    LIMIT_PARAMS = 8,
+    LIMIT_VARIABLES = 65536,
+    LIMIT_SERVERS = 4096,
+    LIMIT_SHARDS = 256,  /* of one server */
+    LIMIT_CHAINS = 1024, /* chains registered at one shard */
+    LIMIT_CHAIN_UDFS = 8,
+    /* Open connections of one shard. */
+    LIMIT_CONNECTIONS = 16384,
+    /* Bytes of answers that may wait on one connection before the shard stops
+     * reading from it. */
+    LIMIT_SEND_QUEUE_BYTES = 128 << 20,
+    /* Ended lanes whose history the plan keeps; older ones answer UNKNOWN. */
+    LIMIT_ENDED_LANES = 4096,
+    /* Ended sessions that a shard keeps resolvable, beside the time limit. */
+    LIMIT_ENDED_SESSIONS = 65536,
+    /* Options of one role: about 30 today. */
+    LIMIT_OPTIONS = 64,
+    /* One line of the log: longer ones are cut, so that it is one write. */
+    LIMIT_LOG_BYTES = 1024,
+    /* What an arena keeps for the next request. */
+    LIMIT_ARENA_KEEP_BYTES = 1 << 20,
+
+    /* Lease of the file:// store (architecture 8). */
+    LIMIT_LEASE_MS = 3000,
+    /* How often a watched key of the store is looked at. */
+    LIMIT_WATCH_MS = 100,
+    /* How long an ended session stays resolvable (protocol 2.4). */
+    LIMIT_ENDED_SESSION_MS = 600000,
+    /* A frame unanswered for this long: the connection is taken for dead. */
+    LIMIT_ANSWER_MS = 2000,
+    /* Pauses between tries: the first, and the longest. */
+    LIMIT_RETRY_MS = 5,
+    LIMIT_RETRY_MAX_MS = 500
+};
+
+_Static_assert(LIMIT_FRAME_TARGET_BYTES <= LIMIT_FRAME_BYTES / 2,
+               "an answer may be larger than its request");
+_Static_assert(LIMIT_BUCKETS == 1 << 16, "a bucket is 16 bits of a hash");
+_Static_assert(LIMIT_WATCH_MS * 4 <= LIMIT_LEASE_MS,
+               "an observer looks several times within a lease");
+
+#endif
