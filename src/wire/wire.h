@@ -1,0 +1,170 @@
+/* wire.h - every message, once: struct, size, encoder, decoder, printer.
+ *
+ * WIRE_MESSAGES lists the messages; for each, NAME_FIELDS lists its fields:
+ *
+ *     F(u32, name)  F(u64, name)  F(f64, name)
+ *     S(name)                text: const char *name, NUL-terminated, at most
+ *                            WIRE_TEXT_MAX bytes
+ *     B(name)                bytes: struct wire_bytes
+ *     A(type, name)          array of a sub-message: const struct wire_type
+ *                            *name, uint32_t n_name
+ *
+ * On the wire: integers little endian; every field starts at a multiple of 8
+ * bytes from the start of the message (an F takes 8 bytes whatever its type);
+ * a text is u64 length then its bytes and a NUL, padded to 8; bytes likewise
+ * without the NUL; an array is u64 count, then its elements. Padding is zeros,
+ * so that a message has one encoding. A count is checked against what is left
+ * before any arithmetic, a u32 against its range, a text for UTF-8 and control
+ * characters.
+ *
+ * A decoded message points into the bytes it was decoded from and into the
+ * arena (its arrays), and dies with the first of them.
+ *
+ * The bulk of the data path, RUN and its answer, has its own codec in run.h.
+ */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+enum { WIRE_VERSION = 1, WIRE_TEXT_MAX = 4096 };
+
+/* Types of frames. An answer has the type of its request and FRAME_ANSWER;
+ * with a status other than PS_OK its body is a wire_text where there is one. */
+enum wire_type {
+    WIRE_HELLO = 1,
+    WIRE_CHAIN = 2,
+    WIRE_RUN = 3,
+    WIRE_RESOLVE = 4,
+    WIRE_DECLARE = 5,
+    WIRE_DROP = 6,
+    WIRE_STATUS = 7
+};
+
+struct wire_bytes {
+    const uint8_t *data;
+    uint32_t size;
+};
+
+/* clang-format off */
+#define WIRE_HELLO_FIELDS(F, S, B, A)                                         \
+    F(u32, version) F(u64, features) S(role)
+/* server/shard/lane of the shard that answers; zeros from a scheduler */
+#define WIRE_HELLO_ANSWER_FIELDS(F, S, B, A)                                  \
+    F(u32, version) F(u64, features) F(u32, server) F(u32, shard) F(u64, lane)
+/* definition: names of UDFs joined by `>` */
+#define WIRE_CHAIN_FIELDS(F, S, B, A)                                         \
+    F(u64, chain) S(definition)
+#define WIRE_RANGE_FIELDS(F, S, B, A)                                         \
+    F(u32, variable) F(u32, begin) F(u32, end)
+#define WIRE_RESOLVE_FIELDS(F, S, B, A)                                       \
+    F(u64, session) F(u64, lane) F(u64, seq) A(range, parts)
+/* status: PS_OK applied, PS_ECANCELED not applied and never will be, PS_EUNSURE
+ * not known (the history is gone), PS_EMOVED ask another holder,
+ * else: it had been refused for that reason */
+#define WIRE_FATE_FIELDS(F, S, B, A)                                          \
+    F(u32, status_negated)
+#define WIRE_RESOLVE_ANSWER_FIELDS(F, S, B, A)                                \
+    A(fate, parts)
+#define WIRE_VARIABLE_FIELDS(F, S, B, A)                                      \
+    F(u32, id) S(name) F(u32, kind) F(u64, rows) F(u32, dim)                  \
+    F(u32, init_kind) F(f64, init_a) F(f64, init_b) F(u64, init_seed)         \
+    F(u64, init_key) S(updater) F(u32, n_params) F(f64, param0)               \
+    F(f64, param1) F(f64, param2) F(f64, param3) F(f64, param4)               \
+    F(f64, param5) F(f64, param6) F(f64, param7) F(u64, batch_read)
+#define WIRE_DECLARE_FIELDS(F, S, B, A)                                       \
+    A(variable, variables)
+#define WIRE_DECLARE_ANSWER_FIELDS(F, S, B, A)                                \
+    F(u32, id) F(u64, plan)
+#define WIRE_DROP_FIELDS(F, S, B, A)                                          \
+    S(name)
+#define WIRE_TEXT_FIELDS(F, S, B, A)                                          \
+    S(text)
+#define WIRE_COUNTER_FIELDS(F, S, B, A)                                       \
+    S(name) F(u64, value)
+#define WIRE_TABLE_FIELDS(F, S, B, A)                                         \
+    F(u32, variable) F(u64, rows) F(u64, bytes)
+#define WIRE_STATUS_ANSWER_FIELDS(F, S, B, A)                                 \
+    F(u32, server) F(u32, shard) F(u64, lane) F(u64, plan) F(u64, term)       \
+    F(u32, has_lease) F(u32, emptied) F(u64, sessions)                        \
+    A(counter, counters) A(table, tables)
+
+/* Records of the coordination store. A leased record is a `lease` whose body
+ * is its owner's message. */
+#define WIRE_CLUSTER_FIELDS(F, S, B, A)                                       \
+    F(u64, format) F(u64, id_high) F(u64, id_low) F(u64, lease_ms)
+#define WIRE_LEASE_FIELDS(F, S, B, A)                                         \
+    F(u64, nonce) F(u64, renewal) F(u32, state) B(body)
+#define WIRE_COUNTERS_FIELDS(F, S, B, A)                                      \
+    F(u64, nonce) F(u64, next_lane)
+#define WIRE_SESSION_FIELDS(F, S, B, A)                                       \
+    F(u64, session) F(u32, worker) F(u64, nonce) F(u64, cut)
+#define WIRE_SESSIONS_FIELDS(F, S, B, A)                                      \
+    F(u64, nonce) F(u64, cut) F(u64, next) A(session, open)
+#define WIRE_SCHEDULER_FIELDS(F, S, B, A)                                     \
+    S(address) F(u64, term)
+#define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
+    F(u64, lane) S(address)
+/* sessions_seen: version of `sessions` that every shard has; emptied: how often
+ * this server came back without its rows */
+#define WIRE_SERVER_FIELDS(F, S, B, A)                                        \
+    F(u32, id) F(u64, incarnation) F(u64, sessions_seen) F(u64, plan_seen)    \
+    F(u32, emptied) A(shard, shards)
+#define WIRE_LANE_FIELDS(F, S, B, A)                                          \
+    F(u64, lane) F(u32, server) F(u32, shard) S(address)
+/* [begin, end) buckets; since: the plan in which this lane got the part */
+#define WIRE_PART_FIELDS(F, S, B, A)                                          \
+    F(u32, variable) F(u32, begin) F(u32, end) F(u64, lane) F(u64, since)
+#define WIRE_ENDED_FIELDS(F, S, B, A)                                         \
+    F(u64, lane) F(u32, server) F(u32, shard) F(u64, plan)
+#define WIRE_PLAN_FIELDS(F, S, B, A)                                          \
+    F(u64, nonce) F(u64, term) F(u64, plan) F(u64, restore)                   \
+    F(u32, next_variable) F(u32, servers) F(u64, memory_limit)                \
+    A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)
+
+#define WIRE_MESSAGES(X)                                                      \
+    X(hello, HELLO) X(hello_answer, HELLO_ANSWER) X(chain, CHAIN)             \
+    X(range, RANGE) X(resolve, RESOLVE) X(fate, FATE)                         \
+    X(resolve_answer, RESOLVE_ANSWER) X(variable, VARIABLE)                   \
+    X(declare, DECLARE) X(declare_answer, DECLARE_ANSWER) X(drop, DROP)       \
+    X(text, TEXT) X(counter, COUNTER) X(table, TABLE)                         \
+    X(status_answer, STATUS_ANSWER) X(cluster, CLUSTER) X(lease, LEASE)       \
+    X(counters, COUNTERS) X(session, SESSION) X(sessions, SESSIONS)           \
+    X(scheduler, SCHEDULER) X(shard, SHARD) X(server, SERVER)                 \
+    X(lane, LANE) X(part, PART) X(ended, ENDED) X(plan, PLAN)
+
+typedef uint32_t wire_u32;
+typedef uint64_t wire_u64;
+typedef double wire_f64;
+
+#define WIRE_STRUCT_F(type, field) wire_##type field;
+#define WIRE_STRUCT_S(field) const char *field;
+#define WIRE_STRUCT_B(field) struct wire_bytes field;
+#define WIRE_STRUCT_A(type, field)                                            \
+    const struct wire_##type *field; uint32_t n_##field;
+#define WIRE_DECLARE_MESSAGE(name, NAME)                                      \
+    struct wire_##name {                                                      \
+        WIRE_##NAME##_FIELDS(WIRE_STRUCT_F, WIRE_STRUCT_S, WIRE_STRUCT_B,     \
+                             WIRE_STRUCT_A)                                   \
+    };                                                                        \
+    void wire_##name##_encode(const struct wire_##name *m, struct buf *out);  \
+    int wire_##name##_decode(const void *data, size_t size,                   \
+                             struct arena *arena, struct wire_##name *m)      \
+        MUST_USE;                                                             \
+    void wire_##name##_print(const struct wire_##name *m, struct buf *out);
+WIRE_MESSAGES(WIRE_DECLARE_MESSAGE)
+/* clang-format on */
+
+/* encode appends to out (a failure shows in out->failed; a NULL text is the
+ * empty one; a text that wire_is_text refuses is a failure, because its reader
+ * would refuse the whole message). decode returns PS_EPROTOCOL for malformed
+ * bytes or bytes left over, PS_ENOMEM. print appends `name=value ...` without a
+ * line end, for logs and `--json`-less people; NUL-terminated, the NUL not
+ * counted. */
+
+/* Whether these bytes may be sent as a text: UTF-8 without control characters
+ * (U+0000 to U+001F, U+007F to U+009F), at most WIRE_TEXT_MAX bytes. */
+bool wire_is_text(const char *text, size_t size);
+
+#endif

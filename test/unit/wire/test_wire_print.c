@@ -1,0 +1,105 @@
+/* test_wire_print.c - messages as text. */
+#include "wire/wire.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+
+static void fields_are_printed_by_name(void **state)
+{
+    struct wire_part m = {.variable = 1,
+                          .begin = 0,
+                          .end = 32768,
+                          .lane = UINT64_MAX,
+                          .since = 3};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    wire_part_print(&m, &b);
+    assert_string_equal(b.data, "variable=1 begin=0 end=32768 "
+                                "lane=18446744073709551615 since=3");
+    assert_int_equal(b.size, strlen((const char *)b.data));
+    buf_fini(&b);
+}
+
+static void arrays_texts_and_bytes_are_printed(void **state)
+{
+    struct wire_shard shards[] = {{7, "a:1"}, {8, "say \"\\\""}};
+    struct wire_server s = {.id = 1, .shards = shards, .n_shards = 2};
+    struct wire_lease l = {.nonce = 4, .body = {(const uint8_t *)"ab", 2}};
+    struct wire_sessions none = {.nonce = 1};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    wire_server_print(&s, &b);
+    assert_string_equal(b.data,
+                        "id=1 incarnation=0 sessions_seen=0 plan_seen=0 "
+                        "emptied=0 shards=[{lane=7 address=\"a:1\"} "
+                        "{lane=8 address=\"say \\\"\\\\\\\"\"}]");
+    buf_clear(&b);
+    wire_lease_print(&l, &b);
+    assert_string_equal(b.data, "nonce=4 renewal=0 state=0 body=<2 bytes>");
+    buf_clear(&b);
+    wire_sessions_print(&none, &b);
+    assert_string_equal(b.data, "nonce=1 cut=0 next=0 open=[]");
+    buf_fini(&b);
+}
+
+static void printing_appends_to_what_is_there(void **state)
+{
+    struct wire_drop m = {.name = NULL};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    assert_int_equal(buf_append(&b, "drop ", 5), PS_OK);
+    wire_drop_print(&m, &b);
+    assert_string_equal(b.data, "drop name=\"\"");
+    buf_fini(&b);
+}
+
+static void doubles_are_printed_short(void **state)
+{
+    struct wire_variable m = {.init_a = 0.05, .init_b = -2};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    wire_variable_print(&m, &b);
+    assert_non_null(strstr((const char *)b.data, " init_a=0.05 init_b=-2 "));
+    buf_fini(&b);
+}
+
+static void without_memory_the_buffer_says_so(void **state)
+{
+    struct wire_drop m = {.name = "x"};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    mem_fail_at(1);
+    wire_drop_print(&m, &b);
+    mem_fail_at(0);
+    assert_true(b.failed);
+    assert_int_equal(b.size, 0);
+    buf_fini(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fields_are_printed_by_name),
+        cmocka_unit_test(arrays_texts_and_bytes_are_printed),
+        cmocka_unit_test(printing_appends_to_what_is_there),
+        cmocka_unit_test(doubles_are_printed_short),
+        cmocka_unit_test(without_memory_the_buffer_says_so),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
