@@ -1,0 +1,82 @@
+/* udf.c - the UDFs by name. */
+#include "udf/udf.h"
+
+#include "udf/udf_list.h"
+
+static const struct udf *const all[] = {
+    &udf_dense_slice, &udf_hash_slice, &udf_hash_slice_insert, &udf_trans_slice,
+    &udf_assign,      &udf_assign_add, &udf_momentum,          &udf_adagrad,
+};
+
+const struct udf *const *udf_all(size_t *n)
+{
+    *n = ARRAY_LEN(all);
+    return all;
+}
+
+const struct udf *udf_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (strcmp(all[i]->name, name) == 0) {
+            return all[i];
+        }
+    }
+    return NULL;
+}
+
+int udf_params(const struct udf *u, const double *params, uint32_t n,
+               double *full, const char **why)
+{
+    *why = NULL;
+    if (n < u->n_required) {
+        *why = "a parameter is missing";
+        return PS_EARGUMENT;
+    }
+    for (uint32_t i = 0; i < u->n_params; i++) {
+        full[i] = i < n ? params[i] : 0;
+    }
+    return u->check == NULL ? PS_OK : u->check(full, why);
+}
+
+int udf_updater(const char *name, const double *params, uint32_t n_params,
+                const struct udf **udf, struct err *e)
+{
+    const struct udf *u = udf_find(name);
+    double full[LIMIT_PARAMS];
+    const char *why;
+    int rc;
+
+    if (u == NULL || (u->flags & UDF_WRITES) == 0 ||
+        (u->flags & UDF_SLICES) != 0) {
+        return err_set(e, PS_ENOUDF, "there is no updater named %s", name);
+    }
+    if (n_params > u->n_params) {
+        return err_set(e, PS_EARGUMENT, "%s has %u parameters, not %u", name,
+                       u->n_params, n_params);
+    }
+    rc = udf_params(u, params, n_params, full, &why);
+    if (rc != PS_OK) {
+        return err_set(e, rc, "%s: %s", name, why);
+    }
+    *udf = u;
+    return PS_OK;
+}
+
+bool udf_block_next(const struct udf_call *c, struct udf_block *b)
+{
+    b->at += b->n;
+    b->n = base_min_u64(c->n_rows - b->at, UDF_BLOCK);
+    if (b->n == 0) {
+        return false;
+    }
+    if (c->rows != NULL) {
+        b->rows = c->rows + b->at;
+    } else {
+        for (size_t i = 0; i < b->n; i++) {
+            b->numbers[i] = (uint32_t)(b->at + i);
+        }
+        b->rows = b->numbers;
+    }
+    table_address(c->table, b->rows, b->n, b->addresses);
+    return true;
+}
