@@ -198,7 +198,7 @@ static void submit(struct coord *coord, const struct coord_request *request)
         }
     }
     item->request.data = item->data;
-    append(request->op == COORD_WATCH ? &c->watches : &c->queue, item);
+    append(&c->queue, item); /* a watch has its first look at once */
     start_job(c);
 }
 

@@ -31,10 +31,10 @@ struct table_spec {
     uint32_t dim;
     uint32_t begin; /* buckets [begin, end) of the part */
     uint32_t end;
+    uint32_t n_slots;
     uint64_t row_begin; /* dense: rows [row_begin, row_end) of the variable */
     uint64_t row_end;
     struct init_spec init;
-    uint32_t n_slots;
     float slot_init[TABLE_SLOTS_MAX];
     struct table_budget *budget; /* outlives the table */
 };

@@ -1,0 +1,456 @@
+/* What clients ask of the scheduler: HELLO, DECLARE, DROP, STATUS. A DECLARE
+ * or DROP waits in line until the plan that has it is written, or until it is
+ * refused. It may be asked again at any time: what is done already is
+ * answered as done. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+#include "kern/init.h"
+#include "scheduler/scheduler_impl.h"
+#include "udf/udf.h"
+
+static void send_body(struct scheduler *s, uint64_t connection,
+                      const struct frame_header *h, int status,
+                      const struct buf *b)
+{
+    struct frame_header a = *h;
+    size_t size = b == NULL || b->failed ? 0 : b->size;
+    struct frame *f = frame_new(size);
+
+    if (f == NULL) {
+        return;
+    }
+    a.flags = FRAME_ANSWER;
+    a.status = status;
+    a.body_checksum = 0;
+    a.plan = s->plan != NULL ? s->plan->w.plan : 0;
+    if (size > 0) {
+        memcpy(frame_body(f), b->data, size);
+    }
+    frame_seal(f, &a);
+    s->net->send(s->net, connection, f);
+    frame_put(f);
+}
+
+void declare_answer_text(struct scheduler *s, uint64_t connection,
+                         const struct frame_header *h, int status,
+                         const char *text)
+{
+    struct wire_text m = {.text = text};
+    struct buf b;
+
+    buf_init(&b);
+    wire_text_encode(&m, &b);
+    send_body(s, connection, h, status, &b);
+    buf_fini(&b);
+}
+
+static void refuse_connection(struct scheduler *s, uint64_t connection,
+                              const char *why)
+{
+    log_limited(&s->bad_log, scheduler_now(s), LOG_WARNING,
+                "ends connection %llu: %s", (unsigned long long)connection,
+                why);
+    scheduler_on_close(s, connection);
+    s->net->close(s->net, connection);
+}
+
+static void on_hello(struct scheduler *s, uint64_t connection,
+                     const struct frame_header *h, struct frame *frame)
+{
+    struct scheduler_connection *c = map_get(&s->connections, connection);
+    struct wire_hello_answer a = {.version = WIRE_VERSION};
+    struct wire_hello m;
+    struct buf b;
+
+    if (wire_hello_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                          &m) != PS_OK) {
+        refuse_connection(s, connection, "a HELLO that cannot be read");
+        return;
+    }
+    if (m.version != WIRE_VERSION) {
+        declare_answer_text(s, connection, h, PS_EVERSION,
+                            "this scheduler speaks version 1 of the protocol");
+        refuse_connection(s, connection, "another protocol version");
+        return;
+    }
+    c->said_hello = true;
+    buf_init(&b);
+    wire_hello_answer_encode(&a, &b);
+    send_body(s, connection, h, PS_OK, &b);
+    buf_fini(&b);
+}
+
+static void forget(struct scheduler *s, struct pending *p)
+{
+    struct pending **at = &s->first;
+
+    while (*at != p) {
+        at = &(*at)->next;
+    }
+    *at = p->next;
+    frame_put(p->frame);
+    mem_free(p);
+}
+
+void declare_drop_all(struct scheduler *s)
+{
+    while (s->first != NULL) {
+        struct pending *p = s->first;
+
+        if (p->connection != 0) {
+            declare_answer_text(s, p->connection, &p->header, PS_ENOTREADY,
+                                "this scheduler stops or stands by");
+        }
+        forget(s, p);
+    }
+}
+
+static void enqueue(struct scheduler *s, uint64_t connection,
+                    const struct frame_header *h, struct frame *frame)
+{
+    struct pending *p = mem_try_zero(sizeof(*p));
+    struct pending **at = &s->first;
+
+    if (p == NULL) {
+        declare_answer_text(s, connection, h, PS_ENOMEM, "out of memory");
+        return;
+    }
+    p->connection = connection;
+    p->header = *h;
+    p->frame = frame_get(frame);
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    *at = p;
+    plan_owner_update(s);
+}
+
+static void on_status(struct scheduler *s, uint64_t connection,
+                      const struct frame_header *h)
+{
+    char text[256];
+
+    snprintf(text, sizeof(text), "%s; %u of %u servers are there", s->says,
+             member_count(s), s->options.servers);
+    declare_answer_text(s, connection, h, PS_OK, text);
+}
+
+void declare_on_frame(struct scheduler *s, uint64_t connection,
+                      const struct frame_header *h, struct frame *frame)
+{
+    struct scheduler_connection *c = map_get(&s->connections, connection);
+
+    if ((h->flags & FRAME_ANSWER) != 0 ||
+        (!c->said_hello && h->type != WIRE_HELLO)) {
+        refuse_connection(s, connection, "the first frame is no HELLO");
+        return;
+    }
+    /* The arena may hold an update under way only inside plan_owner_update. */
+    arena_reset(&s->arena);
+    switch (h->type) {
+    case WIRE_HELLO:
+        on_hello(s, connection, h, frame);
+        break;
+    case WIRE_DECLARE:
+    case WIRE_DROP:
+        if (s->state != SCHEDULER_RUN) {
+            declare_answer_text(s, connection, h, PS_ENOTREADY, s->says);
+        } else {
+            enqueue(s, connection, h, frame);
+        }
+        break;
+    case WIRE_STATUS:
+        on_status(s, connection, h);
+        break;
+    default:
+        refuse_connection(s, connection, "a frame that is not for it");
+        break;
+    }
+}
+
+/* ---- what a declaration must be ---- */
+
+static void describe(const struct wire_variable *v, char *text, size_t size)
+{
+    static const char *const inits[] = {"constant", "uniform", "normal",
+                                        "truncated normal"};
+
+    snprintf(
+        text, size, "%s rows %llu dim %u, %s(%g, %g) seed %llu, %s(%g, %g)",
+        v->kind == PS_DENSE ? "dense" : "hash64",
+        (unsigned long long)(v->kind == PS_DENSE ? v->rows : 0), v->dim,
+        v->init_kind < 4 ? inits[v->init_kind] : "?", v->init_a, v->init_b,
+        (unsigned long long)v->init_seed, v->updater, v->param0, v->param1);
+}
+
+static void params_of(const struct wire_variable *v,
+                      double params[PS_PARAMS_MAX])
+{
+    const double p[PS_PARAMS_MAX] = {v->param0, v->param1, v->param2,
+                                     v->param3, v->param4, v->param5,
+                                     v->param6, v->param7};
+
+    memcpy(params, p, sizeof(p));
+}
+
+static uint32_t slots_of(const struct wire_variable *v)
+{
+    const struct udf *udf = udf_find(v->updater);
+
+    return udf != NULL ? udf->n_slots : 0;
+}
+
+/* PS_EARGUMENT with the reason, PS_ENOTIMPL for what is not built yet. */
+static int check(const struct wire_variable *v, struct err *e)
+{
+    struct init_spec init = {v->init_kind, (float)v->init_a, (float)v->init_b,
+                             v->init_seed, v->init_key};
+    double params[PS_PARAMS_MAX];
+    const struct udf *udf;
+    const char *wrong;
+
+    if (strlen(v->name) == 0 || strlen(v->name) > LIMIT_NAME_BYTES) {
+        return err_set(e, PS_EARGUMENT, "a name has 1 to %d bytes",
+                       LIMIT_NAME_BYTES);
+    }
+    if (v->kind != PS_DENSE && v->kind != PS_HASH64) {
+        return err_set(e, PS_ENOTIMPL,
+                       "kind %u is not built yet: dense and "
+                       "hash64 are",
+                       v->kind);
+    }
+    if (v->dim == 0 || v->dim > LIMIT_DIM) {
+        return err_set(e, PS_EARGUMENT, "dim is 1 to %d, not %u", LIMIT_DIM,
+                       v->dim);
+    }
+    if (v->kind == PS_DENSE && (v->rows == 0 || v->rows > UINT32_MAX / 2)) {
+        return err_set(e, PS_EARGUMENT, "a dense variable has 1 to %u rows",
+                       UINT32_MAX / 2);
+    }
+    wrong = init_check(&init);
+    if (wrong != NULL) {
+        return err_set(e, PS_EARGUMENT, "initializer: %s", wrong);
+    }
+    params_of(v, params);
+    if (v->n_params > PS_PARAMS_MAX) {
+        return err_set(e, PS_EARGUMENT, "at most %d parameters", PS_PARAMS_MAX);
+    }
+    return udf_updater(v->updater, params, v->n_params, &udf, e);
+}
+
+/* The same layout and initial values? The other parameters of the updater,
+ * such as its learning rate, come with each push and may differ. */
+static bool same_layout(const struct wire_variable *a,
+                        const struct wire_variable *b)
+{
+    const struct udf *udf = udf_find(a->updater);
+    double pa[PS_PARAMS_MAX], pb[PS_PARAMS_MAX];
+
+    if (a->kind != b->kind || a->dim != b->dim ||
+        (a->kind == PS_DENSE && a->rows != b->rows) ||
+        a->init_kind != b->init_kind || a->init_a != b->init_a ||
+        a->init_b != b->init_b || a->init_seed != b->init_seed ||
+        strcmp(a->updater, b->updater) != 0) {
+        return false;
+    }
+    params_of(a, pa);
+    params_of(b, pb);
+    for (uint32_t i = 0; udf != NULL && i < udf->n_slots; i++) {
+        int k = udf->slots[i].init_param;
+
+        if (k >= 0 && pa[k] != pb[k]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const struct wire_variable *find(const struct wire_plan *w,
+                                        const char *name)
+{
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        if (strcmp(w->variables[i].name, name) == 0) {
+            return &w->variables[i];
+        }
+    }
+    return NULL;
+}
+
+static void answer_and_forget(struct scheduler *s, struct pending *p,
+                              int status, const char *text)
+{
+    if (p->connection != 0) {
+        declare_answer_text(s, p->connection, &p->header, status, text);
+    }
+    forget(s, p);
+}
+
+/* Adds v and its parts to w; both arrays stay in order, as v's id is new. */
+static int add(struct scheduler *s, struct wire_plan *w,
+               const struct wire_variable *v, struct err *e)
+{
+    struct wire_variable *variables = arena_take(
+        &s->arena, ((size_t)w->n_variables + 1) * sizeof(*variables));
+    struct wire_part *placed, *parts;
+    uint32_t n = 0;
+    int rc = place_variable(w, v, &s->options.limits, slots_of, &s->arena,
+                            &placed, &n, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    parts =
+        arena_take(&s->arena, ((size_t)w->n_parts + n + 1) * sizeof(*parts));
+    if (variables == NULL || parts == NULL) {
+        return err_set(e, PS_ENOMEM, "out of memory");
+    }
+    if (w->n_variables > 0) {
+        memcpy(variables, w->variables, w->n_variables * sizeof(*variables));
+    }
+    if (w->n_parts > 0) {
+        memcpy(parts, w->parts, w->n_parts * sizeof(*parts));
+    }
+    variables[w->n_variables] = *v;
+    for (uint32_t i = 0; i < n; i++) {
+        parts[w->n_parts + i] = placed[i];
+        parts[w->n_parts + i].variable = v->id;
+        parts[w->n_parts + i].since = s->plan->w.plan + 1;
+    }
+    w->variables = variables;
+    w->n_variables++;
+    w->parts = parts;
+    w->n_parts += n;
+    w->next_variable = v->id + 1;
+    return PS_OK;
+}
+
+static bool apply_declare(struct scheduler *s, struct pending *p,
+                          struct wire_plan *w)
+{
+    struct wire_declare m;
+    struct wire_variable v;
+    const struct wire_variable *old;
+    struct err e;
+    char text[768], here[256], asked[256];
+    int rc;
+
+    if (wire_declare_decode(frame_body(p->frame), p->frame->body_bytes,
+                            &s->arena, &m) != PS_OK ||
+        m.n_variables != 1) {
+        answer_and_forget(s, p, PS_EPROTOCOL, "a DECLARE of one variable");
+        return false;
+    }
+    v = m.variables[0];
+    rc = check(&v, &e);
+    if (rc != PS_OK) {
+        snprintf(text, sizeof(text), "variable \"%.255s\": %s", v.name, e.text);
+        answer_and_forget(s, p, rc, text);
+        return false;
+    }
+    old = find(w, v.name);
+    if (old != NULL && !same_layout(old, &v)) {
+        PROBE(declare_conflict);
+        describe(old, here, sizeof(here));
+        describe(&v, asked, sizeof(asked));
+        snprintf(text, sizeof(text),
+                 "variable \"%s\" is there as %s; asked for %s", v.name, here,
+                 asked);
+        answer_and_forget(s, p, PS_ECONFLICT, text);
+        return false;
+    }
+    if (old != NULL) {
+        p->id = old->id;
+        if (find(&s->plan->w, v.name) == NULL) {
+            p->in_update = true; /* another request of this update adds it */
+            return false;
+        }
+        declare_answer_done(s, p);
+        return false;
+    }
+    if (member_count(s) < s->options.servers) {
+        snprintf(text, sizeof(text), "%u of %u servers are there",
+                 member_count(s), s->options.servers);
+        answer_and_forget(s, p, PS_ENOTREADY, text);
+        return false;
+    }
+    v.id = w->next_variable;
+    rc = add(s, w, &v, &e);
+    if (rc != PS_OK) {
+        answer_and_forget(s, p, rc, e.text);
+        return false;
+    }
+    p->id = v.id;
+    p->in_update = true;
+    return true;
+}
+
+static bool apply_drop(struct scheduler *s, struct pending *p,
+                       struct wire_plan *w)
+{
+    struct wire_drop m;
+    const struct wire_variable *old;
+    struct wire_variable *variables;
+    struct wire_part *parts;
+    uint32_t n_variables = 0, n_parts = 0;
+
+    if (wire_drop_decode(frame_body(p->frame), p->frame->body_bytes, &s->arena,
+                         &m) != PS_OK) {
+        answer_and_forget(s, p, PS_EPROTOCOL, "a DROP that cannot be read");
+        return false;
+    }
+    old = find(w, m.name);
+    if (old == NULL) {
+        answer_and_forget(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND,
+                          "no variable has this name");
+        return false;
+    }
+    variables = arena_take(&s->arena, w->n_variables * sizeof(*variables));
+    parts = arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*parts));
+    if (variables == NULL || parts == NULL) {
+        answer_and_forget(s, p, PS_ENOMEM, "out of memory");
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        if (w->parts[i].variable != old->id) {
+            parts[n_parts++] = w->parts[i];
+        }
+    }
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        if (&w->variables[i] != old) {
+            variables[n_variables++] = w->variables[i];
+        }
+    }
+    w->variables = variables;
+    w->n_variables = n_variables;
+    w->parts = parts;
+    w->n_parts = n_parts;
+    p->in_update = true;
+    return true;
+}
+
+bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
+{
+    if (p->header.type == WIRE_DROP) {
+        return apply_drop(s, p, w);
+    }
+    return apply_declare(s, p, w);
+}
+
+void declare_answer_done(struct scheduler *s, struct pending *p)
+{
+    struct wire_declare_answer a = {
+        .id = p->id,
+        .plan = s->plan->w.plan + (p->in_update ? 1 : 0),
+    };
+    struct buf b;
+
+    if (p->connection != 0) {
+        buf_init(&b);
+        wire_declare_answer_encode(&a, &b);
+        send_body(s, p->connection, &p->header, PS_OK, &b);
+        buf_fini(&b);
+    }
+    forget(s, p);
+}

@@ -1,0 +1,295 @@
+/* Who is alive: every server's record and every session's lease are looked at
+ * several times within a lease's length. Whoever is silent for a whole length
+ * is ended by compare-and-swap on the very record it renews, so an end and a
+ * renewal cannot both succeed (protocol 7.2). */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+#include "scheduler/scheduler_impl.h"
+
+int member_start(struct scheduler *s)
+{
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        struct member *m = &s->members[i];
+        bool in_flight = m->in_flight;
+
+        memset(m, 0, sizeof(*m));
+        m->in_flight = in_flight;
+        lease_view_init(&m->view);
+        arena_init(&m->arena);
+        buf_init(&m->bytes);
+    }
+    s->sessions_version = 0;
+    return PS_OK;
+}
+
+void member_free(struct scheduler *s)
+{
+    struct guest *g;
+    size_t i = 0;
+
+    for (uint32_t k = 0; s->members != NULL && k < s->options.servers; k++) {
+        arena_fini(&s->members[k].arena);
+        buf_fini(&s->members[k].bytes);
+        s->members[k].has_lanes = false;
+    }
+    while ((g = map_next(&s->guests, &i)) != NULL) {
+        mem_free(g);
+    }
+    map_fini(&s->guests);
+    buf_fini(&s->sessions);
+}
+
+uint32_t member_count(const struct scheduler *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        n += s->members[i].has_lanes;
+    }
+    return n;
+}
+
+/* Ends a silent server's lanes: its record goes to ENDED as it was. */
+static void end_server(struct scheduler *s, uint32_t id,
+                       const struct wire_lease *w)
+{
+    struct member *m = &s->members[id];
+    struct wire_lease ended = *w;
+    char key[COORD_KEY_MAX + 1];
+    struct buf b;
+
+    PROBE(member_server_ended);
+    log_write(LOG_WARNING, "server %u is silent: its lanes end", id);
+    ended.state = LEASE_ENDED;
+    ended.renewal++;
+    buf_init(&b);
+    wire_lease_encode(&ended, &b);
+    if (!b.failed) {
+        snprintf(key, sizeof(key), "server/%u", id);
+        m->in_flight = true;
+        scheduler_ask(s, COORD_CAS, TAG_SERVER | (uint64_t)id << 8, key,
+                      m->view.version, &b);
+    }
+    buf_fini(&b);
+}
+
+/* Keeps what a server says of itself; its lanes are read from there. */
+static void keep_record(struct member *m, const struct wire_lease *w)
+{
+    m->has_lanes = false;
+    arena_reset(&m->arena);
+    buf_clear(&m->bytes);
+    if (buf_append(&m->bytes, w->body.data, w->body.size) == PS_OK &&
+        wire_server_decode(m->bytes.data, m->bytes.size, &m->arena,
+                           &m->record) == PS_OK) {
+        m->has_lanes = true;
+    }
+}
+
+void member_on_server(struct scheduler *s, const struct coord_result *r)
+{
+    uint32_t id = (uint32_t)(r->tag >> 8);
+    struct member *m = &s->members[id];
+    struct wire_lease w;
+    bool is_dead;
+
+    m->in_flight = false;
+    if (s->state != SCHEDULER_RUN) {
+        return;
+    }
+    if (r->op == COORD_CAS) {
+        /* Whatever came of it, the next look sees it. */
+        s->look_us = scheduler_now(s);
+        return;
+    }
+    if (r->status == PS_ENOTFOUND) {
+        return;
+    }
+    arena_reset(&s->arena);
+    if (r->status != PS_OK ||
+        wire_lease_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        /* The store was away: count a whole length anew. */
+        m->view.unchanged_us = 0;
+        m->view.looked_us = scheduler_now(s);
+        return;
+    }
+    is_dead = lease_view_look(&m->view, r->version, &w, scheduler_now(s),
+                              s->length_us);
+    if (w.state == LEASE_ENDED) {
+        m->has_lanes = false;
+    } else if (is_dead) {
+        end_server(s, id, &w);
+        return;
+    } else {
+        keep_record(m, &w);
+    }
+    plan_owner_update(s);
+}
+
+void member_look(struct scheduler *s)
+{
+    struct guest *g;
+    size_t k = 0;
+    char key[COORD_KEY_MAX + 1];
+
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        if (!s->members[i].in_flight) {
+            s->members[i].in_flight = true;
+            snprintf(key, sizeof(key), "server/%u", i);
+            scheduler_ask(s, COORD_GET, TAG_SERVER | (uint64_t)i << 8, key, 0,
+                          NULL);
+        }
+    }
+    while ((g = map_next(&s->guests, &k)) != NULL) {
+        if (!g->in_flight && !g->is_dead) {
+            g->in_flight = true;
+            snprintf(key, sizeof(key), "session/%llu",
+                     (unsigned long long)g->session);
+            scheduler_ask(s, COORD_GET, TAG_SESSION | g->session << 8, key, 0,
+                          NULL);
+        }
+    }
+    if (!s->sessions_in_flight) {
+        s->sessions_in_flight = true;
+        scheduler_ask(s, COORD_GET, TAG_SESSIONS, "sessions", 0, NULL);
+    }
+}
+
+static void create_sessions(struct scheduler *s)
+{
+    struct wire_sessions w = {.nonce = s->nonce, .cut = 1, .next = 1};
+    struct buf b;
+
+    buf_init(&b);
+    wire_sessions_encode(&w, &b);
+    if (!b.failed) {
+        s->sessions_in_flight = true;
+        scheduler_ask(s, COORD_CAS, TAG_SESSIONS, "sessions", 0, &b);
+    }
+    buf_fini(&b);
+}
+
+/* Takes the dead out of the table of open sessions. */
+static void end_sessions(struct scheduler *s, const struct wire_sessions *old,
+                         uint64_t version)
+{
+    struct wire_session *open =
+        arena_take(&s->arena, ((size_t)old->n_open + 1) * sizeof(*open));
+    struct wire_sessions w = *old;
+    struct buf b;
+
+    if (open == NULL) {
+        return;
+    }
+    w.n_open = 0;
+    for (uint32_t i = 0; i < old->n_open; i++) {
+        const struct guest *g = map_get(&s->guests, old->open[i].session);
+
+        if (g == NULL || !g->is_dead) {
+            open[w.n_open++] = old->open[i];
+        } else {
+            PROBE(member_session_ended);
+            log_write(LOG_WARNING, "session %llu (worker %d) is silent: ends",
+                      (unsigned long long)g->session,
+                      (int)old->open[i].worker - 1);
+        }
+    }
+    if (w.n_open == old->n_open) {
+        return;
+    }
+    w.open = open;
+    w.nonce = s->nonce;
+    buf_init(&b);
+    wire_sessions_encode(&w, &b);
+    if (!b.failed) {
+        s->sessions_in_flight = true;
+        scheduler_ask(s, COORD_CAS, TAG_SESSIONS, "sessions", version, &b);
+    }
+    buf_fini(&b);
+}
+
+/* Guests come and go with the table. */
+static void follow_table(struct scheduler *s, const struct wire_sessions *w)
+{
+    struct guest *g;
+    size_t i = 0;
+    char key[COORD_KEY_MAX + 1];
+
+    for (uint32_t k = 0; k < w->n_open; k++) {
+        if (map_get(&s->guests, w->open[k].session) == NULL) {
+            g = mem_try_zero(sizeof(*g));
+            if (g == NULL || map_put(&s->guests, w->open[k].session, g)) {
+                mem_free(g);
+                return;
+            }
+            g->session = w->open[k].session;
+        }
+    }
+    while ((g = map_next(&s->guests, &i)) != NULL) {
+        bool is_open = false;
+
+        for (uint32_t k = 0; k < w->n_open && !is_open; k++) {
+            is_open = w->open[k].session == g->session;
+        }
+        if (!is_open && !g->in_flight) {
+            snprintf(key, sizeof(key), "session/%llu",
+                     (unsigned long long)g->session);
+            scheduler_ask(s, COORD_DEL, TAG_FORGET, key, 0, NULL);
+            mem_free(map_take(&s->guests, g->session));
+            i = 0;
+        }
+    }
+}
+
+void member_on_sessions(struct scheduler *s, const struct coord_result *r)
+{
+    struct wire_sessions w;
+
+    s->sessions_in_flight = false;
+    if (s->state != SCHEDULER_RUN || r->op == COORD_CAS) {
+        return;
+    }
+    if (r->status == PS_ENOTFOUND) {
+        create_sessions(s);
+        return;
+    }
+    arena_reset(&s->arena);
+    if (r->status != PS_OK ||
+        wire_sessions_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        return;
+    }
+    follow_table(s, &w);
+    end_sessions(s, &w, r->version);
+}
+
+void member_on_session(struct scheduler *s, const struct coord_result *r)
+{
+    struct guest *g = map_get(&s->guests, r->tag >> 8);
+    struct wire_lease w;
+    const struct wire_lease *record = NULL;
+
+    if (g == NULL) {
+        return;
+    }
+    g->in_flight = false;
+    if (s->state != SCHEDULER_RUN) {
+        return;
+    }
+    if (r->status == PS_OK) {
+        arena_reset(&s->arena);
+        if (wire_lease_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+            return;
+        }
+        record = &w;
+    } else if (r->status != PS_ENOTFOUND) {
+        g->view.unchanged_us = 0;
+        g->view.looked_us = scheduler_now(s);
+        return;
+    }
+    if (lease_view_look(&g->view, r->version, record, scheduler_now(s),
+                        s->length_us)) {
+        g->is_dead = true;
+    }
+}

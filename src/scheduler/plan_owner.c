@@ -1,0 +1,313 @@
+/* The plan record: read at the start, taken over by raising the term, written
+ * anew when servers' lanes change or clients declare variables. Only the
+ * holder of the scheduler's lease writes it, and only by compare-and-swap on
+ * the version it read: a former scheduler's write fails (protocol 1, 7.3).
+ *
+ * One write is under way at a time. What it is made from - members' records
+ * and pending requests - is looked at anew for every try, so a write whose
+ * outcome is not known needs no repair: read again, then go on. */
+#include "base/mem.h"
+#include "base/probe.h"
+#include "scheduler/scheduler_impl.h"
+
+static void read_plan(struct scheduler *s)
+{
+    s->plan_in_flight = true;
+    s->plan_must_read = false;
+    scheduler_ask(s, COORD_GET, TAG_PLAN, "plan", 0, NULL);
+}
+
+void plan_owner_start(struct scheduler *s)
+{
+    if (!s->plan_in_flight) {
+        read_plan(s);
+    }
+}
+
+static void write_plan(struct scheduler *s, struct wire_plan *w)
+{
+    struct buf b;
+
+    w->nonce = s->nonce;
+    w->servers = s->options.servers;
+    w->memory_limit = s->options.limits.memory_bytes;
+    w->plan++;
+    buf_init(&b);
+    wire_plan_encode(w, &b);
+    if (b.failed) {
+        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+    } else {
+        s->plan_in_flight = true;
+        scheduler_ask(s, COORD_CAS, TAG_PLAN, "plan", s->plan_version, &b);
+    }
+    buf_fini(&b);
+}
+
+void plan_owner_take_term(struct scheduler *s)
+{
+    struct wire_plan w = {.next_variable = 1};
+
+    if (s->plan != NULL) {
+        w = s->plan->w;
+    }
+    w.term++;
+    write_plan(s, &w);
+}
+
+static void begin_to_run(struct scheduler *s)
+{
+    s->state = SCHEDULER_RUN;
+    s->look_us = 0;
+    log_write(LOG_INFO, "runs: term %llu, plan %llu",
+              (unsigned long long)s->plan->w.term,
+              (unsigned long long)s->plan->w.plan);
+    if (member_start(s) != PS_OK) {
+        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+    }
+}
+
+static void answer_updated(struct scheduler *s)
+{
+    struct pending *next;
+
+    for (struct pending *p = s->first; p != NULL; p = next) {
+        next = p->next;
+        if (p->in_update) {
+            declare_answer_done(s, p);
+        }
+    }
+}
+
+static void on_read(struct scheduler *s, const struct coord_result *r)
+{
+    struct plan *plan = NULL;
+
+    if (r->status == PS_ENOTFOUND) {
+        plan_free(s->plan);
+        s->plan = NULL;
+        s->plan_version = 0;
+        plan_owner_take_term(s);
+        return;
+    }
+    if (r->status != PS_OK || plan_new(&plan, r->data, r->size) != PS_OK) {
+        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    if (s->state == SCHEDULER_RUN && plan->w.nonce != s->nonce) {
+        PROBE(plan_owner_deposed);
+        plan_free(plan);
+        scheduler_step_down(s);
+        return;
+    }
+    plan_free(s->plan);
+    s->plan = plan;
+    s->plan_version = r->version;
+    if (plan->w.nonce != s->nonce) {
+        plan_owner_take_term(s);
+    } else if (s->state == SCHEDULER_TERM) {
+        begin_to_run(s);
+    } else {
+        plan_owner_update(s);
+    }
+}
+
+static void on_written(struct scheduler *s, const struct coord_result *r)
+{
+    if (r->status != PS_OK) {
+        PROBE(plan_owner_write_unsure);
+        for (struct pending *p = s->first; p != NULL; p = p->next) {
+            p->was_tried = p->was_tried || p->in_update;
+            p->in_update = false;
+        }
+        read_plan(s);
+        return;
+    }
+    answer_updated(s);
+    /* The bytes are the store's; read them back rather than keep two forms. */
+    read_plan(s);
+}
+
+void plan_owner_on_coord(struct scheduler *s, const struct coord_result *r)
+{
+    s->plan_in_flight = false;
+    if (s->state != SCHEDULER_RUN && s->state != SCHEDULER_TERM) {
+        return;
+    }
+    if (r->op == COORD_GET) {
+        on_read(s, r);
+    } else {
+        on_written(s, r);
+    }
+}
+
+/* The lane that `server` and `shard` have in w; NULL. */
+static const struct wire_lane *lane_of(const struct wire_plan *w,
+                                       uint32_t server, uint32_t shard)
+{
+    for (uint32_t i = 0; i < w->n_lanes; i++) {
+        if (w->lanes[i].server == server && w->lanes[i].shard == shard) {
+            return &w->lanes[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_lane(const struct member *m, uint64_t lane)
+{
+    for (uint32_t i = 0; m->has_lanes && i < m->record.n_shards; i++) {
+        if (m->record.shards[i].lane == lane) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the plan have exactly the lanes that the members say they live? */
+static bool lanes_differ(const struct scheduler *s, const struct wire_plan *w)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < w->n_lanes; i++) {
+        uint32_t server = w->lanes[i].server;
+
+        if (server >= s->options.servers || !s->members[server].view.is_known) {
+            /* Not looked at yet: a new scheduler ends nobody unseen. */
+            n++;
+            continue;
+        }
+        if (!has_lane(&s->members[server], w->lanes[i].lane)) {
+            return true;
+        }
+        n++;
+    }
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        const struct member *m = &s->members[i];
+
+        for (uint32_t k = 0; m->has_lanes && k < m->record.n_shards; k++) {
+            const struct wire_lane *l = lane_of(w, i, k);
+
+            if (l == NULL || l->lane != m->record.shards[k].lane) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool is_ended(const struct wire_plan *w, uint64_t lane, uint32_t *server,
+                     uint32_t *shard)
+{
+    for (uint32_t i = 0; i < w->n_ended; i++) {
+        if (w->ended[i].lane == lane) {
+            *server = w->ended[i].server;
+            *shard = w->ended[i].shard;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Parts of ended lanes go to the lanes that their server has now. */
+static bool move_parts(struct scheduler *s, struct wire_plan *w)
+{
+    struct wire_part *parts =
+        arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*parts));
+
+    if (parts == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        uint32_t server, shard;
+        const struct member *m;
+
+        parts[i] = w->parts[i];
+        if (!is_ended(w, parts[i].lane, &server, &shard) ||
+            server >= s->options.servers) {
+            continue;
+        }
+        m = &s->members[server];
+        if (m->has_lanes && m->record.n_shards > 0) {
+            PROBE(plan_owner_part_to_new_lane);
+            parts[i].lane = m->record.shards[shard % m->record.n_shards].lane;
+            parts[i].since = w->plan + 1;
+        }
+    }
+    w->parts = parts;
+    return true;
+}
+
+/* Makes w's lanes those of the members; the others end. */
+static bool take_lanes(struct scheduler *s, struct wire_plan *w)
+{
+    uint32_t n_lanes = 0, n_ended = 0, room = w->n_lanes;
+    uint32_t forget;
+    struct wire_lane *lanes;
+    struct wire_ended *ended;
+
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        room += s->members[i].has_lanes ? s->members[i].record.n_shards : 0;
+    }
+    lanes = arena_take(&s->arena, ((size_t)room + 1) * sizeof(*lanes));
+    ended = arena_take(&s->arena,
+                       ((size_t)w->n_ended + w->n_lanes + 1) * sizeof(*ended));
+    if (lanes == NULL || ended == NULL) {
+        return false;
+    }
+    forget =
+        w->n_ended > LIMIT_ENDED_LANES ? w->n_ended - LIMIT_ENDED_LANES : 0;
+    for (uint32_t i = forget; i < w->n_ended; i++) {
+        ended[n_ended++] = w->ended[i];
+    }
+    for (uint32_t i = 0; i < w->n_lanes; i++) {
+        const struct wire_lane *l = &w->lanes[i];
+        const struct member *m =
+            l->server < s->options.servers ? &s->members[l->server] : NULL;
+
+        if (m == NULL || !m->view.is_known) {
+            lanes[n_lanes++] = *l;
+        } else if (!has_lane(m, l->lane)) {
+            ended[n_ended++] =
+                (struct wire_ended){l->lane, l->server, l->shard, w->plan + 1};
+        }
+    }
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        const struct member *m = &s->members[i];
+
+        for (uint32_t k = 0; m->has_lanes && k < m->record.n_shards; k++) {
+            lanes[n_lanes++] = (struct wire_lane){
+                m->record.shards[k].lane, i, k, m->record.shards[k].address};
+        }
+    }
+    w->lanes = lanes;
+    w->n_lanes = n_lanes;
+    w->ended = ended;
+    w->n_ended = n_ended;
+    return move_parts(s, w);
+}
+
+void plan_owner_update(struct scheduler *s)
+{
+    struct wire_plan w;
+    struct pending *next;
+    bool changed = false;
+
+    if (s->state != SCHEDULER_RUN || s->plan_in_flight || s->plan == NULL) {
+        return;
+    }
+    arena_reset(&s->arena);
+    w = s->plan->w;
+    if (lanes_differ(s, &w)) {
+        if (!take_lanes(s, &w)) {
+            return;
+        }
+        w.term++;
+        changed = true;
+    }
+    for (struct pending *p = s->first; p != NULL; p = next) {
+        next = p->next;
+        changed = declare_apply(s, p, &w) || changed;
+    }
+    if (changed) {
+        write_plan(s, &w);
+    }
+}

@@ -1,0 +1,50 @@
+/* scheduler.h - who holds what: terms, plan, placement, ends of lanes and
+ * sessions.
+ *
+ * A deterministic state machine. All it knows is in the store, so a scheduler
+ * that starts anew continues; servers and clients read the store themselves
+ * and do not notice. Only DECLARE, DROP and STATUS come over the network.
+ *
+ *     CLUSTER   reads `cluster`, creates it in an empty store
+ *     CLAIM     waits for the lease `scheduler` (another scheduler: a standby)
+ *     TERM      raises the term in `plan`: an older scheduler's writes fail
+ *     RUN       serves
+ *     STOPPING  releases the lease, then STOPPED
+ */
+#ifndef SCHEDULER_H
+#define SCHEDULER_H
+
+#include "coord/coord.h"
+#include "net/net.h"
+#include "plan/place.h"
+
+struct scheduler;
+
+struct scheduler_options {
+    uint32_t servers; /* -sn */
+    struct place_limits limits;
+    const char *address; /* "host:port", copied */
+    uint64_t lease_ms;   /* written to `cluster` when it is created */
+};
+
+int scheduler_new(struct scheduler **scheduler,
+                  const struct scheduler_options *options, struct coord *coord,
+                  struct net *net) MUST_USE;
+void scheduler_free(struct scheduler *s);
+void scheduler_start(struct scheduler *s);
+void scheduler_on_open(struct scheduler *s, uint64_t connection);
+void scheduler_on_frame(struct scheduler *s, uint64_t connection,
+                        const struct frame_header *header,
+                        struct frame *frame);
+void scheduler_on_close(struct scheduler *s, uint64_t connection);
+void scheduler_on_coord(struct scheduler *s,
+                        const struct coord_result *result);
+void scheduler_tick(struct scheduler *s);
+uint64_t scheduler_next(const struct scheduler *s);
+void scheduler_stop(struct scheduler *s);
+bool scheduler_has_stopped(const struct scheduler *s);
+bool scheduler_is_running(const struct scheduler *s);
+/* One line: what it does or waits for. */
+const char *scheduler_says(const struct scheduler *s);
+
+#endif

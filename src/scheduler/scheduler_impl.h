@@ -1,0 +1,135 @@
+/* scheduler_impl.h - the inside of a scheduler, shared by its .c files only. */
+#ifndef SCHEDULER_IMPL_H
+#define SCHEDULER_IMPL_H
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "coord/lease.h"
+#include "scheduler/scheduler.h"
+
+enum scheduler_state {
+    SCHEDULER_CLUSTER,
+    SCHEDULER_CLAIM,
+    SCHEDULER_TERM,
+    SCHEDULER_RUN,
+    SCHEDULER_STOPPING,
+    SCHEDULER_STOPPED
+};
+
+/* Tags of what is asked of the store: the low byte says what, the rest which
+ * server or session. */
+enum scheduler_tag {
+    TAG_CLUSTER = 1,
+    TAG_LEASE,
+    TAG_PLAN,
+    TAG_SERVER,
+    TAG_SESSIONS,
+    TAG_SESSION,
+    TAG_FORGET /* nobody waits for the answer */
+};
+
+/* What the scheduler knows of a server: its leased record. */
+struct member {
+    struct lease_view view;
+    bool in_flight;
+    bool has_lanes; /* record below is there and its lease is taken */
+    struct arena arena;
+    struct wire_server record;
+    struct buf bytes; /* what record points into */
+};
+
+struct guest {
+    uint64_t session;
+    struct lease_view view;
+    bool in_flight;
+    bool is_dead; /* to be taken out of the table */
+};
+
+/* A DECLARE or DROP that waits for the plan to be written. */
+struct pending {
+    struct pending *next;
+    uint64_t connection;
+    struct frame_header header;
+    struct frame *frame;
+    bool in_update; /* answered when the update that is under way is done */
+    bool was_tried; /* an update with it had an unknown outcome */
+    uint32_t id;    /* of the declared variable */
+};
+
+struct scheduler_connection {
+    bool said_hello;
+};
+
+struct scheduler {
+    struct scheduler_options options;
+    char *address;
+    struct coord *coord;
+    struct net *net;
+    enum scheduler_state state;
+    uint64_t nonce;
+    uint64_t length_us; /* of a lease */
+    bool has_lease;
+    struct lease lease;
+    uint64_t retry_us; /* of the state's own request; UINT64_MAX: none */
+    uint64_t look_us;  /* when members and guests are looked at again */
+    char says[160];
+
+    struct plan *plan; /* as written last */
+    uint64_t plan_version;
+    bool plan_in_flight;
+    bool plan_must_read;
+    struct arena arena; /* of one update or one message */
+
+    struct member *members; /* [options.servers] */
+
+    struct map guests; /* struct guest by session */
+    uint64_t sessions_version;
+    bool sessions_in_flight;
+    bool sessions_is_watching;
+    struct buf sessions; /* the record's bytes */
+
+    struct map connections;
+    struct pending *first; /* oldest first */
+    struct log_limit bad_log;
+};
+
+void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
+                   const char *key, uint64_t version, const struct buf *data);
+uint64_t scheduler_now(const struct scheduler *s);
+/* Another scheduler has the plan: stand by again. */
+void scheduler_step_down(struct scheduler *s);
+
+/* plan_owner.c: the plan record */
+void plan_owner_start(struct scheduler *s);
+void plan_owner_on_coord(struct scheduler *s, const struct coord_result *r);
+/* Writes a new plan if members or requests ask for one. */
+void plan_owner_update(struct scheduler *s);
+/* Takes the plan over in this scheduler's name. */
+void plan_owner_take_term(struct scheduler *s);
+
+/* member.c: servers and sessions, and when they are dead */
+int member_start(struct scheduler *s) MUST_USE;
+void member_free(struct scheduler *s);
+void member_look(struct scheduler *s);
+void member_on_server(struct scheduler *s, const struct coord_result *r);
+void member_on_sessions(struct scheduler *s, const struct coord_result *r);
+void member_on_session(struct scheduler *s, const struct coord_result *r);
+/* How many servers have lanes now. */
+uint32_t member_count(const struct scheduler *s);
+
+/* declare.c: what clients ask for */
+void declare_on_frame(struct scheduler *s, uint64_t connection,
+                      const struct frame_header *h, struct frame *frame);
+void declare_answer_text(struct scheduler *s, uint64_t connection,
+                         const struct frame_header *h, int status,
+                         const char *text);
+/* Looks at a pending request against w, which it may extend (arrays are taken
+ * from the arena). True when w was changed. Then, and when an earlier request
+ * of this update covers it, p->in_update is set and it is answered when the
+ * update is written; otherwise it was answered and p is gone. */
+bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w);
+void declare_answer_done(struct scheduler *s, struct pending *p);
+void declare_drop_all(struct scheduler *s);
+
+#endif

@@ -1,0 +1,556 @@
+/* See server.h. Everything here answers one event and returns; what must wait
+ * for the store or for a shard is a state. */
+#include "server/server.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/probe.h"
+#include "coord/lease.h"
+
+PLANT_DECLARE(lane_number_reused);
+
+enum state { CLUSTER, CLAIM, LANES, TAKE, SERVE, STOPPING, STOPPED };
+
+/* Tags of what is asked of the store. */
+enum tag { TAG_CLUSTER = 1, TAG_LEASE, TAG_COUNTERS, TAG_PLAN, TAG_SESSIONS };
+
+/* A record that the shards are kept up to date with. */
+struct watched {
+    uint64_t version; /* what the shards were given */
+    bool is_watching; /* a WATCH is unanswered */
+    bool is_reading;  /* a GET is unanswered: somebody cannot wait */
+    bool must_read;   /* the last answer was an error */
+};
+
+struct server_shard {
+    char *address;
+    uint64_t lane;
+    uint64_t pong;
+    uint64_t plan;
+    uint64_t sessions;
+};
+
+struct server {
+    uint32_t id;
+    uint32_t n_shards;
+    struct server_shard *shards;
+    struct coord *coord;
+    struct net *net;
+    struct server_owner *owner;
+    enum state state;
+    uint64_t nonce;
+    bool has_lease; /* lease_init was called */
+    struct lease lease;
+    uint64_t incarnation;
+    uint32_t emptied;
+    uint64_t first_lane; /* of this life */
+    uint64_t retry_us;   /* try what failed again; UINT64_MAX: nothing */
+    uint64_t ping;
+    bool is_due; /* a renewal waits for the shards' answers */
+    bool is_in_plan;
+    struct watched plan;
+    struct watched sessions;
+    struct arena arena;
+    char says[128];
+};
+
+static uint64_t now_of(const struct server *s)
+{
+    return s->net->now_us(s->net);
+}
+
+static void ask(struct server *s, enum coord_op op, enum tag tag,
+                const char *key, uint64_t version, const struct buf *data)
+{
+    struct coord_request r = {.op = op, .tag = tag, .version = version};
+
+    ASSERT(strlen(key) <= COORD_KEY_MAX);
+    memcpy(r.key, key, strlen(key) + 1);
+    if (data != NULL) {
+        r.data = data->data;
+        r.size = data->size;
+        r.flags = COORD_DURABLE;
+    }
+    s->coord->submit(s->coord, &r);
+}
+
+static void say(struct server *s, const char *text)
+{
+    snprintf(s->says, sizeof(s->says), "%s", text);
+}
+
+int server_new(struct server **server, const struct server_options *options,
+               struct coord *coord, struct net *net, struct server_owner *owner)
+{
+    struct server *s = mem_try_zero(sizeof(*s));
+
+    ASSERT(options->n_shards > 0 && options->n_shards <= LIMIT_SHARDS);
+    if (s == NULL) {
+        return PS_ENOMEM;
+    }
+    s->shards = mem_try_zero(mem_array(options->n_shards, sizeof(*s->shards)));
+    if (s->shards == NULL) {
+        server_free(s);
+        return PS_ENOMEM;
+    }
+    s->id = options->id;
+    s->n_shards = options->n_shards;
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        size_t size = strlen(options->addresses[i]) + 1;
+
+        s->shards[i].address = mem_try(size);
+        if (s->shards[i].address == NULL) {
+            server_free(s);
+            return PS_ENOMEM;
+        }
+        memcpy(s->shards[i].address, options->addresses[i], size);
+    }
+    s->coord = coord;
+    s->net = net;
+    s->owner = owner;
+    s->retry_us = UINT64_MAX;
+    arena_init(&s->arena);
+    *server = s;
+    return PS_OK;
+}
+
+void server_free(struct server *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; s->shards != NULL && i < s->n_shards; i++) {
+        mem_free(s->shards[i].address);
+    }
+    mem_free(s->shards);
+    if (s->has_lease) {
+        lease_fini(&s->lease);
+    }
+    arena_fini(&s->arena);
+    mem_free(s);
+}
+
+void server_start(struct server *s)
+{
+    s->state = CLUSTER;
+    s->nonce = s->net->random(s->net);
+    say(s, "waits for a scheduler to create the cluster in the store");
+    ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
+}
+
+static void on_cluster(struct server *s, const struct coord_result *r)
+{
+    struct wire_cluster w;
+    char key[COORD_KEY_MAX + 1];
+
+    arena_reset(&s->arena);
+    if (r->status != PS_OK ||
+        wire_cluster_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    snprintf(key, sizeof(key), "server/%u", s->id);
+    lease_init(&s->lease, s->coord, key, s->nonce, w.lease_ms * 1000,
+               TAG_LEASE);
+    s->has_lease = true;
+    s->state = CLAIM;
+    say(s, "reads its record in the store");
+    lease_claim(&s->lease, now_of(s));
+}
+
+/* New numbers for a new life; a number that may have been taken is never
+ * used, so an outcome that is not known just costs numbers. */
+static void ask_lanes(struct server *s)
+{
+    s->state = LANES;
+    say(s, "takes lane numbers from the store");
+    ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
+}
+
+static void on_ready(struct server *s)
+{
+    struct wire_server old;
+
+    arena_reset(&s->arena);
+    if (s->lease.old_body.size > 0 &&
+        wire_server_decode(s->lease.old_body.data, s->lease.old_body.size,
+                           &s->arena, &old) == PS_OK) {
+        if (s->incarnation <= old.incarnation) {
+            s->incarnation = old.incarnation + 1;
+        }
+        s->emptied = old.emptied + 1;
+    }
+    ask_lanes(s);
+}
+
+static int set_body(struct server *s)
+{
+    struct wire_shard *shards;
+    struct wire_server w = {
+        .id = s->id,
+        .incarnation = s->incarnation,
+        .sessions_seen = UINT64_MAX,
+        .plan_seen = UINT64_MAX,
+        .emptied = s->emptied,
+        .n_shards = s->n_shards,
+    };
+    struct buf b;
+    int rc;
+
+    arena_reset(&s->arena);
+    shards = arena_take(&s->arena, s->n_shards * sizeof(*shards));
+    if (shards == NULL) {
+        return PS_ENOMEM;
+    }
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        shards[i].lane = s->shards[i].lane;
+        shards[i].address = s->shards[i].address;
+        w.sessions_seen = base_min_u64(w.sessions_seen, s->shards[i].sessions);
+        w.plan_seen = base_min_u64(w.plan_seen, s->shards[i].plan);
+    }
+    w.shards = shards;
+    buf_init(&b);
+    wire_server_encode(&w, &b);
+    rc = b.failed ? PS_ENOMEM : lease_set_body(&s->lease, b.data, b.size);
+    buf_fini(&b);
+    return rc;
+}
+
+static void on_counters_read(struct server *s, const struct coord_result *r)
+{
+    struct wire_counters w = {.next_lane = 1};
+    struct buf b;
+
+    arena_reset(&s->arena);
+    if (r->status == PS_OK &&
+        wire_counters_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    if (r->status != PS_OK && r->status != PS_ENOTFOUND) {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    s->first_lane = w.next_lane;
+    if (!PLANT(lane_number_reused)) {
+        w.next_lane += s->n_shards;
+    }
+    w.nonce = s->nonce;
+    buf_init(&b);
+    wire_counters_encode(&w, &b);
+    if (b.failed) {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+    } else {
+        ask(s, COORD_CAS, TAG_COUNTERS, "counters", r->version, &b);
+    }
+    buf_fini(&b);
+}
+
+static void take(struct server *s)
+{
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        s->shards[i] = (struct server_shard){
+            .address = s->shards[i].address,
+            .lane = s->first_lane + i,
+        };
+    }
+    if (set_body(s) != PS_OK) {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    s->state = TAKE;
+    say(s, "takes its record in the store");
+    lease_take(&s->lease, now_of(s));
+}
+
+static void on_counters(struct server *s, const struct coord_result *r)
+{
+    if (s->state != LANES) {
+        return;
+    }
+    if (r->op == COORD_GET) {
+        on_counters_read(s, r);
+    } else if (r->status == PS_OK) {
+        take(s);
+    } else {
+        PROBE(server_lane_numbers_contended);
+        s->retry_us = now_of(s) + LIMIT_RETRY_MS * 1000;
+    }
+}
+
+static void watch(struct server *s, struct watched *w)
+{
+    bool is_plan = w == &s->plan;
+
+    if (!w->is_watching) {
+        w->is_watching = true;
+        ask(s, COORD_WATCH, is_plan ? TAG_PLAN : TAG_SESSIONS,
+            is_plan ? "plan" : "sessions", w->version, NULL);
+    }
+}
+
+static void serve(struct server *s)
+{
+    s->state = SERVE;
+    s->is_in_plan = false;
+    s->is_due = false;
+    s->plan.version = 0;
+    s->sessions.version = 0;
+    say(s, "waits for the scheduler to take its lanes into the plan");
+    log_write(LOG_INFO, "serves with lanes %llu to %llu%s",
+              (unsigned long long)s->first_lane,
+              (unsigned long long)s->first_lane + s->n_shards - 1,
+              s->emptied > 0 ? "; its former rows are lost" : "");
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        s->owner->start_lane(s->owner, i, s->shards[i].lane, s->emptied);
+        s->owner->set_lease(s->owner, i, s->shards[i].lane,
+                            lease_until(&s->lease));
+        s->shards[i].pong = s->ping;
+    }
+    s->plan.must_read = true;
+    s->sessions.must_read = true;
+    watch(s, &s->plan);
+    watch(s, &s->sessions);
+}
+
+static void come_back(struct server *s)
+{
+    log_write(LOG_WARNING,
+              "its lanes were ended while it was away: it comes back empty");
+    PROBE(server_came_back_empty);
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        s->owner->start_lane(s->owner, i, 0, s->emptied);
+    }
+    s->state = CLAIM;
+    say(s, "reads its record in the store");
+    lease_claim(&s->lease, now_of(s));
+}
+
+static void on_lease_event(struct server *s, enum lease_event event)
+{
+    switch (event) {
+    case LEASE_NOTHING:
+        break;
+    case LEASE_IS_WAITING:
+        say(s, "waits: another process holds this server's id");
+        log_write(LOG_WARNING,
+                  "server %u is held by another process; waits until its "
+                  "lease ends",
+                  s->id);
+        break;
+    case LEASE_IS_READY:
+        on_ready(s);
+        break;
+    case LEASE_IS_HELD:
+        serve(s);
+        break;
+    case LEASE_IS_LOST:
+        come_back(s);
+        break;
+    case LEASE_IS_RELEASED:
+        s->state = STOPPED;
+        break;
+    }
+}
+
+static void on_lease(struct server *s, const struct coord_result *r)
+{
+    on_lease_event(s, lease_on_coord(&s->lease, r, now_of(s)));
+    if (s->state == SERVE) {
+        for (uint32_t i = 0; i < s->n_shards; i++) {
+            s->owner->set_lease(s->owner, i, s->shards[i].lane,
+                                lease_until(&s->lease));
+        }
+    }
+}
+
+/* Hands a newer record to the shards and waits for the next. */
+static void on_watched(struct server *s, struct watched *w,
+                       const struct coord_result *r)
+{
+    if (r->op == COORD_WATCH) {
+        w->is_watching = false;
+    } else {
+        w->is_reading = false;
+    }
+    if (s->state != SERVE) {
+        return;
+    }
+    if (r->status == PS_OK && (r->version > w->version || w->must_read)) {
+        w->version = r->version;
+        w->must_read = false;
+        if (w == &s->plan) {
+            s->owner->set_plan(s->owner, r->data, r->size);
+        } else {
+            s->owner->set_sessions(s->owner, r->version, r->data, r->size);
+        }
+    }
+    if (r->status == PS_OK || r->status == PS_ENOTFOUND) {
+        watch(s, w);
+    } else {
+        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+    }
+}
+
+void server_on_coord(struct server *s, const struct coord_result *r)
+{
+    if (s->state == STOPPED) {
+        return;
+    }
+    switch ((enum tag)r->tag) {
+    case TAG_CLUSTER:
+        on_cluster(s, r);
+        break;
+    case TAG_LEASE:
+        on_lease(s, r);
+        break;
+    case TAG_COUNTERS:
+        on_counters(s, r);
+        break;
+    case TAG_PLAN:
+        on_watched(s, &s->plan, r);
+        break;
+    case TAG_SESSIONS:
+        on_watched(s, &s->sessions, r);
+        break;
+    }
+}
+
+void server_on_want(struct server *s, enum shard_want what, uint64_t number)
+{
+    struct watched *w = what == SHARD_WANT_PLAN ? &s->plan : &s->sessions;
+
+    (void)number;
+    if (s->state != SERVE || w->is_reading) {
+        return;
+    }
+    w->is_reading = true;
+    ask(s, COORD_GET, w == &s->plan ? TAG_PLAN : TAG_SESSIONS,
+        w == &s->plan ? "plan" : "sessions", 0, NULL);
+}
+
+static bool all_answered(const struct server *s)
+{
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        if (s->shards[i].pong != s->ping) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Renews, if every shard has answered since the last time (protocol 7.1). */
+static void renew(struct server *s)
+{
+    uint64_t now = now_of(s);
+
+    if (now < lease_next(&s->lease)) {
+        return;
+    }
+    s->is_due = s->state == SERVE && !all_answered(s);
+    if (s->is_due) {
+        return;
+    }
+    if (s->state == SERVE) {
+        (void)set_body(s);
+    }
+    lease_tick(&s->lease, now, true);
+    if (s->state == SERVE) {
+        s->ping++;
+        s->owner->ping(s->owner, s->ping);
+    }
+}
+
+void server_on_pong(struct server *s, uint32_t shard, uint64_t serial,
+                    uint64_t plan, uint64_t sessions_version)
+{
+    struct server_shard *h = &s->shards[shard];
+    bool in_plan = true;
+
+    h->pong = serial;
+    h->plan = plan;
+    h->sessions = sessions_version;
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        in_plan = in_plan && s->shards[i].plan != 0;
+    }
+    if (in_plan && !s->is_in_plan && s->state == SERVE) {
+        s->is_in_plan = true;
+        say(s, "serves");
+    }
+    if (s->is_due) {
+        renew(s);
+    }
+}
+
+static void retry(struct server *s)
+{
+    s->retry_us = UINT64_MAX;
+    switch (s->state) {
+    case CLUSTER:
+        ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
+        break;
+    case LANES:
+        ask_lanes(s);
+        break;
+    case SERVE:
+        watch(s, &s->plan);
+        watch(s, &s->sessions);
+        break;
+    case CLAIM:
+    case TAKE:
+    case STOPPING:
+    case STOPPED:
+        break;
+    }
+}
+
+void server_tick(struct server *s)
+{
+    if (now_of(s) >= s->retry_us) {
+        retry(s);
+    }
+    if (s->has_lease) {
+        renew(s);
+    }
+}
+
+uint64_t server_next(const struct server *s)
+{
+    uint64_t next = s->retry_us;
+
+    if (s->has_lease && !s->is_due) {
+        next = base_min_u64(next, lease_next(&s->lease));
+    }
+    return next;
+}
+
+void server_stop(struct server *s)
+{
+    if (s->state == SERVE) {
+        s->state = STOPPING;
+        say(s, "gives its record back");
+        for (uint32_t i = 0; i < s->n_shards; i++) {
+            s->owner->start_lane(s->owner, i, 0, s->emptied);
+        }
+        lease_release(&s->lease, now_of(s));
+    } else if (s->state != STOPPING) {
+        s->state = STOPPED;
+    }
+}
+
+bool server_has_stopped(const struct server *s)
+{
+    return s->state == STOPPED;
+}
+
+bool server_is_serving(const struct server *s)
+{
+    return s->state == SERVE && s->is_in_plan;
+}
+
+const char *server_says(const struct server *s)
+{
+    return s->says;
+}

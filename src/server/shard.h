@@ -1,0 +1,72 @@
+/* shard.h - one thread of a server: its tables, windows and connections.
+ *
+ * A deterministic state machine: frames and orders come in, frames go out
+ * through struct net; no socket, clock, thread or file inside. What a shard
+ * does with a numbered frame, and in which order, is protocol part 5.
+ *
+ * Thread: the shard's own, for every call.
+ */
+#ifndef SHARD_H
+#define SHARD_H
+
+#include "base/stats.h"
+#include "kern/kern.h"
+#include "net/net.h"
+
+struct shard;
+
+/* What the shard asks of its server; answered by shard_set_*, or not. */
+enum shard_want {
+    SHARD_WANT_PLAN,    /* number: a plan at least this new */
+    SHARD_WANT_SESSIONS /* number: a session that it does not know */
+};
+
+struct shard_owner {
+    void (*want)(struct shard_owner *owner, uint32_t shard,
+                 enum shard_want what, uint64_t number);
+    /* Each numbered frame that changed rows, right after it did; may be NULL.
+     * For the simulator's oracle. */
+    void (*applied)(struct shard_owner *owner, uint32_t shard, uint64_t session,
+                    uint64_t lane, uint64_t seq);
+};
+
+struct shard_options {
+    uint32_t server;
+    uint32_t shard;
+    const struct kern *kern;
+};
+
+int shard_new(struct shard **shard, const struct shard_options *options,
+              struct net *net, struct shard_owner *owner) MUST_USE;
+void shard_free(struct shard *s);
+
+void shard_on_open(struct shard *s, uint64_t connection);
+/* The frame is borrowed; header is its decoded header. */
+void shard_on_frame(struct shard *s, uint64_t connection,
+                    const struct frame_header *header, struct frame *frame);
+void shard_on_close(struct shard *s, uint64_t connection);
+
+/* A new life: drops all tables, windows and the plan. Lane 0: no life. */
+void shard_start_lane(struct shard *s, uint64_t lane, uint32_t emptied);
+/* Until when lane `lane` may acknowledge; ignored for another lane. */
+void shard_set_lease(struct shard *s, uint64_t lane, uint64_t until_us);
+/* The `plan` record; an older one than the present is ignored. Tables of parts
+ * that came are made, of parts that went are dropped. PS_EPROTOCOL; PS_ENOMEM
+ * (the shard keeps its former plan). */
+int shard_set_plan(struct shard *s, const void *record, size_t size) MUST_USE;
+/* The `sessions` record with its version in the store. */
+int shard_set_sessions(struct shard *s, uint64_t version, const void *record,
+                       size_t size) MUST_USE;
+
+uint64_t shard_lane(const struct shard *s);
+uint64_t shard_plan_number(const struct shard *s);
+uint64_t shard_sessions_version(const struct shard *s);
+const struct stats *shard_stats(const struct shard *s);
+
+/* Every row the shard holds: for the simulator's oracle. */
+void shard_walk(struct shard *s,
+                void (*fn)(void *context, uint32_t variable, uint64_t key,
+                           const float *values, uint32_t dim),
+                void *context);
+
+#endif

@@ -1,0 +1,222 @@
+/* What a shard answers beside data: HELLO, CHAIN, RESOLVE, STATUS. */
+#include "base/mem.h"
+#include "base/probe.h"
+#include "server/shard_impl.h"
+
+void shard_hello(struct shard *s, struct shard_connection *c,
+                 const struct frame_header *h, struct frame *frame)
+{
+    struct wire_hello m;
+    struct wire_hello_answer a = {
+        .version = WIRE_VERSION,
+        .features = 0,
+        .server = s->options.server,
+        .shard = s->options.shard,
+        .lane = s->lane,
+    };
+    struct buf b;
+
+    if (wire_hello_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                          &m) != PS_OK) {
+        shard_refuse_connection(s, c->number, "a HELLO that cannot be read");
+        return;
+    }
+    if (m.version != WIRE_VERSION) {
+        shard_answer(s, c->number, h, PS_EVERSION,
+                     "this server speaks version 1 of the protocol");
+        shard_refuse_connection(s, c->number, "another protocol version");
+        return;
+    }
+    c->said_hello = true;
+    buf_init(&b);
+    wire_hello_answer_encode(&a, &b);
+    shard_answer_buf(s, c->number, h, &b);
+    buf_fini(&b);
+}
+
+void shard_chain(struct shard *s, uint64_t connection,
+                 const struct frame_header *h, struct frame *frame)
+{
+    struct wire_chain m;
+    struct chain *chain, *known;
+    struct err e;
+    int rc;
+
+    if (wire_chain_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                          &m) != PS_OK) {
+        shard_refuse_connection(s, connection, "a CHAIN that cannot be read");
+        return;
+    }
+    known = map_get(&s->chains, m.chain);
+    if (known != NULL) {
+        bool same = strcmp(known->definition, m.definition) == 0;
+
+        shard_answer(s, connection, h, same ? PS_OK : PS_EEXIST,
+                     same ? NULL : "another chain has this id");
+        return;
+    }
+    if (s->chains.n >= LIMIT_CHAINS) {
+        shard_answer(s, connection, h, PS_ELIMIT,
+                     "this shard knows as many chains as it may");
+        return;
+    }
+    chain = mem_try_zero(sizeof(*chain));
+    if (chain == NULL) {
+        shard_answer(s, connection, h, PS_ENOMEM, NULL);
+        return;
+    }
+    rc = chain_parse(m.definition, chain, &e);
+    if (rc == PS_OK && chain->id != m.chain) {
+        rc = err_set(&e, PS_EARGUMENT, "the id is not that of the chain");
+    }
+    if (rc == PS_OK) {
+        rc = map_put(&s->chains, chain->id, chain);
+        e.text[0] = '\0';
+    }
+    if (rc != PS_OK) {
+        mem_free(chain);
+    }
+    shard_answer(s, connection, h, rc, rc == PS_OK ? NULL : e.text);
+}
+
+/* What became of a number on a lane that is not this one: with durability
+ * `memory` a part that came back kept nothing of its former lanes, so what a
+ * former lane of ours had is not applied, and no copy of it can be
+ * (protocol 3.2, 6). A lane that the plan does not name is not known. */
+static int fate_on_former_lane(struct shard *s, uint64_t lane,
+                               const struct wire_range *range)
+{
+    struct shard_part *p = shard_part(s, range->variable, range->begin);
+
+    if (plan_ended(s->plan, lane) == NULL) {
+        return PS_EUNSURE;
+    }
+    if (plan_variable(s->plan, range->variable) == NULL) {
+        return PS_ECANCELED;
+    }
+    return p == NULL ? PS_EMOVED : PS_ECANCELED;
+}
+
+static int fate_on_this_lane(struct shard *s, const struct wire_resolve *m)
+{
+    struct window *w = windows_get(&s->windows, m->session);
+
+    if (w == NULL) {
+        if (m->session <= s->windows.forgotten) {
+            return PS_EUNSURE;
+        }
+        if (!shard_session_is_open(s, m->session)) {
+            /* It ended before it sent anything here, and cannot any more. */
+            return PS_ECANCELED;
+        }
+        w = windows_make(&s->windows, m->session);
+        if (w == NULL) {
+            return PS_EBUSY;
+        }
+    }
+    return window_resolve(w, m->seq);
+}
+
+void shard_resolve(struct shard *s, uint64_t connection,
+                   const struct frame_header *h, struct frame *frame)
+{
+    struct wire_resolve m;
+    struct wire_fate *fates;
+    struct wire_resolve_answer a;
+    struct buf b;
+    int live = PS_OK;
+
+    if (wire_resolve_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                            &m) != PS_OK) {
+        shard_refuse_connection(s, connection, "a RESOLVE, malformed");
+        return;
+    }
+    fates = arena_take(&s->arena, ((size_t)m.n_parts + 1) * sizeof(*fates));
+    if (fates == NULL || s->plan == NULL || s->sessions_version == 0 ||
+        m.session >= s->next_session || h->plan > s->plan->w.plan ||
+        !shard_has_lease(s)) {
+        if (s->sessions_version == 0 || m.session >= s->next_session) {
+            s->owner->want(s->owner, s->options.shard, SHARD_WANT_SESSIONS,
+                           m.session);
+        }
+        s->owner->want(s->owner, s->options.shard, SHARD_WANT_PLAN, h->plan);
+        s->stats.busy++;
+        shard_answer(s, connection, h, PS_EBUSY, NULL);
+        return;
+    }
+    s->stats.resolves++;
+    if (m.lane == s->lane) {
+        PROBE(shard_resolves_own_lane);
+        live = fate_on_this_lane(s, &m);
+        if (live == PS_EBUSY) {
+            shard_answer(s, connection, h, PS_EBUSY, NULL);
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < m.n_parts; i++) {
+        int fate = m.lane == s->lane
+                       ? live
+                       : fate_on_former_lane(s, m.lane, &m.parts[i]);
+
+        fates[i].status_negated = (uint32_t)-fate;
+    }
+    a = (struct wire_resolve_answer){.parts = fates, .n_parts = m.n_parts};
+    buf_init(&b);
+    wire_resolve_answer_encode(&a, &b);
+    shard_answer_buf(s, connection, h, &b);
+    buf_fini(&b);
+}
+
+static uint64_t count_open_windows(const struct shard *s)
+{
+    const struct window *w;
+    uint64_t n = 0;
+    size_t i = 0;
+
+    while ((w = map_next(&s->windows.map, &i)) != NULL) {
+        n += !w->has_ended;
+    }
+    return n;
+}
+
+void shard_status(struct shard *s, uint64_t connection,
+                  const struct frame_header *h)
+{
+    struct wire_status_answer a = {
+        .server = s->options.server,
+        .shard = s->options.shard,
+        .lane = s->lane,
+        .plan = shard_plan_number(s),
+        .term = s->plan != NULL ? s->plan->w.term : 0,
+        .has_lease = shard_has_lease(s),
+        .emptied = s->emptied,
+        .sessions = count_open_windows(s),
+    };
+    struct wire_counter *counters =
+        arena_take(&s->arena, stats_n * sizeof(*counters));
+    struct wire_table *tables =
+        arena_take(&s->arena, (s->n_parts + 1) * sizeof(*tables));
+    const uint64_t *values = (const uint64_t *)(const void *)&s->stats;
+    struct buf b;
+
+    if (counters == NULL || tables == NULL) {
+        shard_answer(s, connection, h, PS_ENOMEM, NULL);
+        return;
+    }
+    for (size_t i = 0; i < stats_n; i++) {
+        counters[i] = (struct wire_counter){stats_rows[i].name, values[i]};
+    }
+    for (size_t i = 0; i < s->n_parts; i++) {
+        tables[i] = (struct wire_table){s->parts[i].variable,
+                                        table_rows(s->parts[i].table),
+                                        table_bytes(s->parts[i].table)};
+    }
+    a.counters = counters;
+    a.n_counters = (uint32_t)stats_n;
+    a.tables = tables;
+    a.n_tables = (uint32_t)s->n_parts;
+    buf_init(&b);
+    wire_status_answer_encode(&a, &b);
+    shard_answer_buf(s, connection, h, &b);
+    buf_fini(&b);
+}

@@ -1,0 +1,86 @@
+/* shard_impl.h - the inside of a shard, shared by shard*.c only. */
+#ifndef SHARD_IMPL_H
+#define SHARD_IMPL_H
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "plan/plan.h"
+#include "server/shard.h"
+#include "server/window.h"
+#include "udf/chain.h"
+
+struct shard_connection {
+    uint64_t number;
+    bool said_hello;
+};
+
+/* A part that this shard holds. */
+struct shard_part {
+    uint32_t variable;
+    uint32_t begin;
+    uint32_t end;
+    uint64_t since; /* the plan that gave it to us */
+    struct table *table;
+};
+
+struct shard {
+    struct shard_options options;
+    struct net *net;
+    struct shard_owner *owner;
+    struct map connections; /* struct shard_connection */
+    struct map chains;      /* struct chain by id; outlives lanes */
+    struct stats stats;
+    struct arena arena; /* of one frame */
+    struct log_limit bad_log;
+
+    /* One life. */
+    uint64_t lane; /* 0: none */
+    uint32_t emptied;
+    uint64_t lease_until_us;
+    struct windows windows;
+    struct plan *plan;        /* NULL: not known yet */
+    struct shard_part *parts; /* by (variable, begin) */
+    size_t n_parts;
+    struct table_budget budget;
+
+    /* The session table of the store. */
+    uint64_t sessions_version; /* 0: not loaded yet */
+    uint64_t next_session;
+    uint64_t *open; /* rising */
+    size_t n_open;
+};
+
+/* Ends a connection for malformed bytes. */
+void shard_refuse_connection(struct shard *s, uint64_t connection,
+                             const char *why);
+/* A head for the answer to h. */
+struct frame_header shard_answer_header(const struct shard *s,
+                                        const struct frame_header *h,
+                                        int status);
+/* Sends an answer without a body, or with a body of wire_text. */
+void shard_answer(struct shard *s, uint64_t connection,
+                  const struct frame_header *h, int status, const char *text);
+/* Sends an answer whose body is in b; b->failed is answered as PS_ENOMEM. */
+void shard_answer_buf(struct shard *s, uint64_t connection,
+                      const struct frame_header *h, const struct buf *b);
+bool shard_has_lease(const struct shard *s);
+/* The part of a variable that has bucket `begin`; NULL. */
+struct shard_part *shard_part(const struct shard *s, uint32_t variable,
+                              uint32_t begin);
+bool shard_session_is_open(const struct shard *s, uint64_t session);
+
+/* shard_run.c */
+void shard_run(struct shard *s, uint64_t connection,
+               const struct frame_header *h, struct frame *frame);
+/* shard_admin.c */
+void shard_hello(struct shard *s, struct shard_connection *c,
+                 const struct frame_header *h, struct frame *frame);
+void shard_chain(struct shard *s, uint64_t connection,
+                 const struct frame_header *h, struct frame *frame);
+void shard_resolve(struct shard *s, uint64_t connection,
+                   const struct frame_header *h, struct frame *frame);
+void shard_status(struct shard *s, uint64_t connection,
+                  const struct frame_header *h);
+
+#endif

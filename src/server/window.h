@@ -1,0 +1,65 @@
+/* window.h - which numbers of one (session, lane) have been settled.
+ *
+ * Numbers are applied in order, so what a shard must remember is small:
+ *
+ *      settled for good         fates kept           may come
+ *     ------------------|------------------------|--------------------->
+ *                   next-256                    next          floor+256
+ *
+ * `floor` is the session's first unanswered number as its frames say it. The
+ * client keeps seq < floor + 256 and floor <= next, so every number that it may
+ * still ask about has its fate here. A number ahead of next can be canceled
+ * (resolve); it is skipped when its turn comes.
+ */
+#ifndef WINDOW_H
+#define WINDOW_H
+
+#include "base/limits.h"
+#include "base/map.h"
+
+struct window {
+    uint64_t session;
+    uint64_t next;         /* the number to be applied next; the first is 1 */
+    uint64_t floor;        /* numbers below were answered, the client says */
+    uint64_t refuse_below; /* frames of older plans than this are refused
+                              (protocol 5.4); 0: none */
+    bool has_ended;
+    uint64_t ended_us;
+    int8_t fate[LIMIT_WINDOW];            /* by seq % LIMIT_WINDOW */
+    uint64_t canceled[LIMIT_WINDOW / 64]; /* numbers >= next */
+};
+
+enum window_verdict {
+    WINDOW_NEXT,   /* its turn */
+    WINDOW_REPEAT, /* settled before: see the fate */
+    WINDOW_GAP,    /* an earlier number is missing */
+    WINDOW_BAD     /* no honest client sends this number */
+};
+
+/* Takes note of the session's first unanswered number. */
+void window_floor(struct window *w, uint64_t first);
+enum window_verdict window_judge(const struct window *w, uint64_t seq,
+                                 int *fate);
+/* Settles number `next` with a status. */
+void window_settle(struct window *w, uint64_t seq, int status);
+/* The fate of a number; if it has none yet it is canceled for good. Returns
+ * PS_OK (applied), PS_ECANCELED, the reason of a refusal, or PS_EUNSURE. */
+int window_resolve(struct window *w, uint64_t seq);
+
+/* All windows of a lane, by session. */
+struct windows {
+    struct map map;
+    uint64_t forgotten; /* ended sessions up to this one are not known */
+};
+
+void windows_init(struct windows *ws);
+void windows_fini(struct windows *ws);
+struct window *windows_get(const struct windows *ws, uint64_t session);
+/* The window, made if absent; NULL when out of memory. */
+struct window *windows_make(struct windows *ws, uint64_t session) MUST_USE;
+/* Marks the sessions that are not in open[n] (rising) and below `next` as
+ * ended, and forgets those that ended LIMIT_ENDED_SESSION_MS ago. */
+void windows_end(struct windows *ws, const uint64_t *open, size_t n,
+                 uint64_t next, uint64_t now_us);
+
+#endif
