@@ -1,0 +1,257 @@
+/* The connection to the scheduler: DECLARE and DROP, asked again until they
+ * are answered. Where the scheduler is, the store says; a scheduler that
+ * stands by or waits for servers answers NOT_READY, with the reason. */
+#include "base/mem.h"
+#include "base/probe.h"
+#include "client/session_impl.h"
+
+static struct request *oldest(const struct session *s)
+{
+    struct request *r = s->first;
+
+    while (r != NULL && r->kind != REQUEST_DECLARE && r->kind != REQUEST_DROP) {
+        r = r->next;
+    }
+    return r;
+}
+
+static bool is_ours(const struct request *r)
+{
+    return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP;
+}
+
+static void send_requests(struct session *s)
+{
+    uint64_t now = session_now(s);
+
+    for (struct request *r = s->first; r != NULL; r = r->next) {
+        if (is_ours(r) && !r->is_sent && r->plan_wanted == 0 &&
+            now >= r->retry_us) {
+            r->is_sent = true;
+            s->control.sent_us = now;
+            s->net->send(s->net, s->control.connection, r->frame);
+        }
+    }
+}
+
+static void hang_up(struct session *s)
+{
+    uint64_t connection = s->control.connection;
+
+    control_on_close(s);
+    if (connection != 0) {
+        s->net->close(s->net, connection);
+    }
+}
+
+void control_on_close(struct session *s)
+{
+    struct control *c = &s->control;
+
+    c->state = LINK_DOWN;
+    c->connection = 0;
+    c->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+    for (struct request *r = s->first; r != NULL; r = r->next) {
+        r->is_sent = false;
+    }
+}
+
+void control_tick(struct session *s)
+{
+    struct control *c = &s->control;
+    const struct request *first = oldest(s);
+    uint64_t now = session_now(s);
+
+    if (first == NULL || s->length_us == 0) {
+        return;
+    }
+    if (c->state == LINK_UP) {
+        send_requests(s);
+    }
+    if (c->state != LINK_DOWN) {
+        if (now >= c->sent_us + (uint64_t)LIMIT_ANSWER_MS * 1000 &&
+            (c->state != LINK_UP || first->is_sent)) {
+            PROBE(control_silent);
+            hang_up(s);
+        }
+        return;
+    }
+    if (!c->is_reading && (c->retry_us == UINT64_MAX || now >= c->retry_us)) {
+        c->is_reading = true;
+        session_ask(s, COORD_GET, TAG_SCHEDULER, "scheduler", 0, NULL);
+    }
+}
+
+uint64_t control_next(const struct session *s)
+{
+    const struct control *c = &s->control;
+    uint64_t next = UINT64_MAX;
+
+    if (oldest(s) == NULL || s->length_us == 0) {
+        return UINT64_MAX;
+    }
+    if (c->state == LINK_DOWN) {
+        if (c->is_reading) {
+            return UINT64_MAX;
+        }
+        return c->retry_us == UINT64_MAX ? 0 : c->retry_us;
+    }
+    for (const struct request *r = s->first; r != NULL; r = r->next) {
+        if (!is_ours(r) || r->plan_wanted != 0) {
+            continue;
+        }
+        next = base_min_u64(next,
+                            r->is_sent || c->state != LINK_UP
+                                ? c->sent_us + (uint64_t)LIMIT_ANSWER_MS * 1000
+                                : r->retry_us);
+    }
+    return next;
+}
+
+void control_on_scheduler(struct session *s, const struct coord_result *r)
+{
+    struct control *c = &s->control;
+    struct wire_lease lease;
+    struct wire_scheduler w;
+    size_t size;
+
+    c->is_reading = false;
+    c->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+    arena_reset(&s->arena);
+    if (c->state != LINK_DOWN || r->status != PS_OK ||
+        wire_lease_decode(r->data, r->size, &s->arena, &lease) != PS_OK ||
+        lease.state != LEASE_TAKEN ||
+        wire_scheduler_decode(lease.body.data, lease.body.size, &s->arena,
+                              &w) != PS_OK) {
+        return;
+    }
+    size = strlen(w.address) + 1;
+    if (size > sizeof(c->address)) {
+        return;
+    }
+    memcpy(c->address, w.address, size);
+    c->connection = s->net->connect(s->net, c->address);
+    if (c->connection != 0) {
+        c->state = LINK_CONNECTING;
+        c->sent_us = session_now(s);
+    }
+}
+
+void control_on_open(struct session *s)
+{
+    struct wire_hello m = {.version = WIRE_VERSION, .role = "client"};
+    struct frame_header h = {.type = WIRE_HELLO};
+    struct frame *f = NULL;
+    struct buf b;
+
+    buf_init(&b);
+    wire_hello_encode(&m, &b);
+    if (!b.failed) {
+        f = frame_new(b.size);
+    }
+    if (f == NULL) {
+        hang_up(s);
+    } else {
+        memcpy(frame_body(f), b.data, b.size);
+        frame_seal(f, &h);
+        s->net->send(s->net, s->control.connection, f);
+        frame_put(f);
+        s->control.state = LINK_GREETING;
+        s->control.sent_us = session_now(s);
+    }
+    buf_fini(&b);
+}
+
+static struct request *find(const struct session *s, uint64_t id)
+{
+    struct request *r = s->first;
+
+    while (r != NULL && (!is_ours(r) || r->id != id)) {
+        r = r->next;
+    }
+    return r;
+}
+
+static void keep_text(struct session *s, struct request *r, struct frame *frame)
+{
+    struct wire_text m;
+    size_t size;
+
+    arena_reset(&s->arena);
+    if (frame->body_bytes == 0 ||
+        wire_text_decode(frame_body(frame), frame->body_bytes, &s->arena, &m) !=
+            PS_OK) {
+        return;
+    }
+    size = base_min_u64(strlen(m.text), sizeof(r->text) - 1);
+    memcpy(r->text, m.text, size);
+    r->text[size] = '\0';
+}
+
+/* Done at the scheduler; settled when its plan is here too. */
+static void on_done(struct session *s, struct request *r,
+                    const struct frame_header *h, struct frame *frame)
+{
+    struct wire_declare_answer m = {.plan = h->plan};
+
+    arena_reset(&s->arena);
+    if (r->kind == REQUEST_DECLARE &&
+        wire_declare_answer_decode(frame_body(frame), frame->body_bytes,
+                                   &s->arena, &m) != PS_OK) {
+        r->status = PS_ECLIENTDEC;
+        request_settle(r);
+        return;
+    }
+    r->declared.id = m.id;
+    r->plan_wanted = base_max_u64(m.plan, 1);
+    if (s->plan != NULL && s->plan->w.plan >= r->plan_wanted) {
+        request_settle(r);
+    } else {
+        session_want_plan(s);
+    }
+}
+
+void control_on_frame(struct session *s, const struct frame_header *h,
+                      struct frame *frame)
+{
+    struct request *r;
+
+    if (s->control.state == LINK_GREETING && h->type == WIRE_HELLO) {
+        if (h->status != PS_OK) {
+            hang_up(s);
+            return;
+        }
+        s->control.state = LINK_UP;
+        send_requests(s);
+        return;
+    }
+    r = find(s, h->request);
+    if (r == NULL || !r->is_sent || r->plan_wanted != 0) {
+        return;
+    }
+    if (h->status == PS_OK) {
+        on_done(s, r, h, frame);
+        return;
+    }
+    keep_text(s, r, frame);
+    if (h->status == PS_ENOTREADY || h->status == PS_ENOMEM) {
+        r->is_sent = false;
+        r->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+    } else {
+        r->status = h->status < 0 ? h->status : PS_EPROTOCOL;
+        request_settle(r);
+    }
+}
+
+void control_on_plan(struct session *s)
+{
+    struct request *next;
+
+    for (struct request *r = s->first; r != NULL; r = next) {
+        next = r->next;
+        if (is_ours(r) && r->plan_wanted != 0 &&
+            s->plan->w.plan >= r->plan_wanted) {
+            request_settle(r);
+        }
+    }
+}

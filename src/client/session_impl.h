@@ -1,0 +1,323 @@
+/* session_impl.h - the inside of a session, shared by its .c files only.
+ *
+ *     request --cut--> flights, one frame each, for one lane
+ *
+ *     flight   QUEUED in a link -> SENT -> answered: settled
+ *                 |                 |  refused for the plan, or resolved as
+ *                 |                 |  not applied: cut anew
+ *              PARKED <-------------+  (no lane has its part now)
+ *
+ *     link     one shard's lane: a connection that comes and goes, the writes
+ *              in order (numbered first), and what needs no number
+ */
+#ifndef SESSION_IMPL_H
+#define SESSION_IMPL_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "client/dedup.h"
+#include "client/session.h"
+#include "coord/lease.h"
+#include "kern/kern.h"
+#include "wire/run.h"
+
+/* ---- flights ------------------------------------------------------------ */
+
+enum flight_kind { FLIGHT_RUN, FLIGHT_RESOLVE, FLIGHT_STATUS };
+
+/* The fate of a slice that is being resolved, beside a final status (<= 0). */
+enum { FATE_TO_ASK = 1, FATE_ASKED = 2 };
+
+/* One op of a RUN flight. Keys and values lie in the flight's frame. */
+struct slice {
+    uint32_t op;  /* of the request */
+    bool as_pull; /* only the reading of it is left to do */
+    uint32_t variable;
+    uint32_t begin; /* bucket range of its part */
+    uint32_t end;
+    size_t n;              /* keys; dense: rows */
+    uint64_t row_begin;    /* dense: first row */
+    const uint32_t *place; /* [n] rows of `out`; NULL: 0, 1, 2 ... or dense */
+    const uint64_t *keys;
+    const float *values;
+    int fate; /* a status; PS_OK: nothing is left to do */
+};
+
+struct flight_list {
+    struct flight *first;
+    struct flight *last;
+};
+
+struct flight {
+    struct flight *next;
+    struct flight *prev;
+    struct flight_list *in;
+    struct link *link; /* whose list it is in; NULL: parked, resolving */
+    enum flight_kind kind;
+    bool is_write;
+    struct request *request; /* RESOLVE: NULL */
+    struct frame *frame;
+    uint64_t id;      /* the header's request */
+    uint64_t order;   /* of submission; kept when cut anew */
+    uint64_t plan;    /* it was cut for */
+    uint64_t session; /* its number, once it has one: seq > 0 */
+    uint64_t lane;
+    uint64_t seq;
+    uint64_t connection;   /* it was sent on last; 0: not sent */
+    uint32_t n_resolves;   /* RESOLVE flights that ask for it */
+    bool by_user;          /* canceled rather than cut anew */
+    struct flight *target; /* RESOLVE: asked for; NULL: settled meanwhile */
+    uint32_t chain;        /* highest chain index it needs */
+    uint32_t n;
+    struct slice slices[]; /* RESOLVE: copies of its target's, `op` is the
+                              index there */
+};
+
+/* ---- links -------------------------------------------------------------- */
+
+enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
+
+struct link {
+    struct session *session;
+    uint64_t lane;
+    uint32_t server;
+    uint32_t shard;
+    char *address;
+    enum link_state state;
+    uint64_t connection;
+    uint64_t retry_us;         /* connect again */
+    uint64_t pause_ms;         /* before the next try */
+    struct flight_list writes; /* numbered by seq, then the rest by order */
+    struct flight_list reads;  /* what needs no number, by order */
+    uint64_t number_session;   /* next_seq counts for this session */
+    uint64_t next_seq;
+    uint64_t plan_min;   /* no new numbers before frames of older plans than
+                            this are answered and the plan is here */
+    uint32_t n_resolves; /* outstanding: no new numbers meanwhile */
+    uint64_t hold_us;    /* send again from the first unanswered then; 0 */
+    uint64_t hold_ms;    /* the next hold's length */
+    uint64_t heard_us;   /* last sign of life, or the first unanswered send */
+    uint64_t patience_us;
+    uint32_t chains_sent; /* on this connection */
+    uint32_t chains_known;
+};
+
+/* Acknowledged numbers of one session on one lane, for the loss report. */
+struct acked {
+    uint64_t session;
+    uint64_t lane;
+    uint64_t max;
+};
+
+struct chain_entry {
+    uint64_t id;
+    int refused; /* the servers' reason, or PS_OK */
+    char definition[128];
+};
+
+/* ---- requests ----------------------------------------------------------- */
+
+enum request_kind {
+    REQUEST_RUN,
+    REQUEST_STATUS,
+    REQUEST_DECLARE,
+    REQUEST_DROP
+};
+
+struct request_op {
+    struct session_variable variable;
+    int kind;
+    float *out;
+    size_t n_keys;
+    struct ps_updater updater;
+    uint32_t pull_chain; /* indices of chains; UINT32_MAX: none */
+    uint32_t write_chain;
+    struct dedup dedup;
+};
+
+struct request {
+    struct request *next; /* in the session's list, oldest first */
+    struct request *prev;
+    enum request_kind kind;
+    struct session *session;
+    void *owner;
+    struct arena arena;
+    struct request_op *ops;
+    uint32_t n_ops;
+    uint32_t n_flights; /* unsettled */
+    int status;
+    bool has_settled;
+    bool is_abandoned;
+    struct ps_frame_outcome *outcomes;
+    size_t n_outcomes;
+    size_t outcomes_room;
+    /* DECLARE, DROP, STATUS */
+    struct frame *frame;
+    uint64_t id;
+    bool is_sent;
+    uint64_t plan_wanted; /* settles when this plan is here */
+    uint64_t retry_us;
+    struct session_variable declared;
+    char text[768];
+    uint8_t *answer;
+    size_t answer_size;
+};
+
+/* ---- the session -------------------------------------------------------- */
+
+enum number_state {
+    NUMBER_NONE,
+    NUMBER_READING,
+    NUMBER_WRITING,
+    NUMBER_LEASING,
+    NUMBER_OPEN,
+    NUMBER_CLOSING,
+    NUMBER_CLOSED
+};
+
+/* The connection to the scheduler: there while something is asked of it. */
+struct control {
+    enum link_state state;
+    bool is_reading; /* the store is asked for the address */
+    uint64_t connection;
+    uint64_t retry_us;
+    uint64_t sent_us;
+    char address[128];
+};
+
+enum session_tag {
+    TAG_CLUSTER = 1,
+    TAG_PLAN,
+    TAG_SESSIONS,
+    TAG_LEASE,
+    TAG_SCHEDULER,
+    TAG_FORGET
+};
+
+struct session {
+    struct session_options options;
+    struct coord *coord;
+    struct net *net;
+    struct session_owner *owner;
+    const struct kern *kern;
+    struct arena arena; /* of one event */
+    uint64_t length_us; /* of a lease; 0: cluster not known yet */
+    uint64_t retry_us;  /* of what failed at the store */
+
+    struct plan *plan;
+    uint64_t plan_version;
+    bool plan_is_watching;
+    bool plan_is_reading;
+
+    enum number_state number_state;
+    uint64_t number; /* of the session */
+    uint64_t nonce;
+    bool has_lease;
+    struct lease lease;
+    uint64_t number_retry_us;
+    uint32_t close_tries;
+
+    struct map links;         /* struct link by lane */
+    struct map by_connection; /* struct link by connection */
+    struct flight_list parked;
+    struct flight_list resolving; /* numbered, of ended lanes or sessions */
+    uint64_t recut_us; /* try parked flights again (out of memory); 0 */
+    uint64_t next_id;
+    uint64_t next_order;
+
+    struct chain_entry *chains;
+    uint32_t n_chains;
+    uint32_t chains_room;
+
+    struct acked *acked;
+    size_t n_acked;
+    size_t acked_room;
+
+    struct control control;
+    struct request *first; /* unsettled, oldest first */
+    struct request *last;
+    struct ps_client_counters counters;
+};
+
+static inline uint64_t session_now(const struct session *s)
+{
+    return s->net->now_us(s->net);
+}
+void session_ask(struct session *s, enum coord_op op, enum session_tag tag,
+                 const char *key, uint64_t version, const struct buf *data);
+/* A newer plan is wanted now, not at the next look. */
+void session_want_plan(struct session *s);
+/* The session's number was found to have ended. */
+void session_expire(struct session *s, uint64_t number);
+
+/* session_open.c: the session's number */
+void session_open_begin(struct session *s);
+void session_open_on_sessions(struct session *s, const struct coord_result *r);
+void session_open_on_lease(struct session *s, const struct coord_result *r);
+void session_open_tick(struct session *s);
+uint64_t session_open_next(const struct session *s);
+
+/* link.c */
+struct link *link_for(struct session *s, uint64_t lane); /* NULL: not live */
+void link_free(struct link *l);
+/* The lane has ended: everything that was for it is resolved or cut anew. */
+void link_end(struct link *l);
+void link_add(struct link *l, struct flight *f);
+void link_pump(struct link *l);
+void link_hold(struct link *l);
+void link_on_open(struct link *l);
+void link_on_close(struct link *l);
+void link_on_frame(struct link *l, const struct frame_header *h,
+                   struct frame *frame);
+void link_tick(struct link *l);
+uint64_t link_next(const struct link *l);
+/* Takes numbered flights of this session number away, to be resolved. */
+void link_expire(struct link *l, uint64_t number);
+
+/* flight.c */
+void flight_append(struct flight_list *list, struct flight *f);
+void flight_insert(struct flight_list *list, struct flight *f);
+void flight_remove(struct flight *f);
+void flight_free(struct flight *f);
+/* Settles a RUN or STATUS flight, and its request with the last of them. */
+void flight_settle(struct session *s, struct flight *f, int status);
+void flight_park(struct session *s, struct flight *f);
+void flight_on_run(struct session *s, struct flight *f,
+                   const struct frame_header *h, struct frame *frame);
+void flight_on_resolve(struct session *s, struct flight *f,
+                       const struct frame_header *h, struct frame *frame);
+void flight_on_status(struct session *s, struct flight *f,
+                      const struct frame_header *h, struct frame *frame);
+/* Asks the holders of its parts what became of a numbered flight. */
+void flight_resolve(struct session *s, struct flight *f);
+/* A RESOLVE flight that got no use: asks anew, by the present plan. */
+void flight_ask_again(struct session *s, struct flight *r);
+/* Asks what could not be asked for want of memory. */
+void flight_ask_pending(struct session *s);
+
+/* cut.c */
+/* Cuts slices into flights by the present plan and queues or parks them.
+ * PS_ENOMEM: nothing has happened. A variable that has gone settles as
+ * PS_ENOTFOUND. */
+int cut_slices(struct session *s, struct request *r, const struct slice *slices,
+               uint32_t n, uint64_t order) MUST_USE;
+/* Cuts a flight's slices with `fate` != PS_OK anew and frees the flight. On
+ * PS_ENOMEM it is parked and tried again. */
+void cut_again(struct session *s, struct flight *f);
+void cut_parked(struct session *s);
+
+/* request.c */
+struct request *request_new(struct session *s, enum request_kind kind);
+void request_settle(struct request *r); /* with r->status */
+
+/* control.c */
+void control_tick(struct session *s);
+uint64_t control_next(const struct session *s);
+void control_on_scheduler(struct session *s, const struct coord_result *r);
+void control_on_open(struct session *s);
+void control_on_close(struct session *s);
+void control_on_frame(struct session *s, const struct frame_header *h,
+                      struct frame *frame);
+void control_on_plan(struct session *s);
+
+#endif
