@@ -1,0 +1,107 @@
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+static void print_page(const struct cli_page *page)
+{
+    printf("usage: %s\n\n%s\nOptions, with one dash or two, and a space or = "
+           "before the value:\n",
+           page->usage, page->about);
+    opt_print_help(page->table, page->n, stdout);
+}
+
+static int set_level(const char *word, struct err *e)
+{
+    int level = log_level_parse(word);
+
+    if (level < 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --log-level wants debug, info, warning, error "
+                       "or none, not \"%.64s\"",
+                       word);
+    }
+    log_set_level((enum log_level)level);
+    return PS_OK;
+}
+
+static void free_lists(const struct cli_page *page, void *options)
+{
+    for (size_t i = 0; i < page->n; i++) {
+        if (page->table[i].type == OPT_LIST) {
+            void *list = (char *)options + page->table[i].offset;
+
+            opt_list_free(list);
+        }
+    }
+}
+
+bool cli_parse(const struct cli_page *page, int argc, char **argv,
+               void *options, struct opt_list *rest, int *status)
+{
+    const struct cli_options *o = options;
+    struct err e;
+
+    if (opt_parse(page->table, page->n, argc, argv, options, rest, &e) !=
+        PS_OK) {
+        *status = cli_refuse(&e);
+        return false;
+    }
+    *status = CLI_OK;
+    if (o->is_help) {
+        print_page(page);
+    } else if (o->is_version) {
+        cli_print_version();
+    } else if (set_level(o->log_level, &e) != PS_OK) {
+        *status = cli_refuse(&e);
+    } else {
+        return true;
+    }
+    free_lists(page, options);
+    if (rest != NULL) {
+        opt_list_free(rest);
+    }
+    return false;
+}
+
+bool cli_shows_config(const struct cli_page *page, const void *options)
+{
+    const struct cli_options *o = options;
+
+    if (o->is_config) {
+        opt_print_config(page->table, page->n, options, stdout);
+    }
+    return o->is_config;
+}
+
+void cli_print_version(void)
+{
+    printf("ps-plus %s\n", ps_version());
+}
+
+static void print_error(const struct err *e)
+{
+    struct err line = *e;
+
+    base_one_line(line.text);
+    fflush(stdout); /* what was said before stands before */
+    fprintf(stderr, "ps-plus: %s\n", line.text);
+}
+
+int cli_refuse(const struct err *e)
+{
+    print_error(e);
+    return CLI_REFUSED;
+}
+
+int cli_fail(const struct err *e)
+{
+    print_error(e);
+    return CLI_FAILED;
+}
+
+bool cli_is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}

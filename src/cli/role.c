@@ -1,0 +1,244 @@
+#include "cli/role.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "coord/coord.h"
+#include "net/address.h"
+
+enum { FOLDER_BYTES = 4096 };
+
+/* The value of --role, "" where it has none, NULL where it is not there: which
+ * table of options is right has to be known before one of them is parsed. */
+static const char *find_role(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *name = argv[i];
+        size_t size;
+
+        if (name[0] != '-') {
+            continue;
+        }
+        name += name[1] == '-' ? 2 : 1;
+        size = strcspn(name, "=");
+        if (!(size == 1 && name[0] == 'r') &&
+            !(size == 4 && memcmp(name, "role", 4) == 0)) {
+            continue;
+        }
+        if (name[size] == '=') {
+            return name + size + 1;
+        }
+        return i + 1 < argc ? argv[i + 1] : "";
+    }
+    return NULL;
+}
+
+int role_main(int argc, char **argv)
+{
+    const char *role = find_role(argc, argv);
+    struct err e;
+
+    if (role == NULL) {
+        err_set(&e, PS_EARGUMENT,
+                "option --role or -r is missing: -r scheduler, -r server, or "
+                "a subcommand; ps-plus --help lists them");
+        return cli_refuse(&e);
+    }
+    if (strcmp(role, "scheduler") == 0) {
+        return role_scheduler_main(argc, argv);
+    }
+    if (strcmp(role, "server") == 0) {
+        return role_server_main(argc, argv);
+    }
+    err_set(&e, PS_EARGUMENT,
+            "option --role or -r wants scheduler or server, not \"%.64s\"",
+            role);
+    return cli_refuse(&e);
+}
+
+int role_refuse_text(const char *text, const char *option, const char *feature,
+                     const char *right, struct err *e)
+{
+    if (cli_is_empty(text)) {
+        return PS_OK;
+    }
+    return err_set(e, PS_EARGUMENT,
+                   "option %s: %s not built yet; %s, not \"%.64s\"", option,
+                   feature, right, text);
+}
+
+static int check_streams(const struct role_options *o, struct err *e)
+{
+    const struct {
+        const char *value;
+        const char *option;
+    } streams[] = {
+        {o->dense, "--streaming_model_dense or -smdense"},
+        {o->sparse, "--streaming_model_sparse or -smsparse"},
+        {o->hash, "--streaming_model_hash or -smhash"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+        int rc = role_refuse_text(streams[i].value, streams[i].option,
+                                  "streaming models are",
+                                  "leave it out or give \"\"", e);
+
+        if (rc != PS_OK) {
+            return rc;
+        }
+    }
+    return PS_OK;
+}
+
+/* 0.0.0.0 and :: bind everywhere and reach nobody. */
+static bool is_any(const char *host)
+{
+    struct in_addr four;
+    struct in6_addr six;
+
+    return (inet_pton(AF_INET, host, &four) == 1 &&
+            four.s_addr == htonl(INADDR_ANY)) ||
+           (inet_pton(AF_INET6, host, &six) == 1 &&
+            IN6_IS_ADDR_UNSPECIFIED(&six));
+}
+
+static int check_addresses(const struct role_options *o, struct err *e)
+{
+    struct in6_addr six;
+
+    if (cli_is_empty(o->bind) || strlen(o->bind) > ADDRESS_HOST_MAX) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --bind wants an address of this host, such as "
+                       "127.0.0.1, not \"%.64s\"",
+                       o->bind);
+    }
+    if (o->advertise == NULL) {
+        return PS_OK;
+    }
+    if (o->advertise[0] == '\0' || is_any(o->advertise) ||
+        strlen(o->advertise) > ADDRESS_HOST_MAX) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --advertise wants a host that others can "
+                       "reach, not \"%.64s\"",
+                       o->advertise);
+    }
+    if (strchr(o->advertise, ':') != NULL &&
+        inet_pton(AF_INET6, o->advertise, &six) != 1) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --advertise wants a host without a port, not "
+                       "\"%.64s\"; the port is that of -p",
+                       o->advertise);
+    }
+    return PS_OK;
+}
+
+int role_check(const struct role_options *o, struct err *e)
+{
+    char folder[FOLDER_BYTES];
+    int rc = PS_OK;
+
+    for (size_t i = 0; i < o->plugins.n && rc == PS_OK; i++) {
+        rc = role_refuse_text(o->plugins.items[i], "--plugin", "plugins are",
+                              "leave it out", e);
+    }
+    if (rc != PS_OK) {
+        return rc;
+    }
+    if (o->kv_path != NULL &&
+        coord_path_parse(o->kv_path, folder, sizeof(folder), e) != PS_OK) {
+        return err_wrap(e, "option --scheduler_kv_path or -sp");
+    }
+    if (o->binds_cores) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --bind_cores or -bc: binding threads to cores "
+                       "is not built yet; give false");
+    }
+    rc = check_streams(o, e);
+    return rc == PS_OK ? check_addresses(o, e) : rc;
+}
+
+/* Loopback, link-local and the ranges of private networks (RFC 1918). */
+static bool is_private_4(uint32_t a)
+{
+    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 ||
+           a >> 16 == 0xc0a8 || a >> 16 == 0xa9fe;
+}
+
+/* Likewise: ::1, fe80::/10, fc00::/7. */
+static bool is_private_6(const struct in6_addr *a)
+{
+    return IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_LINKLOCAL(a) ||
+           (a->s6_addr[0] & 0xfe) == 0xfc;
+}
+
+bool role_is_exposed(const char *host)
+{
+    struct in_addr four;
+    struct in6_addr six;
+
+    if (inet_pton(AF_INET, host, &four) == 1) {
+        return !is_private_4(ntohl(four.s_addr));
+    }
+    if (inet_pton(AF_INET6, host, &six) == 1) {
+        return !is_private_6(&six);
+    }
+    return strcmp(host, "localhost") != 0;
+}
+
+void role_warn(const struct role_options *o)
+{
+    if (role_is_exposed(o->bind)) {
+        log_write(LOG_WARNING,
+                  "listens on %s: whoever reaches that address can read and "
+                  "change the model, for there is no token and no TLS yet",
+                  o->bind);
+    }
+}
+
+/* The number that begins at text, up to the comma or the end; -1 if there is
+ * none, INT64_MAX if it is too large. */
+static int64_t parse_count(const char *text, const char **end)
+{
+    intmax_t n;
+    char *stop;
+
+    if (!isdigit((unsigned char)*text)) {
+        return -1;
+    }
+    n = strtoimax(text, &stop, 10);
+    *end = stop;
+    return *stop == ',' || *stop == '\0' ? n : -1;
+}
+
+int role_server_count(const char *text, uint32_t *servers, struct err *e)
+{
+    const char *end = text;
+    int64_t n = parse_count(text, &end);
+    int64_t models = 0;
+
+    while (n >= 0 && models >= 0 && *end == ',') {
+        int64_t more = parse_count(end + 1, &end);
+
+        models = more < 0 ? -1 : (models == 0 ? more : models);
+    }
+    if (n < 1 || n > LIMIT_SERVERS || models < 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --server_num or -sn wants a number from 1 to "
+                       "%d, not \"%.64s\"",
+                       LIMIT_SERVERS, text);
+    }
+    if (models > 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --server_num or -sn: model servers, which the "
+                       "list \"%.64s\" asks for behind the comma, are not "
+                       "built yet; give %" PRId64,
+                       text, n);
+    }
+    *servers = (uint32_t)n;
+    return PS_OK;
+}

@@ -1,0 +1,95 @@
+/* role.h - what the command lines of scheduler and server share.
+ *
+ * The names are those of ps-plus, where each value that asks for something that
+ * is not built yet is refused, and each that asks for nothing is accepted.
+ */
+#ifndef ROLE_H
+#define ROLE_H
+
+#include "cli/cli.h"
+
+/* First in the options of each role. */
+struct role_options {
+    struct cli_options cli;
+    const char *role;
+    const char *kv_path;
+    const char *dense; /* streaming models */
+    const char *sparse;
+    const char *hash;
+    bool binds_cores;
+    int64_t port;
+    struct opt_list plugins;
+    const char *bind;
+    const char *advertise;
+    int64_t wait_s;
+};
+
+/* clang-format off */
+#define ROLE_AT(field) offsetof(struct role_options, field)
+#define ROLE_FIRST_OPTIONS                                                    \
+    {.name = "role", .brief = "r", .type = OPT_TEXT, .flags = OPT_REQUIRED,   \
+     .offset = ROLE_AT(role), .value = "ROLE",                                \
+     .help = "scheduler or server."},                                         \
+    {.name = "scheduler_kv_path", .brief = "sp", .type = OPT_TEXT,            \
+     .flags = OPT_REQUIRED, .offset = ROLE_AT(kv_path), .value = "KV",        \
+     .help = "The store where all meet, such as file:///run/ps."}
+#define ROLE_OPTIONS                                                          \
+    {.name = "streaming_model_dense", .brief = "smdense", .type = OPT_TEXT,   \
+     .offset = ROLE_AT(dense), .value = "URL",                                \
+     .help = "Where dense deltas go. Not built yet: leave it out."},          \
+    {.name = "streaming_model_sparse", .brief = "smsparse",                   \
+     .type = OPT_TEXT, .offset = ROLE_AT(sparse), .value = "URL",             \
+     .help = "Where sparse deltas go. Not built yet: leave it out."},         \
+    {.name = "streaming_model_hash", .brief = "smhash", .type = OPT_TEXT,     \
+     .offset = ROLE_AT(hash), .value = "URL",                                 \
+     .help = "Where deltas of hash variables go. Not built yet: leave it "    \
+             "out."},                                                         \
+    {.name = "bind_cores", .brief = "bc", .type = OPT_BOOL,                   \
+     .offset = ROLE_AT(binds_cores), .fallback = "false", .value = "BOOL",    \
+     .help = "Binds each thread to a core. Not built yet: only false."},      \
+    {.name = "port", .brief = "p", .type = OPT_INT,                           \
+     .offset = ROLE_AT(port), .max = UINT16_MAX, .fallback = "0",             \
+     .value = "PORT",                                                         \
+     .help = "Where it listens; shard i of a server listens on PORT + i. 0 "  \
+             "is any free one."},                                             \
+    {.name = "plugin", .type = OPT_LIST, .offset = ROLE_AT(plugins),          \
+     .value = "LIB.so",                                                       \
+     .help = "Loads a plugin. Not built yet: leave it out."},                 \
+    {.name = "bind", .type = OPT_TEXT, .offset = ROLE_AT(bind),               \
+     .fallback = "127.0.0.1", .value = "ADDR",                                \
+     .help = "The address it listens on. There is no token and no TLS yet: "  \
+             "keep it away from the public."},                                \
+    {.name = "advertise", .type = OPT_TEXT, .offset = ROLE_AT(advertise),     \
+     .value = "ADDR",                                                         \
+     .help = "The host under which others reach it. Left out: that of "       \
+             "--bind, or this host's name where that is everywhere."},        \
+    {.name = "wait", .type = OPT_INT, .offset = ROLE_AT(wait_s),              \
+     .max = INT32_MAX, .fallback = "300", .value = "SECONDS",                 \
+     .help = "How long it waits at its start for what it needs of others; "   \
+             "0 is for ever."},                                               \
+    CLI_OPTIONS("info")
+/* clang-format on */
+
+/* Whether each value that was given can be had. PS_EARGUMENT with the line. */
+int role_check(const struct role_options *o, struct err *e) MUST_USE;
+
+/* "option --NAME or -BRIEF: FEATURE not built yet; RIGHT", PS_EARGUMENT, where
+ * the text asks for something. */
+int role_refuse_text(const char *text, const char *option, const char *feature,
+                     const char *right, struct err *e) MUST_USE;
+
+/* Whether a host may be reached from outside of a private network: a public or
+ * a wildcard address, and any name but localhost, which may stand for one. */
+bool role_is_exposed(const char *host);
+/* Says so in the log. */
+void role_warn(const struct role_options *o);
+
+/* How many parameter servers "4" and "4,0" say. PS_EARGUMENT for what is no
+ * number, for 0, for too many, and for model servers. */
+int role_server_count(const char *text, uint32_t *servers,
+                      struct err *e) MUST_USE;
+
+int role_scheduler_main(int argc, char **argv);
+int role_server_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,185 @@
+/* status_command.c - ps-plus status: what a cluster has and has done. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "client/status.h"
+#include "coord/coord.h"
+
+enum { FOLDER_BYTES = 4096, CLOSE_MS = 1000, WAIT_MAX_S = 86400 };
+
+struct options {
+    struct cli_options cli;
+    const char *kv_path;
+    int64_t wait_s;
+    bool is_json;
+};
+_Static_assert(offsetof(struct options, cli) == 0, "rows of cli.h");
+
+#define AT(field) offsetof(struct options, field)
+
+static const struct opt table[] = {
+    {.name = "scheduler_kv_path",
+     .brief = "sp",
+     .type = OPT_TEXT,
+     .flags = OPT_REQUIRED,
+     .offset = AT(kv_path),
+     .value = "KV",
+     .help = "The store where all meet, such as file:///run/ps."},
+    {.name = "wait",
+     .type = OPT_INT,
+     .offset = AT(wait_s),
+     .min = 1,
+     .max = WAIT_MAX_S,
+     .fallback = "5",
+     .value = "SECONDS",
+     .help = "How long it waits for answers."},
+    {.name = "json",
+     .type = OPT_FLAG,
+     .offset = AT(is_json),
+     .help = "One object of JSON, for programs."},
+    CLI_OPTIONS("warning"),
+};
+
+static const struct cli_page page = {
+    .usage = "ps-plus status -sp KV [OPTION...]",
+    .about =
+        "Shows servers and shards, variables with their rows and bytes, and\n"
+        "how many pulls and pushes there were. Repeats suppressed are pushes\n"
+        "that came again after a lost answer and were not applied again. A\n"
+        "server that came back empty has lost the rows that it held. Ends "
+        "with\n"
+        "status 1 where there is no cluster, and where no shard answers.\n"
+        "\n"
+        "For a program:\n"
+        "    ps-plus status -sp file:///run/ps --json\n",
+    .table = table,
+    .n = ARRAY_LEN(table),
+};
+
+/* A client would wait for the store to come into being; who asks for its state
+ * wants to know that it is not there. */
+static int check_store(const char *kv_path, const char *folder, struct err *e)
+{
+    struct stat info;
+
+    if (stat(folder, &info) != 0) {
+        return errno == ENOENT
+                   ? err_set(e, PS_ENOTFOUND,
+                             "no cluster at %s: there is no such folder",
+                             kv_path)
+                   : err_set(e, PS_EIO, "%s: %s", folder, strerror(errno));
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return err_set(e, PS_EIO, "%s is not a folder", folder);
+    }
+    return PS_OK;
+}
+
+/* How many shards are in the plan, and how many of them are not silent. */
+static void count_shards(const struct buf *text, size_t *n, size_t *n_answered)
+{
+    json_t *root = json_loadb((const char *)text->data, text->size, 0, NULL);
+    const json_t *servers = json_object_get(root, "servers");
+
+    *n = 0;
+    *n_answered = 0;
+    for (size_t i = 0; i < json_array_size(servers); i++) {
+        const json_t *shards =
+            json_object_get(json_array_get(servers, i), "shards");
+
+        for (size_t k = 0; k < json_array_size(shards); k++) {
+            const char *state = json_string_value(
+                json_object_get(json_array_get(shards, k), "state"));
+
+            *n += 1;
+            *n_answered += state != NULL && strcmp(state, "silent") != 0;
+        }
+    }
+    json_decref(root);
+}
+
+/* Prints the state, whole even where nobody answers: where the shards should
+ * be is worth knowing then. */
+static int show(ps_client *client, const struct options *o, struct err *e)
+{
+    struct status *state = NULL;
+    struct ps_error error = {0};
+    struct buf json;
+    struct buf people;
+    const struct buf *out = o->is_json ? &json : &people;
+    size_t n;
+    size_t n_answered;
+    int rc = status_gather(client, (int)o->wait_s * 1000, &state, &error);
+
+    if (rc != PS_OK) {
+        return err_set(e, rc, "%s", error.text);
+    }
+    buf_init(&json);
+    buf_init(&people);
+    status_json(state, &json);
+    status_table(state, &people);
+    status_free(state);
+    if (json.failed || people.failed) {
+        rc = err_set(e, PS_ENOMEM, "out of memory");
+    } else {
+        fwrite(out->data, 1, out->size, stdout);
+        count_shards(&json, &n, &n_answered);
+        if (n_answered == 0) {
+            rc = err_set(e, PS_ETIMEOUT,
+                         "no shard of %s answers; %zu are in the plan",
+                         o->kv_path, n);
+        }
+    }
+    buf_fini(&json);
+    buf_fini(&people);
+    return rc;
+}
+
+static int run(const struct options *o, struct err *e)
+{
+    struct ps_options options;
+    struct ps_error error = {0};
+    ps_client *client = NULL;
+    int rc;
+
+    ps_options_init(&options);
+    options.scheduler = o->kv_path;
+    options.worker = -1; /* a worker that asks is not that worker anew */
+    options.timeout_ms = (int)o->wait_s * 1000;
+    options.quiet = 1;
+    rc = ps_open(&client, &options, &error);
+    if (rc != PS_OK) {
+        return err_set(e, rc, "%s", error.text);
+    }
+    rc = show(client, o, e);
+    (void)ps_close(client, CLOSE_MS); /* nothing is in flight */
+    return rc;
+}
+
+int status_main(int argc, char **argv)
+{
+    char folder[FOLDER_BYTES];
+    struct options o;
+    struct err e;
+    int status;
+
+    if (!cli_parse(&page, argc, argv, &o, NULL, &status)) {
+        return status;
+    }
+    if (o.kv_path != NULL &&
+        coord_path_parse(o.kv_path, folder, sizeof(folder), &e) != PS_OK) {
+        err_wrap(&e, "option --scheduler_kv_path or -sp");
+        return cli_refuse(&e);
+    }
+    if (cli_shows_config(&page, &o)) {
+        return CLI_OK;
+    }
+    if (check_store(o.kv_path, folder, &e) != PS_OK || run(&o, &e) != PS_OK) {
+        return cli_fail(&e);
+    }
+    return CLI_OK;
+}

@@ -1,0 +1,193 @@
+/* oracle.h - what must be true of a run, told from outside of the machines.
+ *
+ * oracle.c        frames: numbers, acknowledgements, resolve
+ * oracle_store.c  records of the store: lanes, sessions, plan
+ * oracle_rows.c   rows, pulls, and the end of a run
+ *
+ * A push of the simulator adds (1, x, x * x) to a row, so the row tells how
+ * many pushes it has and, with sum and sum of squares, which: one that was lost
+ * and one that came twice do not cancel out.
+ */
+#ifndef ORACLE_H
+#define ORACLE_H
+
+#include "base/map.h"
+#include "plan/plan.h"
+#include "sim.h"
+#include "wire/run.h"
+
+enum { ORACLE_DIM = 3 }; /* count, sum, sum of squares; more repeat the sum */
+
+/* What is known of one number of a stream. */
+struct numbered {
+    struct frame *frame; /* as it was sent first; NULL: not seen */
+    uint64_t body_hash;
+    uint64_t plan;
+    uint64_t connection; /* of the last time it was sent */
+    bool is_applied;
+    bool is_acked;    /* a shard said so */
+    bool is_refused;  /* a shard said so, for good */
+    bool is_canceled; /* by resolve, on its own lane */
+    bool is_told;     /* the client's owner was told */
+    bool is_lost;     /* ... and later that it was lost */
+    int told;
+};
+
+/* All frames of a session to a lane. */
+struct stream {
+    struct stream *next;
+    uint64_t session;
+    uint64_t lane;
+    struct process *client;
+    struct numbered *numbers; /* by seq - 1 */
+    size_t n;
+    size_t room;
+    size_t settled; /* numbers 1..settled were applied, refused, canceled */
+};
+
+struct lane {
+    uint64_t number;
+    uint32_t server;
+    uint32_t shard;
+    uint64_t nonce;
+    uint32_t emptied;
+    uint64_t sessions_seen;
+    bool has_ended;
+    uint64_t ended_at;
+};
+
+struct session_life {
+    struct session_life *next;
+    uint64_t number;
+    uint64_t nonce;
+    uint64_t ended_version; /* 0: open */
+};
+
+struct variable_life {
+    struct variable_life *next;
+    uint32_t id;
+    uint32_t kind;
+    uint32_t dim;
+    uint64_t rows;
+};
+
+struct row {
+    struct row *next; /* of the bucket */
+    uint32_t variable;
+    uint64_t key;
+    uint64_t sent;   /* pushes that were submitted */
+    uint64_t acked;  /* ... and told as applied, by acked_lane */
+    uint64_t acked_lane;
+    bool must_exist; /* a frame that counts names it */
+    bool was_walked;
+    double sum[ORACLE_DIM];
+};
+
+/* What a request pushes to a row, and what of it was applied. */
+struct pushed {
+    uint32_t variable;
+    uint64_t key;
+    double sum[ORACLE_DIM];
+    double done[ORACLE_DIM];
+};
+
+/* A request as its client sees it. */
+struct asked {
+    struct asked *next;
+    struct process *client;
+    struct pushed *pushed;
+    size_t n_pushed;
+    bool is_push;
+    bool is_settled;
+    bool is_abandoned;
+};
+
+enum { ROW_BUCKETS = 8192 };
+
+struct oracle {
+    struct map streams; /* by session << 32 | lane */
+    struct stream *all_streams;
+    struct map lanes;
+    struct map sessions;
+    struct session_life *all_sessions;
+    struct map variables;
+    struct variable_life *all_variables;
+    struct coord_file *store;
+    struct buf value;
+    struct arena arena;
+    uint64_t next_session;
+    uint64_t next_lane;
+    uint64_t sessions_version;
+    uint64_t versions[8 + SIM_SERVERS_MAX]; /* of the records looked at */
+    uint32_t lives[SIM_SERVERS_MAX];        /* of a server, as stored */
+    uint64_t life_nonce[SIM_SERVERS_MAX];
+    uint32_t life_emptied[SIM_SERVERS_MAX];
+    uint64_t live[SIM_SERVERS_MAX][SIM_SHARDS_MAX]; /* lanes; 0: none */
+    struct plan *plan;
+    struct map terms;  /* term of a plan, plus one */
+    struct map ackers; /* lane by (term, part) */
+    uint64_t applied[SIM_SERVERS_MAX][SIM_SHARDS_MAX]; /* in this life */
+    uint32_t applied_life[SIM_SERVERS_MAX];
+    struct row *rows[ROW_BUCKETS];
+
+    /* The frame that is being handled; NULL. */
+    struct thread *handling;
+    const struct frame_header *header;
+    struct frame *frame;
+};
+
+void oracle_init(struct sim *s);
+void oracle_fini(struct sim *s);
+
+/* oracle.c */
+void oracle_on_sent(struct sim *s, struct thread *from, struct thread *to,
+                    uint64_t connection, const struct frame_header *h,
+                    struct frame *f);
+void oracle_on_handling(struct sim *s, struct thread *to, struct thread *from,
+                        const struct frame_header *h, struct frame *f);
+void oracle_on_handled(struct sim *s);
+void oracle_on_ack(struct sim *s, void *lane);
+void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
+                       uint64_t lane, uint64_t seq);
+void oracle_on_framed(struct sim *s, struct process *client,
+                      const struct ps_frame_outcome *f, struct asked *a,
+                      const struct run_op *ops, uint32_t n_ops);
+void oracle_on_lost(struct sim *s, struct process *client,
+                    const struct ps_loss *loss);
+
+/* oracle_store.c */
+void oracle_on_stored(struct sim *s, const char *key);
+void oracle_on_stored_all(struct sim *s);
+struct lane *oracle_lane(const struct sim *s, uint64_t lane);
+struct session_life *oracle_session(const struct sim *s, uint64_t session);
+struct variable_life *oracle_variable(const struct sim *s, uint32_t id);
+
+/* oracle_rows.c */
+struct row *oracle_row(struct sim *s, uint32_t variable, uint64_t key);
+/* Calls fn for each row that an op writes or creates. */
+void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
+                     void (*fn)(void *context, uint32_t variable,
+                                uint64_t key, const float *values),
+                     void *context);
+/* The lane that holds a row now, by the newest plan in the store; 0. */
+uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key);
+/* A request is submitted; its `pushed` are sorted here. */
+void oracle_asked(struct sim *s, struct asked *a);
+struct pushed *oracle_pushed(const struct asked *a, uint32_t variable,
+                             uint64_t key);
+void oracle_settled(struct sim *s, struct asked *a, int status);
+/* A pull of a row: what it may be at least, and whether its answer is right. */
+struct oracle_bound {
+    uint64_t low;
+    uint64_t lane;
+};
+void oracle_pull_begin(struct sim *s, uint32_t variable, uint64_t key,
+                       struct oracle_bound *b);
+void oracle_pull_end(struct sim *s, uint32_t variable, uint64_t key,
+                     const struct oracle_bound *b, const float *values);
+/* A shard's answer to STATUS. */
+void oracle_status(struct sim *s, uint64_t lane, const void *data,
+                   size_t size);
+void oracle_end(struct sim *s);
+
+#endif
