@@ -245,7 +245,9 @@ PS_API int ps_resolve(ps_request *request, int timeout_ms);
  * `out` buffers are not touched after this returns. NULL is allowed. */
 PS_API void ps_request_free(ps_request *request);
 
-/* What became of one numbered frame of a settled request. */
+/* What became of one numbered frame of a settled request. A frame that was
+ * refused because the plan had changed, or canceled with its lane, and whose
+ * rows then went under a new number, is listed beside its successor. */
 struct ps_frame_outcome {
     uint64_t session;
     uint64_t lane;

@@ -33,7 +33,8 @@ THIRD_PARTY = {
     "uv.h": r"src/net/",
     "immintrin.h": r"src/kern/kern_avx\w*\.c$",
     "xxhash.h": r"src/base/hash\.c$",
-    "jansson.h": r"src/cli/",
+    "jansson.h": r"src/(cli/|client/status_gather\.c$)",
+    "psplus.h": r"src/",
     "Random123/": r"src/kern/",
     "cmocka.h": r"$^",
 }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* JSON has no NAN. */
 static const char *number(double x, char text[32])
@@ -50,11 +51,11 @@ static void print_json(const struct settings *s, const struct train_result *r,
                  r->first_epoch, (unsigned long long)r->rows, r->seconds,
                  number(r->loss, text));
     (void)printf(",\"steps\":%llu,\"step_frames\":%llu,\"frames_acked\":%llu,"
-                 "\"frames_dropped\":%llu,\"frames_lost\":%llu",
+                 "\"pushes_dropped\":%llu,\"frames_lost\":%llu",
                  (unsigned long long)c->steps,
                  (unsigned long long)c->step_frames,
                  (unsigned long long)c->frames_acked,
-                 (unsigned long long)c->frames_dropped,
+                 (unsigned long long)c->pushes_dropped,
                  (unsigned long long)c->frames_lost);
     if (r->has_valid) {
         print_quality("valid", &r->valid);
@@ -102,10 +103,10 @@ static void print_text(const struct settings *s, const struct train_result *r,
                      (unsigned long long)c->frames_acked);
     }
     (void)printf("\n");
-    if (c->frames_dropped != 0 || c->frames_lost != 0) {
-        (void)printf("worker %d: %llu frames were not applied, and servers "
-                     "that died lost %llu that were\n",
-                     s->worker, (unsigned long long)c->frames_dropped,
+    if (c->pushes_dropped != 0 || c->frames_lost != 0) {
+        (void)printf("worker %d: %llu pushes were not applied; servers "
+                     "that died lost %llu frames that were\n",
+                     s->worker, (unsigned long long)c->pushes_dropped,
                      (unsigned long long)c->frames_lost);
     }
 }
@@ -116,6 +117,10 @@ void result_end(const struct settings *s, const struct train_result *result,
     if (s->json) {
         print_json(s, result, counts);
     } else if (!s->quiet) {
+        if (isatty(STDOUT_FILENO)) {
+            /* Worker 0's progress may be on the line. */
+            (void)fputs("\r\033[K", stdout);
+        }
         print_text(s, result, counts);
     }
     (void)fflush(stdout);

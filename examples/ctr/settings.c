@@ -112,7 +112,7 @@ int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
         {"meet", FLAG_COUNT, &s->meet_s, 1, 86400,
          "seconds to wait for other workers' next epoch"},
         {"tally", FLAG_TEXT, &s->tally, 0, 0,
-         "write acknowledged frames to TEXT.<worker>-<session>"},
+         "write acknowledged frames to TEXT.<worker>-<pid>"},
         {"plain", FLAG_SWITCH, &s->plain, 0, 0,
          "train on plain arrays, without servers"},
         {"eval-only", FLAG_SWITCH, &s->eval_only, 0, 0,

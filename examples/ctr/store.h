@@ -37,7 +37,7 @@ struct store_counts {
     uint64_t steps;          /* batches pushed */
     uint64_t step_frames;    /* numbered frames acknowledged for them */
     uint64_t frames_acked;   /* and for the finished epochs too */
-    uint64_t frames_dropped; /* ended as not applied */
+    uint64_t pushes_dropped; /* ended as not applied, or not whole */
     uint64_t frames_lost;    /* acknowledged, lost with a server that died */
 };
 

@@ -20,7 +20,7 @@
  * Everything else ends the program with a message.
  *
  * The tally is for tests that kill this program: after every push the file
- * TALLY.<worker>-<session> says how many steps and frames were acknowledged to
+ * TALLY.<worker>-<process> says how many steps and frames were acknowledged to
  * this life. It is one pwrite, so a killed process leaves the old line or the
  * new one, and what it never wrote down is at most the push in flight.
  */
@@ -100,19 +100,43 @@ static void write_tally(const struct remote *r)
     }
 }
 
-/* One frame's outcome: whether training can go on without it. */
+/* Whether training can go on without a push, or a frame of it. */
 static int is_bearable(int status)
 {
     return status == PS_OK || status == PS_ECANCELED || status == PS_ELANE ||
-           status == PS_EDATALOSS;
+           status == PS_EDATALOSS || status == PS_EPLAN;
 }
 
-/* Waits for a push until it is settled and counts its frames. */
+/* Counts what was applied of a settled push of status rc. Where rc is PS_OK a
+ * frame that is not has been sent again under another number. Returns rc or the
+ * status of a frame, whichever training cannot go on with, else PS_OK. */
+static int count_frames(struct remote *r, const ps_request *request, int rc,
+                        int is_step)
+{
+    int verdict = is_bearable(rc) ? PS_OK : rc;
+
+    for (size_t i = 0; i < ps_request_frames(request); i++) {
+        struct ps_frame_outcome frame;
+        int frame_rc = ps_request_frame(request, i, &frame);
+
+        if (frame_rc != PS_OK) {
+            return frame_rc;
+        }
+        if (frame.status == PS_OK) {
+            r->counts.frames_acked++;
+            r->counts.step_frames += is_step ? 1 : 0;
+        } else if (rc != PS_OK && !is_bearable(frame.status)) {
+            verdict = frame.status;
+        }
+    }
+    return verdict;
+}
+
+/* Waits for a push until it is settled and counts what became of it. */
 static int settle(struct remote *r, ps_request *request, int is_step,
                   struct ps_error *e)
 {
     int rc = ps_wait(request, r->timeout_ms);
-    size_t dropped = 0;
 
     if (rc == PS_ETIMEOUT || rc == PS_EUNSURE) {
         rc = ps_resolve(request, r->timeout_ms);
@@ -120,28 +144,16 @@ static int settle(struct remote *r, ps_request *request, int is_step,
     if (rc == PS_ETIMEOUT || rc == PS_EUNSURE) {
         return complain(r, rc, "push", e);
     }
-    for (size_t i = 0; i < ps_request_frames(request); i++) {
-        struct ps_frame_outcome frame;
-        int frame_rc = ps_request_frame(request, i, &frame);
 
-        if (frame_rc != PS_OK || !is_bearable(frame.status)) {
-            return complain(r, frame_rc != PS_OK ? frame_rc : frame.status,
-                            "push", e);
-        }
-        if (frame.status == PS_OK) {
-            r->counts.frames_acked++;
-            r->counts.step_frames += is_step ? 1 : 0;
-        } else {
-            dropped++;
-        }
+    int verdict = count_frames(r, request, rc, is_step);
+
+    if (verdict != PS_OK) {
+        return complain(r, verdict, "push", e);
     }
-    if (rc != PS_OK && dropped == 0) {
-        return complain(r, rc, "push", e);
-    }
-    if (dropped != 0) {
-        r->counts.frames_dropped += dropped;
-        (void)fprintf(stderr, "worker %d: %zu frames of a push dropped: %s\n",
-                      r->worker, dropped, ps_status_text(rc));
+    if (rc != PS_OK) {
+        r->counts.pushes_dropped++;
+        (void)fprintf(stderr, "worker %d: a push was not applied: %s\n",
+                      r->worker, ps_status_text(rc));
     }
     r->counts.steps += is_step ? 1 : 0;
     write_tally(r);
@@ -217,7 +229,7 @@ static int finish_epoch(struct store *s, int epochs, struct ps_error *e)
                        .values = &value};
 
     for (int i = 0; i < FINISH_TRIES; i++) {
-        uint64_t dropped = r->counts.frames_dropped;
+        uint64_t dropped = r->counts.pushes_dropped;
         ps_request *request = NULL;
         int rc = ps_submit(r->client, &op, 1, &request);
 
@@ -227,7 +239,7 @@ static int finish_epoch(struct store *s, int epochs, struct ps_error *e)
             rc = complain(r, rc, "push of the finished epochs", e);
         }
         ps_request_free(request);
-        if (rc != PS_OK || r->counts.frames_dropped == dropped) {
+        if (rc != PS_OK || r->counts.pushes_dropped == dropped) {
             return rc;
         }
     }
@@ -334,16 +346,14 @@ static int declare_done(struct remote *r, const struct store_config *config,
 static int open_tally(struct remote *r, const struct store_config *config,
                       struct ps_error *e)
 {
-    struct ps_client_counters now;
     char path[4096];
 
     if (config->tally == NULL) {
         return PS_OK;
     }
-    ps_client_counters(r->client, &now);
 
-    int n = snprintf(path, sizeof(path), "%s.%d-%llu", config->tally,
-                     config->worker, (unsigned long long)now.session);
+    int n = snprintf(path, sizeof(path), "%s.%d-%d", config->tally,
+                     config->worker, (int)getpid());
 
     if (n < 0 || (size_t)n >= sizeof(path)) {
         return trouble_set(e, PS_EARGUMENT, "the tally's path is too long");

@@ -189,6 +189,10 @@ static int run_workers(struct local_cluster *c)
            local_cluster_running(c->workers, c->n_workers) > 0) {
         local_cluster_look(c, -1);
     }
+    if (c->signal != 0) {
+        local_cluster_say(c, "signal", "signal %d: stopping the workers",
+                          c->signal);
+    }
     local_cluster_stop_workers(c);
     return c->dead == NULL ? c->worker_status : CLI_FAILED;
 }

@@ -105,10 +105,11 @@ static void note_end(struct local_cluster *c, const struct local_child *child,
         }
         return;
     }
-    if (child->status != 0 && c->failed == NULL) {
-        c->failed = child;
+    if (child->status != 0 && c->worker_status == 0) {
         c->worker_status = child->status;
-        local_cluster_say(c, "failed", "%s %s", child->name, how);
+        if (!c->is_told_to_end) {
+            local_cluster_say(c, "failed", "%s %s", child->name, how);
+        }
     }
 }
 
@@ -198,6 +199,7 @@ static void stop(struct local_cluster *c, const struct local_child *children,
 
 void local_cluster_stop_workers(struct local_cluster *c)
 {
+    c->is_told_to_end = true;
     stop(c, c->workers, c->n_workers, STOP_WORKERS_MS);
 }
 

@@ -34,12 +34,11 @@ struct local_cluster {
     struct local_child *workers;
     size_t n_workers;
     /* What has happened. */
-    int signal;                       /* SIGTERM and the like; 0: none */
-    const struct local_child *dead;   /* a role that has ended unasked */
-    const struct local_child *failed; /* the first worker that did not end
-                                         with 0 */
-    int worker_status;                /* its status; 0: none failed */
-    bool is_stopping;                 /* roles are asked to end */
+    int signal;                     /* SIGTERM and the like; 0: none */
+    const struct local_child *dead; /* a role that has ended unasked */
+    int worker_status;   /* the first that is not 0; 0: none failed */
+    bool is_told_to_end; /* workers are */
+    bool is_stopping;    /* roles are */
 };
 
 /* Blocks the signals that it waits for, and starts the guard. folder: what to

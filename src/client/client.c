@@ -38,8 +38,6 @@ int client_error(struct ps_error *e, int status, const char *format, ...)
     return status;
 }
 
-/* ---- what the loop and the session call --------------------------------- */
-
 static void on_open(void *context, uint64_t connection)
 {
     ps_client *c = context;
@@ -124,8 +122,6 @@ static void lost(struct session_owner *o, const struct ps_loss *loss)
         c->on_loss(c->context, loss);
     }
 }
-
-/* ---- opening and closing ------------------------------------------------ */
 
 static int worker_from_environment(void)
 {
@@ -256,8 +252,8 @@ static int wait_ready(ps_client *c, const struct ps_options *options,
 static void close_parts(ps_client *c)
 {
     client_stop_io(c);
+    atomic_fetch_sub_explicit(&n_clients, 1, memory_order_relaxed);
     if (c->loop != NULL) {
-        atomic_fetch_sub_explicit(&n_clients, 1, memory_order_relaxed);
         loop_stop(c->loop);
     }
     while (c->requests != NULL) {
@@ -348,8 +344,6 @@ int ps_close(ps_client *client, int timeout_ms)
     close_parts(client);
     return rc;
 }
-
-/* ---- requests ----------------------------------------------------------- */
 
 bool client_has_settled(void *request)
 {
@@ -641,8 +635,6 @@ int ps_push(ps_variable *variable, const uint64_t *keys, size_t n_keys,
 
     return run_one(&op, timeout_ms);
 }
-
-/* ---- what a client can tell --------------------------------------------- */
 
 void ps_client_counters(ps_client *client, struct ps_client_counters *counters)
 {

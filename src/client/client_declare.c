@@ -150,8 +150,8 @@ static int check(const struct ps_declaration *d, const struct udf **udf,
     return PS_OK;
 }
 
-/* The declared updater, whole: parameters that were not given are the zeros they
- * mean, so that two ways to say the same are the same. */
+/* The declared updater, whole: parameters that were not given are the zeros
+ * they mean, so that two ways to say the same are the same. */
 static struct ps_updater updater_of(const struct ps_declaration *d,
                                     const struct udf *udf)
 {

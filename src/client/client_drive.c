@@ -230,8 +230,6 @@ int client_wait(ps_client *c, bool (*is_done)(void *context), void *context,
     return rc;
 }
 
-/* ---- the I/O thread ----------------------------------------------------- */
-
 static void park(ps_client *c)
 {
     c->io = IO_PARKED;

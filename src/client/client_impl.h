@@ -45,7 +45,7 @@ enum client_io { IO_RUNS, IO_PARKED, IO_PAUSES };
 struct ps_client {
     struct session_owner owner; /* [I] */
     pthread_mutex_t turnstile;  /* whoever wants m stands here first, so that a
-                                   driver that comes back for it waits in line */
+                                   driver that comes back for it queues too */
     pthread_mutex_t m;
     struct loop *loop;                                          /* [I] */
     struct coord_loop *store;                                   /* [I] */

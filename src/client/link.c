@@ -328,7 +328,7 @@ void link_pump(struct link *l)
         return;
     }
     l->hold_us = 0;
-    if (is_idle(l)) {
+    if (is_idle(l) && l->chains_known == l->chains_sent) {
         l->heard_us = now;
     }
     send_chains(l);

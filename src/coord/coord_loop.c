@@ -125,8 +125,7 @@ static void work_done(struct loop_job *job)
 
     c->at_work = (struct list){.first = NULL};
     c->is_working = false;
-    for (struct item *i = take_first(&done); i != NULL;
-         i = take_first(&done)) {
+    for (struct item *i = take_first(&done); i != NULL; i = take_first(&done)) {
         if (i->request.op == COORD_WATCH && i->result.status == PS_EBUSY) {
             i->result.status = PS_OK;
             append(&c->watches, i);
@@ -214,8 +213,7 @@ void coord_loop_tick(struct coord_loop *c)
 
 uint64_t coord_loop_next(const struct coord_loop *c)
 {
-    if (c->is_working ||
-        (c->watches.first == NULL && c->queue.first == NULL)) {
+    if (c->is_working || (c->watches.first == NULL && c->queue.first == NULL)) {
         return UINT64_MAX;
     }
     return c->look_us;

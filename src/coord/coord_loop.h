@@ -1,8 +1,9 @@
 /* coord_loop.h - the coordination store for logic that lives on a loop.
  *
  * Opens the store of a kv path and does its blocking work on a worker thread,
- * one job at a time and in the order of submission; watches are looked at once
- * at first, then every LIMIT_WATCH_MS, all by one job. Answers come on the loop.
+ * one job at a time and in the order of submission. A watch has its first look
+ * at once, then all have one every LIMIT_WATCH_MS, by one job. Answers come on
+ * the loop.
  *
  * Its owner calls coord_loop_tick when coord_loop_next has come, stops the loop
  * first and frees this afterwards. Thread: the loop's.

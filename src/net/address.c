@@ -72,8 +72,10 @@ int address_host(const char *bind, const char *advertise,
         advertise = bind;
     }
     if (advertise[0] == '\0' || strlen(advertise) > ADDRESS_HOST_MAX) {
-        return err_set(e, PS_EARGUMENT, "the host to advertise is empty or "
-                       "longer than %d bytes", (int)ADDRESS_HOST_MAX);
+        return err_set(e, PS_EARGUMENT,
+                       "the host to advertise is empty or "
+                       "longer than %d bytes",
+                       (int)ADDRESS_HOST_MAX);
     }
     memcpy(host, advertise, strlen(advertise) + 1);
     return PS_OK;

@@ -219,8 +219,6 @@ static void become_open(struct conn *c)
     }
 }
 
-/* ---- reading ------------------------------------------------------------ */
-
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = handle->data;
@@ -311,8 +309,6 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         take(c, (size_t)n);
     }
 }
-
-/* ---- writing ------------------------------------------------------------ */
 
 static bool grow_queue(struct conn *c)
 {
@@ -451,8 +447,6 @@ void conn_send(struct net *net, uint64_t connection, struct frame *frame)
         set_paused(c, true);
     }
 }
-
-/* ---- opening and closing ------------------------------------------------ */
 
 static void on_connected(uv_connect_t *req, int status)
 {

@@ -79,8 +79,6 @@ uint64_t loop_spin_us(uint32_t n_loops)
     return cpus > 1 && n_loops <= cpus ? SPIN_US : 0;
 }
 
-/* ---- the spin ----------------------------------------------------------- */
-
 void loop_frame_came(struct loop *l)
 {
     uint64_t now;
@@ -108,8 +106,6 @@ bool loop_is_spinning(struct loop *l)
 {
     return l->spin_credit > 0 && loop_now() - l->active_us < l->spin_us;
 }
-
-/* ---- mailbox ------------------------------------------------------------ */
 
 void loop_post(struct loop *l, struct loop_mail *mail)
 {
@@ -163,8 +159,6 @@ void loop_wake(struct loop *l)
     uv_async_send(&l->async);
 }
 
-/* ---- jobs --------------------------------------------------------------- */
-
 static void work(uv_work_t *req)
 {
     struct loop_job *job = req->data;
@@ -202,8 +196,6 @@ int loop_work(struct loop *l, struct loop_job *job)
     }
     return PS_OK;
 }
-
-/* ---- timer and turns ---------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -317,8 +309,6 @@ uint64_t loop_turns(const struct loop *l)
     return l->turns;
 }
 
-/* ---- listening and signals ---------------------------------------------- */
-
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct loop *l = listener->data;
@@ -426,8 +416,6 @@ int loop_signal(struct loop *l, int number, struct err *e)
     }
     return PS_OK;
 }
-
-/* ---- life --------------------------------------------------------------- */
 
 int loop_new(struct loop **loop, const struct loop_options *options,
              struct err *e)

@@ -8,7 +8,7 @@
  *     drives it itself: loop_turn does what is ready, loop_pause waits without
  *     touching the loop, so that a lock can be let go meanwhile:
  *
- *         lock; loop_turn(l); until = loop_next(l); unlock; loop_pause(l, until)
+ *         lock; loop_turn(l); t = loop_next(l); unlock; loop_pause(l, t)
  *
  * Handlers are called from within loop_run and loop_turn only, never from a
  * call of struct net. A frame is read where it will stay; it is borrowed by

@@ -75,7 +75,8 @@ static void end_server(struct scheduler *s, uint32_t id,
     buf_fini(&b);
 }
 
-/* Keeps what a server says of itself; its lanes are read from there. */
+/* Keeps what a server says of itself; its lanes are read from there. Without
+ * memory for it the server counts as not looked at: its lanes go on. */
 static void keep_record(struct member *m, const struct wire_lease *w)
 {
     m->has_lanes = false;
@@ -85,6 +86,8 @@ static void keep_record(struct member *m, const struct wire_lease *w)
         wire_server_decode(m->bytes.data, m->bytes.size, &m->arena,
                            &m->record) == PS_OK) {
         m->has_lanes = true;
+    } else {
+        m->view.is_known = false;
     }
 }
 

@@ -6,6 +6,8 @@
  * One write is under way at a time. What it is made from - members' records
  * and pending requests - is looked at anew for every try, so a write whose
  * outcome is not known needs no repair: read again, then go on. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/probe.h"
 #include "scheduler/scheduler_impl.h"
@@ -58,6 +60,7 @@ static void begin_to_run(struct scheduler *s)
 {
     s->state = SCHEDULER_RUN;
     s->look_us = 0;
+    snprintf(s->says, sizeof(s->says), "runs");
     log_write(LOG_INFO, "runs: term %llu, plan %llu",
               (unsigned long long)s->plan->w.term,
               (unsigned long long)s->plan->w.plan);

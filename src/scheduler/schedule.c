@@ -55,6 +55,13 @@ static void on_coord(void *context, const struct coord_result *result)
     scheduler_on_coord(p->scheduler, result);
 }
 
+/* A standby has nothing to give up: it is there for the day it is needed. */
+static bool is_in_place(const struct process *p)
+{
+    return scheduler_is_running(p->scheduler) ||
+           scheduler_stands_by(p->scheduler);
+}
+
 static void on_tick(void *context)
 {
     struct process *p = context;
@@ -73,8 +80,7 @@ static void on_tick(void *context)
         }
         return;
     }
-    p->rc = patience_look(&p->patience, now,
-                          scheduler_is_running(p->scheduler),
+    p->rc = patience_look(&p->patience, now, is_in_place(p),
                           scheduler_says(p->scheduler), &p->err);
     if (p->rc != PS_OK) {
         loop_quit(p->loop);
@@ -84,15 +90,15 @@ static void on_tick(void *context)
 static uint64_t next_us(void *context)
 {
     struct process *p = context;
-    uint64_t next = base_min_u64(scheduler_next(p->scheduler),
-                                 coord_loop_next(p->store));
+    uint64_t next =
+        base_min_u64(scheduler_next(p->scheduler), coord_loop_next(p->store));
 
     if (p->stop_us != 0) {
         return scheduler_has_stopped(p->scheduler)
                    ? 0
                    : base_min_u64(next, p->stop_us);
     }
-    if (scheduler_is_running(p->scheduler) != p->patience.is_ready) {
+    if (is_in_place(p) != p->patience.is_ready) {
         return 0;
     }
     return base_min_u64(next, patience_next(&p->patience, loop_now()));

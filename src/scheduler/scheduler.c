@@ -168,7 +168,6 @@ static void on_lease_event(struct scheduler *s, enum lease_event event)
         break;
     case LEASE_IS_WAITING:
         snprintf(s->says, sizeof(s->says), "stands by: another scheduler runs");
-        log_write(LOG_INFO, "%s", s->says);
         break;
     case LEASE_IS_READY:
         take(s);
@@ -321,6 +320,12 @@ bool scheduler_has_stopped(const struct scheduler *s)
 bool scheduler_is_running(const struct scheduler *s)
 {
     return s->state == SCHEDULER_RUN;
+}
+
+bool scheduler_stands_by(const struct scheduler *s)
+{
+    return s->state == SCHEDULER_CLAIM && s->has_lease &&
+           s->lease.state == LEASE_WAITING;
 }
 
 const char *scheduler_says(const struct scheduler *s)

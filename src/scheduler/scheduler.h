@@ -44,6 +44,8 @@ uint64_t scheduler_next(const struct scheduler *s);
 void scheduler_stop(struct scheduler *s);
 bool scheduler_has_stopped(const struct scheduler *s);
 bool scheduler_is_running(const struct scheduler *s);
+/* Another runs; it waits for as long as that is so. */
+bool scheduler_stands_by(const struct scheduler *s);
 /* One line: what it does or waits for. */
 const char *scheduler_says(const struct scheduler *s);
 

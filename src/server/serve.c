@@ -90,8 +90,6 @@ struct process {
     struct err err;
 };
 
-/* ---- a shard's thread --------------------------------------------------- */
-
 static void post_reply(struct unit *u, const struct reply *reply)
 {
     struct reply *r = mem_try(sizeof(*r));
@@ -207,8 +205,6 @@ static void *run_unit(void *argument)
     return NULL;
 }
 
-/* ---- orders ------------------------------------------------------------- */
-
 static void post_order(struct unit *u, const struct order *head,
                        const void *record, size_t size)
 {
@@ -287,8 +283,6 @@ static void ping(struct server_owner *o, uint64_t serial)
     post_all(process_of(o), &order, NULL, 0);
 }
 
-/* ---- the main loop ------------------------------------------------------ */
-
 static void on_coord(void *context, const struct coord_result *result)
 {
     struct process *p = context;
@@ -338,8 +332,8 @@ static void main_tick(void *context)
 static uint64_t main_next(void *context)
 {
     struct process *p = context;
-    uint64_t next = base_min_u64(server_next(p->server),
-                                 coord_loop_next(p->store));
+    uint64_t next =
+        base_min_u64(server_next(p->server), coord_loop_next(p->store));
 
     if (p->stop_us != 0) {
         return server_has_stopped(p->server) ? 0
@@ -370,8 +364,6 @@ static const struct loop_handler main_handler = {
     .on_mail = main_mail,
     .on_signal = main_signal,
 };
-
-/* ---- life --------------------------------------------------------------- */
 
 static int open_unit(struct unit *u, struct process *p, const char *bind,
                      const char *host, struct err *e)
@@ -424,8 +416,10 @@ static int open_units(struct process *p, struct err *e)
                        (int)LIMIT_SHARDS);
     }
     if (o->port != 0 && o->port + n - 1 > UINT16_MAX) {
-        return err_set(e, PS_EARGUMENT, "%u shards from port %u on: the last "
-                       "port is 65535", (unsigned)n, (unsigned)o->port);
+        return err_set(e, PS_EARGUMENT,
+                       "%u shards from port %u on: the last "
+                       "port is 65535",
+                       (unsigned)n, (unsigned)o->port);
     }
     rc = address_host(bind, o->advertise, host, e);
     if (rc != PS_OK) {
@@ -558,13 +552,14 @@ static int run(struct process *p, struct err *e)
 int serve_run(const struct serve_options *options, struct err *e)
 {
     struct process p = {
-        .owner = {
-            .start_lane = start_lane,
-            .set_lease = set_lease,
-            .set_plan = set_plan,
-            .set_sessions = set_sessions,
-            .ping = ping,
-        },
+        .owner =
+            {
+                .start_lane = start_lane,
+                .set_lease = set_lease,
+                .set_plan = set_plan,
+                .set_sessions = set_sessions,
+                .ping = ping,
+            },
         .options = options,
     };
     char name[32];

@@ -13,12 +13,12 @@
 struct serve_options {
     const char *kv_path;
     uint32_t id;
-    uint32_t n_shards;       /* 0: one for each CPU of the process */
-    const char *bind;        /* NULL: 127.0.0.1 */
-    const char *advertise;   /* host that clients use; NULL: where it binds, or
+    uint32_t n_shards;     /* 0: one for each CPU of the process */
+    const char *bind;      /* NULL: 127.0.0.1 */
+    const char *advertise; /* host that clients use; NULL: where it binds, or
                                 the host's name where that is everywhere */
-    uint16_t port;           /* shard i listens on port + i; 0: any free one */
-    uint32_t wait_s;         /* gives up if it does not serve by then; 0: never */
+    uint16_t port;         /* shard i listens on port + i; 0: any free one */
+    uint32_t wait_s;       /* gives up if it does not serve by then; 0: never */
     const struct kern *kern; /* NULL: the best */
 };
 

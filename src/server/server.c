@@ -50,6 +50,8 @@ struct server {
     uint64_t ping;
     bool is_due; /* a renewal waits for the shards' answers */
     bool is_in_plan;
+    uint64_t plan_number;  /* of the plan that the shards were given */
+    uint64_t plan_with_us; /* the first one that has all our lanes; 0 */
     struct watched plan;
     struct watched sessions;
     struct arena arena;
@@ -296,6 +298,8 @@ static void serve(struct server *s)
     s->state = SERVE;
     s->is_in_plan = false;
     s->is_due = false;
+    s->plan_number = 0;
+    s->plan_with_us = 0;
     s->plan.version = 0;
     s->sessions.version = 0;
     say(s, "waits for the scheduler to take its lanes into the plan");
@@ -366,7 +370,28 @@ static void on_lease(struct server *s, const struct coord_result *r)
     }
 }
 
-/* Hands a newer record to the shards and waits for the next. */
+/* Takes note of a plan's number, and whether it has all our lanes. */
+static void look_at_plan(struct server *s, const struct coord_result *r)
+{
+    struct wire_plan w;
+    uint32_t n = 0;
+
+    arena_reset(&s->arena);
+    if (wire_plan_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        return;
+    }
+    s->plan_number = w.plan;
+    for (uint32_t i = 0; i < w.n_lanes; i++) {
+        n += w.lanes[i].lane >= s->first_lane &&
+             w.lanes[i].lane < s->first_lane + s->n_shards;
+    }
+    if (s->plan_with_us == 0 && n == s->n_shards) {
+        s->plan_with_us = w.plan;
+    }
+}
+
+/* Hands a newer record to the shards and waits for the next. One that was
+ * asked for is handed out again: a shard may have had no memory for it. */
 static void on_watched(struct server *s, struct watched *w,
                        const struct coord_result *r)
 {
@@ -378,10 +403,13 @@ static void on_watched(struct server *s, struct watched *w,
     if (s->state != SERVE) {
         return;
     }
-    if (r->status == PS_OK && (r->version > w->version || w->must_read)) {
+    if (r->status == PS_OK &&
+        (r->version > w->version || w->must_read ||
+         (r->op == COORD_GET && r->version == w->version))) {
         w->version = r->version;
         w->must_read = false;
         if (w == &s->plan) {
+            look_at_plan(s, r);
             s->owner->set_plan(s->owner, r->data, r->size);
         } else {
             s->owner->set_sessions(s->owner, r->version, r->data, r->size);
@@ -473,11 +501,19 @@ void server_on_pong(struct server *s, uint32_t shard, uint64_t serial,
     h->plan = plan;
     h->sessions = sessions_version;
     for (uint32_t i = 0; i < s->n_shards; i++) {
-        in_plan = in_plan && s->shards[i].plan != 0;
+        in_plan = in_plan && s->shards[i].plan >= s->plan_with_us;
     }
+    in_plan = in_plan && s->plan_with_us != 0;
     if (in_plan && !s->is_in_plan && s->state == SERVE) {
         s->is_in_plan = true;
         say(s, "serves");
+    }
+    /* Mostly the record is still on its way to the shard. */
+    if (plan < s->plan_number) {
+        server_on_want(s, SHARD_WANT_PLAN, s->plan_number);
+    }
+    if (sessions_version < s->sessions.version) {
+        server_on_want(s, SHARD_WANT_SESSIONS, 0);
     }
     if (s->is_due) {
         renew(s);

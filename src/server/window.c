@@ -13,9 +13,8 @@ _Static_assert(PS_ECLOSED >= INT8_MIN, "a fate is kept in 8 bits");
 void window_floor(struct window *w, uint64_t first)
 {
     if (PLANT(floor_early)) {
-        first++;
-    }
-    if (first > w->floor) {
+        w->floor = first + 1;
+    } else if (first > w->floor && first <= w->next) {
         w->floor = first;
     }
 }
@@ -33,7 +32,7 @@ enum window_verdict window_judge(const struct window *w, uint64_t seq,
     if (seq == 0 || seq >= w->floor + LIMIT_WINDOW) {
         return WINDOW_BAD;
     }
-    if (seq < w->next) {
+    if (seq < w->floor || seq < w->next) {
         *fate = w->fate[seq % LIMIT_WINDOW];
         if (seq + LIMIT_WINDOW < w->next) {
             /* The client has its answer; this is an old copy of the frame. */
@@ -41,9 +40,6 @@ enum window_verdict window_judge(const struct window *w, uint64_t seq,
             *fate = PS_EUNSURE;
         }
         return WINDOW_REPEAT;
-    }
-    if (seq < w->floor) {
-        return WINDOW_BAD; /* answered, it says, and it never was */
     }
     if (seq < w->next + LIMIT_WINDOW && is_canceled(w, seq)) {
         PROBE(window_canceled_ahead);

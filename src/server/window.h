@@ -36,7 +36,8 @@ enum window_verdict {
     WINDOW_BAD     /* no honest client sends this number */
 };
 
-/* Takes note of the session's first unanswered number. */
+/* Takes note of the session's first unanswered number; one above `next` is not
+ * believed: nobody answered what was not settled. */
 void window_floor(struct window *w, uint64_t first);
 enum window_verdict window_judge(const struct window *w, uint64_t seq,
                                  int *fate);

@@ -24,6 +24,7 @@ DEADLINE_S = 60
 
 SCHEDULER = ["-r", "scheduler"]
 SERVER = ["-r", "server"]
+WHOLE_SERVER = [*SERVER, "-sp", "/x", "-si", "0"]
 
 # Long name, short name, a value that is accepted; None: there is none.
 COMMON = [
@@ -65,7 +66,6 @@ OPTIONS = [
         ("wait", None, "17"),
     ]),
 ]
-COMMANDS = [command for command, _ in OPTIONS]
 
 
 def spellings(long, brief, value):
@@ -100,6 +100,11 @@ def processes_with(mark):
         except OSError:
             pass
     return found
+
+
+def text_of(path):
+    with open(path) as f:
+        return f.read()
 
 
 def words_of(pid):
@@ -154,8 +159,7 @@ class Case(unittest.TestCase):
 
     def wait_for_text(self, p, path, pattern):
         def found():
-            with open(path) as f:
-                text = f.read()
+            text = text_of(path)
             m = re.search(pattern, text)
             if m is None and p.poll() is not None:
                 raise AssertionError(f"ended with {p.returncode}: {text}")
@@ -204,9 +208,9 @@ class Options(Case):
 
     def test_plugin_in_every_spelling(self):
         for words in spellings("plugin", None, "a.so"):
-            self.refused([*SERVER, "-sp", "/x", "-si", "0", *words],
-                         "--plugin", "not built yet", "a.so")
-        self.refused([*SERVER, "-plugin=", "--plugin", "b.so"], "b.so")
+            self.refused([*WHOLE_SERVER, *words], "--plugin", "not built yet",
+                         "a.so")
+        self.refused([*WHOLE_SERVER, "-plugin=", "--plugin", "b.so"], "b.so")
 
     def test_abbreviations_are_refused(self):
         for command, options in OPTIONS:
@@ -234,8 +238,8 @@ class Options(Case):
             r = self.run_cli(*SERVER, "-bc", word, "--print-config")
             self.assertEqual(r.returncode, 0, r)
         for word in ("True", "true", "TRUE", "1"):
-            self.refused([*SERVER, "-bc", word], "-bc", "not built yet",
-                         "give false")
+            self.refused([*WHOLE_SERVER, "-bc", word], "-bc",
+                         "not built yet", "give false")
         self.refused([*SERVER, "-bc", "yes"], "true or false", '"yes"')
 
     def test_bad_numbers(self):
@@ -277,7 +281,7 @@ class Options(Case):
         self.refused(["-r", "worker"], "scheduler or server", '"worker"')
         self.refused(["--role=Server"], "scheduler or server")
         self.refused([*SERVER, *SCHEDULER, "-sp", "/x", "-si", "0"], "twice")
-        self.refused([*SERVER, "-sp", "/x", "-si", "0", "more"], '"more"')
+        self.refused([*WHOLE_SERVER, "more"], '"more"')
         self.refused(["stauts"], 'unknown subcommand "stauts"')
         for word in ("top", "save", "restore", "checkpoints", "variables",
                      "inspect", "verify", "placement", "bench", "doctor"):
@@ -285,15 +289,14 @@ class Options(Case):
             self.refused([word, "--help"], word + " is not built yet")
 
     def test_options_of_the_other_role(self):
-        self.refused([*SERVER, "-sp", "/x", "-si", "0", "-sn", "2"], "-sn")
+        self.refused([*WHOLE_SERVER, "-sn", "2"], "-sn")
         self.refused([*SCHEDULER, "-sp", "/x", "-sn", "2", "-si", "0"], "-si")
         self.refused([*SCHEDULER, "-sp", "/x", "-sn", "2", "--shards", "2"],
                      "--shards")
 
     def test_what_is_not_built_is_refused(self):
         scheduler = [*SCHEDULER, "-sp", "/x", "-sn", "1"]
-        server = [*SERVER, "-sp", "/x", "-si", "0"]
-        for role in (scheduler, server):
+        for role in (scheduler, WHOLE_SERVER):
             for option in ("-smdense", "-smsparse", "-smhash"):
                 self.refused([*role, option, "file:///y"], option,
                              "not built yet", "file:///y")
@@ -303,11 +306,10 @@ class Options(Case):
         for text in ("4,2", "4,0,1"):
             self.refused([*SCHEDULER, "-sp", "/x", "-sn", text], "-sn",
                          "model servers", text, "not built yet", "give 4")
-        for command in (scheduler[:2] + ["-sn", "1"], server[:2],
-                        ["status"]):
-            self.refused([*command, "-sp", "zfs://a:2181/b", *(
-                ["-si", "0"] if command == server[:2] else [])],
-                "-sp", "ZooKeeper", "file:///run/ps")
+        for words in ([*SCHEDULER, "-sn", "1"], [*SERVER, "-si", "0"],
+                      ["status"]):
+            self.refused([*words, "-sp", "zfs://a:2181/b"], "-sp", "ZooKeeper",
+                         "file:///run/ps")
 
     def test_what_asks_for_nothing_is_accepted(self):
         r = self.run_cli(*SCHEDULER, "-sp", "/x", "-sn", "4,0", "-cp",
@@ -322,18 +324,18 @@ class Options(Case):
         for kv in ("run/ps", "hdfs://a/b", "file://", "/", "file://run/ps"):
             self.refused([*SCHEDULER, "-sn", "1", "-sp", kv], "-sp",
                          "file:///run/ps")
-        self.refused([*SERVER, "--log-level", "loud"], "--log-level",
+        self.refused([*WHOLE_SERVER, "--log-level", "loud"], "--log-level",
                      "debug, info, warning, error", '"loud"')
-        self.refused([*SERVER, "--bind="], "--bind", "127.0.0.1")
+        self.refused([*WHOLE_SERVER, "--bind="], "--bind", "127.0.0.1")
         for host in ("", "0.0.0.0", "::", "a:80", "1.2.3.4:80"):
-            self.refused([*SERVER, f"--advertise={host}"], "--advertise")
-        self.refused([*SERVER, "-p", "65535", "--shards", "2"], "-p",
+            self.refused([*WHOLE_SERVER, f"--advertise={host}"],
+                         "--advertise")
+        self.refused([*WHOLE_SERVER, "-p", "65535", "--shards", "2"], "-p",
                      "from 1 to 65534")
 
     def test_help_of_each(self):
-        with open(MAN) as f:
-            man = f.read()
-        for command in COMMANDS:
+        man = text_of(MAN)
+        for command, options in OPTIONS:
             r = self.run_cli(*command, "--help")
             self.assertEqual((r.returncode, r.stderr), (0, ""))
             self.assertTrue(r.stdout.startswith(
@@ -342,10 +344,8 @@ class Options(Case):
             self.assertLessEqual(max(map(len, r.stdout.split("\n"))), 79)
             self.assertIn("    ps-plus " + " ".join(command), r.stdout)
             names = re.findall(r"^  --([\w-]+)(?:, -(\w+))?", r.stdout, re.M)
-            wanted = dict(OPTIONS[COMMANDS.index(command)][1:][0:0])
-            for long, brief, _ in OPTIONS[COMMANDS.index(command)][1]:
+            for long, brief, _ in options:
                 self.assertIn((long, brief or ""), names)
-            self.assertEqual(wanted, {})
             for long, brief in names:
                 item = rf"^\.It Fl -{long}" + (rf" , Fl {brief}\b"
                                                if brief else r"\b")
@@ -376,8 +376,8 @@ class Options(Case):
             return int(re.search(r"server_memory_limit = (\d+)",
                                  r.stdout).group(1))
 
-        with open("/proc/meminfo") as f:
-            machine = int(re.search(r"MemTotal:\s+(\d+)", f.read()).group(1))
+        machine = int(re.search(r"MemTotal:\s+(\d+)",
+                                text_of("/proc/meminfo")).group(1))
         whole = smem("1")
         # A group may have less than the machine, and never more.
         self.assertLessEqual(whole, machine * 0.8 / 1024)
@@ -407,7 +407,7 @@ class Roles(Case):
 
     def ends_with_0(self, p, number):
         p.send_signal(number)
-        self.assertEqual(p.wait(20), 0, open(p.err_path).read())
+        self.assertEqual(p.wait(20), 0, text_of(p.err_path))
 
     def test_server_first(self):
         server = self.server()
@@ -433,7 +433,7 @@ class Roles(Case):
     def test_a_server_gives_up_and_says_what_it_waited_for(self):
         server = self.server("--wait", "1")
         self.assertEqual(server.wait(20), 1)
-        last = open(server.err_path).read().strip().split("\n")[-1]
+        last = text_of(server.err_path).strip().split("\n")[-1]
         self.assertRegex(last, "^ps-plus: server 0: .*scheduler")
 
     def test_a_second_scheduler_gives_up(self):
@@ -441,7 +441,7 @@ class Roles(Case):
         self.wait_for_text(first, first.err_path, "runs")
         second = self.scheduler("--wait", "1")
         self.assertEqual(second.wait(20), 1)
-        last = open(second.err_path).read().strip().split("\n")[-1]
+        last = text_of(second.err_path).strip().split("\n")[-1]
         self.assertRegex(last, "^ps-plus: scheduler: .*scheduler")
 
     def test_a_port_that_is_taken(self):
@@ -465,7 +465,7 @@ class Roles(Case):
                            r" W scheduler: listens on 0\.0\.0\.0.*no TLS")
         here = self.server()
         self.wait_for_text(here, here.err_path, "listens")
-        self.assertNotIn("TLS", open(here.err_path).read())
+        self.assertNotIn("TLS", text_of(here.err_path))
 
     def test_log_level_none_is_silent(self):
         scheduler = self.scheduler("--log-level", "none")
@@ -473,7 +473,7 @@ class Roles(Case):
         wait_for("the cluster serves", self.serves)
         for p in (server, scheduler):
             self.ends_with_0(p, signal.SIGTERM)
-            self.assertEqual(open(p.err_path).read(), "")
+            self.assertEqual(text_of(p.err_path), "")
 
     def test_idle_roles_use_no_cpu(self):
         roles = [self.scheduler(), self.server()]
@@ -535,11 +535,24 @@ class Local(Case):
 
     def test_what_ignores_its_end_is_killed(self):
         begin = time.monotonic()
-        r = self.run_cli("local", "--workers", "2", "--", "sh", "-c",
-                         '[ "$PS_WORKER_ID" = 1 ] && exit 7; trap "" TERM; '
-                         'while :; do sleep 1; done')
+        there = os.path.join(self.folder, "trap.out")
+        r = self.run_cli("local", "--workers", "2", "--", "sh", "-c", f"""
+            if [ "$PS_WORKER_ID" = 1 ]; then
+                until [ -e {there} ]; do sleep 0.02; done
+                exit 7
+            fi
+            trap "" TERM
+            touch {there}
+            while :; do sleep 1; done""")
         self.assertEqual(r.returncode, 7, r)
+        self.assertNotIn("not ended", r.stderr)
         self.assertLess(time.monotonic() - begin, 40)
+        self.no_process_left()
+
+    def test_what_a_worker_leaves_behind_is_killed(self):
+        r = self.run_cli("local", "--", "sh", "-c", "sleep 600 & exit 0",
+                         timeout=30)
+        self.assertEqual(r.returncode, 0, r)
         self.no_process_left()
 
     def test_stdin_is_for_one_worker(self):
@@ -574,13 +587,10 @@ class Local(Case):
         self.no_store_left()
 
     def test_a_signal_while_it_starts(self):
-        # Nobody serves: the folder is one that no store can be in.
-        os.mkdir(os.path.join(self.folder, "s"))
         p = self.start("local", "--servers", "40", "--shards", "1")
         self.wait_for_text(p, p.out_path, "starting")
         p.send_signal(signal.SIGTERM)
         self.assertEqual(p.wait(40), 0)
-        os.rmdir(os.path.join(self.folder, "s"))
         self.no_process_left()
         self.no_store_left()
 
@@ -604,7 +614,7 @@ class Local(Case):
                    if role in words_of(pid)][0]
             os.kill(pid, signal.SIGKILL)
             self.assertEqual(p.wait(30), 1)
-            self.assertRegex(open(p.out_path).read(),
+            self.assertRegex(text_of(p.out_path),
                              role + r"( \d)? was killed by signal 9 .*unasked")
             self.no_process_left()
 

@@ -159,6 +159,8 @@ uint64_t shelf_get(struct shelf *s, const char *key)
     snprintf(r.key, sizeof(r.key), "%s", key);
     coord_file_do(s->file, &r, &s->value, &result);
     ASSERT(result.status == PS_OK || result.status == PS_ENOTFOUND);
+    s->data = result.data;
+    s->size = result.size;
     return result.version;
 }
 

@@ -26,7 +26,9 @@ struct shelf {
     uint64_t fail_count;         /* how many */
     bool fail_with_effect;       /* they are done all the same */
     bool is_away;                /* all end with PS_EIO */
-    struct buf value;            /* of shelf_get */
+    struct buf value;            /* of shelf_get, with a header in front */
+    const void *data;            /* the value itself */
+    size_t size;
 };
 
 void shelf_init(struct shelf *s, struct fs *fs, uint64_t nonce,
@@ -44,7 +46,7 @@ void shelf_run(struct shelf *s);
 void shelf_forget(struct shelf *s);
 
 /* From outside, past the machine. shelf_get returns the version (0: absent)
- * and leaves the value in s->value. */
+ * and leaves the value in s->data and s->size. */
 uint64_t shelf_get(struct shelf *s, const char *key);
 /* Writes, whatever is there. */
 void shelf_put(struct shelf *s, const char *key, struct buf *value);

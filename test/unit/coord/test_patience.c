@@ -46,7 +46,7 @@ static void it_says_each_change_once_and_the_same_every_10_s(void **state)
     log_set_sink(NULL);
 }
 
-static void it_gives_up_with_the_sentence_unless_it_was_ready_once(void **state)
+static void it_gives_up_with_the_sentence_unless_it_was_ready(void **state)
 {
     struct patience p;
     struct err e = {0};
@@ -72,7 +72,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_says_each_change_once_and_the_same_every_10_s),
-        cmocka_unit_test(it_gives_up_with_the_sentence_unless_it_was_ready_once),
+        cmocka_unit_test(it_gives_up_with_the_sentence_unless_it_was_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

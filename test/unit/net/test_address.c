@@ -36,8 +36,8 @@ static void what_is_formatted_is_parsed_back(void **state)
 static void what_is_no_address_is_refused(void **state)
 {
     static const char *const cases[] = {
-        "",       "host",     ":80",       "host:",   "host:0", "host:65536",
-        "host:x", "host:80x", "host:-1",   "::1:80",  "[]:80",  "host:999999999",
+        "",       "host",     ":80",     "host:",  "host:0", "host:65536",
+        "host:x", "host:80x", "host:-1", "::1:80", "[]:80",  "host:99999999",
     };
     char long_host[ADDRESS_HOST_MAX + 8];
     char host[ADDRESS_HOST_MAX + 1];

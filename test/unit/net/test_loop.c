@@ -114,8 +114,7 @@ static void on_frame(void *context, uint64_t connection,
     if (connection != f->client) {
         f->n_frames++;
         f->frame_bytes += frame_bytes(frame);
-        f->net->send(f->net, connection,
-                     f->answer == NULL ? frame : f->answer);
+        f->net->send(f->net, connection, f->answer == NULL ? frame : f->answer);
     } else if (f->sizes != NULL) {
         f->n_right += is_right(f, f->n_right, header, frame);
     }
@@ -255,8 +254,6 @@ static void frames_of_many_sizes_come_back_whole_and_in_order(void **state)
     assert_int_equal(f.n_closed, 0);
     tear_down(&f);
 }
-
-/* ---- raw sockets, on a thread of their own ------------------------------ */
 
 struct raw {
     uint16_t port;
@@ -522,8 +519,6 @@ static void nothing_is_heard_of_what_was_closed(void **state)
     }
     tear_down(&f);
 }
-
-/* ---- timer, mail, jobs, idleness ---------------------------------------- */
 
 static void the_timer_comes_in_order_and_never_early(void **state)
 {

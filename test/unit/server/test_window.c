@@ -133,15 +133,17 @@ static void fates_are_kept_for_256_numbers(void **state)
 }
 
 /* It says that number 3 was answered: nobody ever answered it. */
-static void a_number_below_the_first_unanswered_is_not_applied(void **state)
+static void a_first_unanswered_above_the_next_is_not_believed(void **state)
 {
     struct window *w = *state;
 
     window_settle(w, 1, PS_OK);
     window_floor(w, 4);
-    assert_int_equal(judge(w, 2), WINDOW_BAD);
-    assert_int_equal(judge(w, 3), WINDOW_BAD);
-    assert_int_equal(fate_of(w, 1), PS_OK);
+    assert_int_equal(judge(w, 2), WINDOW_NEXT);
+    assert_int_equal(judge(w, 3), WINDOW_GAP);
+    assert_int_equal(judge(w, 257), WINDOW_BAD);
+    window_floor(w, 2);
+    assert_int_equal(judge(w, 257), WINDOW_GAP);
 }
 
 static void resolving_what_is_settled_tells_its_fate(void **state)
@@ -339,7 +341,7 @@ int main(void)
         TEST(a_number_is_at_most_256_ahead_of_the_first_unanswered),
         TEST(the_first_unanswered_never_falls),
         TEST(fates_are_kept_for_256_numbers),
-        TEST(a_number_below_the_first_unanswered_is_not_applied),
+        TEST(a_first_unanswered_above_the_next_is_not_believed),
         TEST(resolving_what_is_settled_tells_its_fate),
         TEST(resolving_the_next_number_cancels_it_at_once),
         TEST(a_number_canceled_ahead_is_skipped_when_its_turn_comes),

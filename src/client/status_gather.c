@@ -1,4 +1,4 @@
-/* status.c - the state of a cluster.
+/* status_gather.c - the state of a cluster, from the plan and every shard.
  *
  * The tree is made from the plan alone first; what each shard answers is then
  * added to its place. So whatever is silent still shows where it belongs.
@@ -64,8 +64,6 @@ static json_t *append_object(json_t *array)
 
     return json_array_append_new(array, object) == 0 ? object : NULL;
 }
-
-/* ---- from the plan ------------------------------------------------------ */
 
 static json_t *server_of(json_t *servers, uint32_t id)
 {
@@ -167,8 +165,6 @@ static json_t *start_tree(struct gathering *g, const struct wire_plan *w)
     add(g->totals, "bytes", 0);
     return root;
 }
-
-/* ---- from the shards ---------------------------------------------------- */
 
 static void add_tables(struct gathering *g, json_t *shard,
                        const struct wire_status_answer *w)
@@ -345,8 +341,6 @@ void status_free(struct status *s)
     json_decref(s->root);
     mem_free(s);
 }
-
-/* ---- printing ----------------------------------------------------------- */
 
 static int dump(const char *text, size_t size, void *context)
 {

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""The tests with real processes.
+
+    run.py --bin PATH/ps-plus --ctr PATH/ctr [--ctr-gen PATH] [--probe PATH]
+           [--deep] [--only NAME]... [--list]
+
+Runs test_*.py of this folder one after another. Each test has a deadline (60 s,
+or its `deadline`); where one fails, the ends of its processes' logs are shown.
+Nothing is left running: processes are killed by group, and one that got away is
+a failure. NAME is a part of a test's name. A skip has its reason on a line of
+its own. The last line is `N passed, N failed, N skipped`.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import cluster  # noqa: E402
+
+DEADLINE_S = 60
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Deadline(Exception):
+    pass
+
+
+class Stopped(BaseException):
+    pass
+
+
+def name_of(test):
+    """frappe/fm_on_two_servers for test_frappe.py and its method."""
+    module = type(test).__module__.removeprefix("test_")
+    method = getattr(test, "_testMethodName", "")
+    return f"{module}/{method.removeprefix('test_')}"
+
+
+def say(line):
+    print(line, flush=True)
+
+
+class Result(unittest.TestResult):
+    """One line for each test as it ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = 0
+        self.start = 0.0
+        self.what = ""
+        self.has_failed = False
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.what = name_of(test)
+        self.has_failed = False
+        self.start = time.monotonic()
+        seconds = getattr(getattr(test, test._testMethodName), "deadline", None)
+        signal.alarm(int(seconds or getattr(test, "deadline", DEADLINE_S)))
+
+    def stopTest(self, test):
+        signal.alarm(0)
+        if not self.has_failed:
+            self.passed += 1
+            say(f"passed: {self.what} "
+                f"({time.monotonic() - self.start:.1f} s)")
+        cluster.forget_logs()
+        super().stopTest(test)
+
+    def fail(self, name, error):
+        self.has_failed = True
+        say(f"failed: {name}")
+        say("".join(traceback.format_exception(*error)))
+        say(cluster.log_tails())
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        if isinstance(test, unittest.TestCase):
+            self.fail(self.what, err)
+        else:  # a class or module could not be set up
+            self.fail(str(test), err)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.fail(self.what, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.fail(f"{self.what} {subtest._subDescription()}", err)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.has_failed = True
+        name = self.what
+        if not isinstance(test, unittest.TestCase):
+            name = str(test).split("(")[-1].rstrip(")")
+            name = name.removeprefix("test_").replace(".", "/", 1)
+        say(f"skip: {name}: {reason}")
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self.has_failed = True
+        say(f"failed: {self.what}: it was expected to fail")
+
+    def count_failed(self):
+        return (len(self.failures) + len(self.errors) +
+                len(self.unexpectedSuccesses))
+
+
+def descendants():
+    """Whatever still runs below us; who lost its parent is ours."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents[int(entry)] = int(fields[1])
+    ours = []
+    for pid in parents:
+        up = pid
+        while up in parents and up != os.getpid():
+            up = parents[up]
+        if up == os.getpid() and pid != os.getpid():
+            ours.append(pid)
+    return ours
+
+
+def what_is_left(seconds):
+    until = time.monotonic() + seconds
+    while descendants() and time.monotonic() < until:
+        time.sleep(0.05)
+    left = []
+    for pid in descendants():
+        try:
+            with open(f"/proc/{pid}/cmdline") as f:
+                left.append(f.read().replace("\0", " ")[:160])
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    return left
+
+
+def classes_of(suite):
+    """The tests, one list for each class, in order."""
+    groups = {}
+    todo = [suite]
+    while todo:
+        item = todo.pop(0)
+        if isinstance(item, unittest.TestSuite):
+            todo = list(item) + todo
+        else:
+            groups.setdefault(type(item), []).append(item)
+    return groups.values()
+
+
+def run(groups):
+    result = Result()
+    for tests in groups:
+        unittest.TestSuite(tests).run(result)
+        cluster.kill_all()
+        left = what_is_left(3)
+        if left:
+            what = f"{name_of(tests[0])} and its like leave nothing running"
+            say(f"failed: {what}: {left}")
+            result.failures.append((what, str(left)))
+    return result
+
+
+def on_alarm(*_):
+    raise Deadline("the test has reached its deadline")
+
+
+def on_signal(number, _):
+    raise Stopped(f"signal {number}")
+
+
+def read_arguments():
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--bin", required=True, help="the program ps-plus")
+    p.add_argument("--ctr", required=True, help="the program ctr")
+    p.add_argument("--ctr-gen", help="the generator; else beside ctr")
+    p.add_argument("--probe", help="ps-probe; else test/ps-probe of the build")
+    p.add_argument("--deep", action="store_true", help="the long forms")
+    p.add_argument("--only", action="append", metavar="NAME")
+    p.add_argument("--list", action="store_true", help="names the tests")
+    a = p.parse_args()
+    build = os.path.dirname(os.path.dirname(os.path.dirname(
+        os.path.abspath(a.bin))))
+    a.ctr_gen = a.ctr_gen or os.path.join(os.path.dirname(a.ctr), "ctr-gen")
+    a.probe = a.probe or os.path.join(build, "test", "ps-probe")
+    for path in (a.bin, a.ctr, a.ctr_gen, a.probe):
+        if not os.access(path, os.X_OK):
+            p.error(f"{path} is no program: build it first")
+    return a
+
+
+def main():
+    a = read_arguments()
+    os.environ.update({
+        "PS_PLUS_BIN": os.path.abspath(a.bin),
+        "PS_CTR_BIN": os.path.abspath(a.ctr),
+        "PS_CTR_GEN_BIN": os.path.abspath(a.ctr_gen),
+        "PS_PROBE_BIN": os.path.abspath(a.probe),
+        "PS_TEST_DEEP": "1" if a.deep else "0",
+    })
+    os.environ.setdefault("PS_TEST_DATA", os.path.join(
+        os.path.dirname(os.path.dirname(HERE)), "..", "shared", "data"))
+    for name in ("PS_SCHEDULER_KV_PATH", "PS_WORKER_ID", "PS_WORKER_NUM"):
+        os.environ.pop(name, None)
+    suite = unittest.defaultTestLoader.discover(HERE, "test_*.py", HERE)
+    groups = [[t for t in tests if not a.only or
+               any(only in name_of(t) for only in a.only)]
+              for tests in classes_of(suite)]
+    groups = [tests for tests in groups if tests]
+    if a.list:
+        for tests in groups:
+            for test in tests:
+                print(name_of(test))
+        return 0
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGALRM, on_alarm)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    start = time.monotonic()
+    try:
+        result = run(groups)
+    except Stopped as e:
+        say(f"stopped: {e}")
+        return 1
+    finally:
+        cluster.kill_all()
+    failed = result.count_failed()
+    say(f"took {time.monotonic() - start:.0f} s")
+    say(f"{result.passed} passed, {failed} failed, "
+        f"{len(result.skipped)} skipped")
+    return 0 if failed == 0 and result.passed + len(result.skipped) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

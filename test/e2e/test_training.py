@@ -1,0 +1,64 @@
+"""The main job on generated data, whose best possible AUC is known: what
+test_frappe.py shows where the real data is absent."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import cluster
+import training
+
+ROWS = 60000
+STEPS_OF_EPOCH = 118  # of one of two workers: 30,000 rows by 256
+FM = ["--model", "fm", "--k", "4", "--lr", "0.05", "--batch", "256",
+      "--epochs", "6"]
+
+
+class Training(unittest.TestCase, training.Checks):
+    deadline = 120
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="ps-e2e-")
+        cls.data = []
+        paths = [os.path.join(cls.folder, f"{part}.libfm")
+                 for part in ("train", "test")]
+        done = subprocess.run(
+            [cluster.program("PS_CTR_GEN_BIN"), "--rows", str(ROWS),
+             "--test-rows", "20000", "--fields", "6", "--ids-per-field",
+             "100", "--seed", "3", "--out-train", paths[0], "--out-test",
+             paths[1], "--json"], stdout=subprocess.PIPE, check=True,
+            timeout=60)
+        cls.best = json.loads(done.stdout)["best_auc"]
+        cls.data = ["--train", paths[0], "--test", paths[1], "--seed", "1"]
+        cls.plain = training.run_plain(FM + cls.data)["test_auc"]
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder, ignore_errors=True)
+
+    def check_quality(self, auc):
+        print(f"    AUC {auc:.4f}, on plain arrays {self.plain:.4f}, best "
+              f"possible {self.best:.4f}", flush=True)
+        self.assertGreaterEqual(auc, self.plain - 0.005)
+        self.assertGreaterEqual(auc, self.best - 0.03)
+        self.assertLessEqual(auc, self.best + 0.01)
+
+    def test_a_cluster_learns_what_plain_arrays_learn(self):
+        results, status = training.run_local(FM + self.data)
+        self.check_quality(results[0]["test_auc"])
+        self.check_counts(results, status, 6)
+
+    def test_a_worker_killed_and_started_again_costs_no_quality(self):
+        results, status, lives = training.run_with_a_kill(
+            FM + self.data, kill_after=int(2.5 * STEPS_OF_EPOCH))
+        self.check_quality(results[0]["test_auc"])
+        self.assertEqual(results[1]["first_epoch"], 2)
+        self.check_counts_with_a_kill(status, lives)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,84 @@
+/* scheduler_stage.h - what the tests of the scheduler share: two schedulers at
+ * one store, and servers and clients that the test plays. */
+#ifndef SCHEDULER_STAGE_H
+#define SCHEDULER_STAGE_H
+
+#include "lib/draft.h"
+#include "lib/shelf.h"
+#include "lib/tape.h"
+#include "scheduler/scheduler.h"
+
+enum {
+    MS = 1000,
+    LENGTH_MS = 3000,
+    LENGTH = LENGTH_MS * MS,
+    NO_ANSWER = 1,
+    ACTORS = 4
+};
+
+/* One scheduler's process. */
+struct desk {
+    struct tape net;
+    struct shelf shelf;
+    struct scheduler *scheduler;
+    struct tape_frame *answer;
+    uint64_t connection;
+};
+
+/* A server or session whose leased record the test writes. */
+struct actor {
+    char key[COORD_KEY_MAX + 1];
+    bool is_alive; /* renews */
+    uint64_t nonce;
+    uint64_t renewal;
+    struct buf body;
+};
+
+struct scheduler_stage {
+    struct fs *fs;
+    struct buf record;
+    struct arena arena;
+    struct arena plans; /* of stage_plan, for the whole test */
+    struct desk a;
+    struct desk b; /* opened by the tests that want it */
+    struct actor actors[ACTORS];
+    uint32_t servers; /* -sn of the next desk */
+    struct place_limits limits;
+};
+
+extern struct scheduler_stage stage;
+
+int stage_set_up(void **state);
+int stage_tear_down(void **state);
+void stage_open(struct desk *d, uint64_t nonce, const char *address);
+void stage_close(struct desk *d);
+/* Lets time go by, on both desks and for the actors, in steps of 10 ms. */
+void stage_pass(uint64_t ms);
+/* Writes server `id` with one shard on a lane, as a new process. */
+void stage_put_server(uint32_t id, uint64_t lane);
+void stage_put_session(uint64_t session);
+/* What is in the store now; good for the whole test. */
+struct wire_plan stage_plan(void);
+struct wire_lease stage_lease(const char *key);
+bool stage_has_session(uint64_t session);
+const struct wire_lane *stage_live(const struct wire_plan *w, uint64_t lane);
+const struct wire_ended *stage_ended(const struct wire_plan *w, uint64_t lane);
+
+/* A client's connection to a desk, with its hello. */
+void stage_connect(struct desk *d);
+struct wire_variable stage_variable(const char *name, uint32_t dim);
+/* Sends DECLARE; what is answered comes later. */
+void stage_send_declare(struct desk *d, const struct wire_variable *v);
+void stage_send_drop(struct desk *d, const char *name);
+/* The next answer on the desk's tape: its status or NO_ANSWER. */
+int stage_answer(struct desk *d);
+/* Sends and waits up to 2 s. */
+int stage_declare(struct desk *d, const struct wire_variable *v);
+int stage_drop(struct desk *d, const char *name);
+uint32_t stage_declared_id(const struct desk *d);
+const char *stage_text(const struct desk *d); /* of a refusal */
+
+#define STAGED(name) \
+    cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)
+
+#endif
