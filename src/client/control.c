@@ -118,7 +118,7 @@ void control_on_scheduler(struct session *s, const struct coord_result *r)
     c->is_reading = false;
     c->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
     arena_reset(&s->arena);
-    if (c->state != LINK_DOWN || r->status != PS_OK ||
+    if (r->status != PS_OK ||
         wire_lease_decode(r->data, r->size, &s->arena, &lease) != PS_OK ||
         lease.state != LEASE_TAKEN ||
         wire_scheduler_decode(lease.body.data, lease.body.size, &s->arena,
@@ -127,6 +127,14 @@ void control_on_scheduler(struct session *s, const struct coord_result *r)
     }
     size = strlen(w.address) + 1;
     if (size > sizeof(c->address)) {
+        return;
+    }
+    if (c->state != LINK_DOWN) {
+        if (strcmp(w.address, c->address) != 0) {
+            PROBE(control_other_scheduler);
+            hang_up(s);
+            c->retry_us = session_now(s);
+        }
         return;
     }
     memcpy(c->address, w.address, size);
@@ -237,6 +245,11 @@ void control_on_frame(struct session *s, const struct frame_header *h,
     if (h->status == PS_ENOTREADY || h->status == PS_ENOMEM) {
         r->is_sent = false;
         r->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+        if (!s->control.is_reading) {
+            /* It may stand by, and another run by now. */
+            s->control.is_reading = true;
+            session_ask(s, COORD_GET, TAG_SCHEDULER, "scheduler", 0, NULL);
+        }
     } else {
         r->status = h->status < 0 ? h->status : PS_EPROTOCOL;
         request_settle(r);

@@ -335,6 +335,10 @@ static void queue_done(struct cutter *c)
             link_add(l, f);
         } else {
             PROBE(cut_without_live_lane);
+            if (plan_lane(c->s->plan, f->lane) != NULL) {
+                /* It lives: there was no memory for a link. */
+                c->s->recut_us = session_now(c->s) + LIMIT_RETRY_MS * 1000;
+            }
             flight_insert(&c->s->parked, f);
         }
     }

@@ -239,18 +239,23 @@ static void on_applied(struct session *s, struct flight *f, struct frame *frame,
                        struct link *l)
 {
     bool must_pull = false;
+    int rc = take_rows(s, f, frame, &must_pull);
 
-    if (take_rows(s, f, frame, &must_pull) != PS_OK) {
-        /* Not an answer of ours to understand; the number is applied. */
-        flight_settle(s, f,
-                      f->seq != 0 && frame->body_bytes == 0 ? PS_OK
-                                                            : PS_ECLIENTDEC);
+    if (rc != PS_OK) {
+        if (f->seq != 0 && frame->body_bytes == 0) {
+            flight_settle(s, f, PS_OK);
+        } else if (f->seq != 0 || rc == PS_ENOMEM) {
+            /* Applied it is: a repeat is answered again. */
+            f->connection = 0;
+            link_hold(l);
+        } else {
+            flight_settle(s, f, PS_ECLIENTDEC);
+        }
         return;
     }
     if (f->seq == 0) {
         s->counters.pulls++;
     }
-    (void)l;
     if (!must_pull) {
         flight_settle(s, f, PS_OK);
         return;
@@ -407,8 +412,9 @@ static void route_resolve(struct session *s, struct flight *r)
     }
     if (l == NULL || r->frame == NULL) {
         flight_append(&s->parked, r);
-        s->recut_us =
-            l != NULL ? session_now(s) + LIMIT_RETRY_MS * 1000 : s->recut_us;
+        if (plan_lane(s->plan, r->lane) != NULL) {
+            s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+        }
         return;
     }
     if (!r->by_user) {
@@ -458,7 +464,7 @@ static void conclude(struct session *s, struct flight *f)
         flight_settle(s, f, refused);
     } else if (f->by_user) {
         PROBE(flight_canceled_by_user);
-        flight_settle(s, f, refused != PS_OK ? refused : PS_ECANCELED);
+        flight_settle(s, f, PS_ECANCELED);
     } else {
         PROBE(flight_resolved_not_applied);
         note_outcome(s, f, PS_ECANCELED);

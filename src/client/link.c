@@ -108,6 +108,44 @@ void link_add(struct link *l, struct flight *f)
     }
 }
 
+/* Whether all parts of a flight are what they were when it was cut. */
+static bool stays_here(const struct link *l, const struct flight *f)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        const struct slice *slice = &f->slices[i];
+        const struct wire_part *p =
+            plan_part(l->session->plan, slice->variable, slice->begin);
+
+        if (p == NULL || p->lane != l->lane || p->begin != slice->begin ||
+            p->end != slice->end || p->since > f->plan) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void link_replan(struct link *l)
+{
+    struct session *s = l->session;
+    struct flight *f = l->writes.first;
+
+    l->plan_seen = s->plan->w.plan;
+    while (f != NULL) {
+        if (stays_here(l, f)) {
+            if (f->seq == 0) {
+                f->plan = l->plan_seen;
+            }
+        } else if (f->seq != 0) {
+            l->plan_min = base_max_u64(l->plan_min, l->plan_seen);
+        } else {
+            cut_again(s, f);
+            f = l->writes.first;
+            continue;
+        }
+        f = f->next;
+    }
+}
+
 /* ---- sending ------------------------------------------------------------ */
 
 static void send_frame(struct link *l, struct flight *f)

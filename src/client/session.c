@@ -147,6 +147,20 @@ static struct link *find_dead_link(const struct session *s)
     return NULL;
 }
 
+/* Not a plain walk: cutting anew may make links. */
+static struct link *find_old_link(const struct session *s)
+{
+    struct link *l;
+    size_t i = 0;
+
+    while ((l = map_next(&s->links, &i)) != NULL) {
+        if (l->plan_seen < s->plan->w.plan) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
 static void pump_all(struct session *s)
 {
     struct link *l;
@@ -166,6 +180,9 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     s->plan_version = version;
     while ((l = find_dead_link(s)) != NULL) {
         link_end(l);
+    }
+    while ((l = find_old_link(s)) != NULL) {
+        link_replan(l);
     }
     resolve_all(s);
     cut_parked(s);

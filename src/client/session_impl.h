@@ -91,6 +91,7 @@ struct link {
     struct flight_list reads;  /* what needs no number, by order */
     uint64_t number_session;   /* next_seq counts for this session */
     uint64_t next_seq;
+    uint64_t plan_seen;  /* link_replan was called for */
     uint64_t plan_min;   /* no new numbers before frames of older plans than
                             this are answered and the plan is here */
     uint32_t n_resolves; /* outstanding: no new numbers meanwhile */
@@ -263,6 +264,10 @@ void link_free(struct link *l);
 /* The lane has ended: everything that was for it is resolved or cut anew. */
 void link_end(struct link *l);
 void link_add(struct link *l, struct flight *f);
+/* A newer plan is here: what has no number goes by it or is cut anew, and no
+ * more numbers are taken while one may be refused for it. So the plans of a
+ * lane's numbers rise, and no frame is overtaken (protocol 5.4). */
+void link_replan(struct link *l);
 void link_pump(struct link *l);
 void link_hold(struct link *l);
 void link_on_open(struct link *l);

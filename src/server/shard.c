@@ -335,7 +335,9 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         plan_free(plan);
         return PS_ENOMEM;
     }
-    set_budget(s, plan);
+    /* Placement has made sure of the room for the tables as they begin; the
+     * limit is for what comes into them. */
+    s->budget.limit = 0;
     for (uint32_t i = 0; i < plan->w.n_parts && rc == PS_OK; i++) {
         const struct wire_part *w = &plan->w.parts[i];
 
@@ -344,6 +346,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
             n += rc == PS_OK;
         }
     }
+    set_budget(s, plan);
     if (rc != PS_OK) {
         free_parts(parts, n, s->parts, s->n_parts);
         plan_free(plan);

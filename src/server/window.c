@@ -34,9 +34,11 @@ enum window_verdict window_judge(const struct window *w, uint64_t seq,
     }
     if (seq < w->floor || seq < w->next) {
         *fate = w->fate[seq % LIMIT_WINDOW];
-        if (seq + LIMIT_WINDOW < w->next) {
+        if (seq < w->floor) {
             /* The client has its answer; this is an old copy of the frame. */
             PROBE(window_below_floor);
+        }
+        if (seq + LIMIT_WINDOW < w->next) {
             *fate = PS_EUNSURE;
         }
         return WINDOW_REPEAT;

@@ -14,7 +14,10 @@ void oracle_init(struct sim *s)
     struct oracle *o = world_take(s, sizeof(*o));
     struct err e;
 
+    static const char create[] = "BuildHashSlice(insert)>TransSlice";
+
     s->oracle = o;
+    o->create_chain = hash_bytes(create, sizeof(create) - 1);
     map_init(&o->streams);
     map_init(&o->lanes);
     map_init(&o->sessions);
@@ -229,6 +232,11 @@ static void on_push_answered(struct sim *s, struct thread *from,
             oracle_on_ack(s, l);
         }
         note_acker(s, asked->lane, h->plan, n);
+    } else if (h->status == PS_EUNSURE) {
+        /* A late copy of what its client has an answer to: forgotten. */
+        if (!n->is_told) {
+            what = "does not know, though nobody was told,";
+        }
     } else if (!leaves_number_open(h->status)) {
         n->is_refused = true;
         if (n->is_applied) {

@@ -129,6 +129,7 @@ struct oracle {
     uint64_t applied[SIM_SERVERS_MAX][SIM_SHARDS_MAX]; /* in this life */
     uint32_t applied_life[SIM_SERVERS_MAX];
     struct row *rows[ROW_BUCKETS];
+    uint64_t create_chain; /* the id of the one that creates and reads */
 
     /* The frame that is being handled; NULL. */
     struct thread *handling;

@@ -37,6 +37,8 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
                                 uint64_t key, const float *values),
                      void *context)
 {
+    const struct oracle *o = s->oracle;
+
     for (uint32_t i = 0; i < n_ops; i++) {
         const struct run_op *op = &ops[i];
         const struct variable_life *v = oracle_variable(s, op->variable);
@@ -54,6 +56,9 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
             world_fail(s, "a frame has %llu values for %llu rows of dim %u",
                        (ull)op->n_values, (ull)(end - begin), v->dim);
             return;
+        }
+        if (op->n_values == 0 && op->chain != o->create_chain) {
+            continue; /* it only reads */
         }
         for (uint64_t k = begin; k < end; k++) {
             fn(context, op->variable,
@@ -220,6 +225,11 @@ void oracle_status(struct sim *s, uint64_t lane, const void *data,
                    (ull)lane, (ull)w.lane, w.emptied,
                    o->lives[l->server] - 1);
         return;
+    }
+    for (uint32_t i = 0; i < w.n_tables; i++) {
+        trace_note(s, "lane %llu: variable %u has %llu rows, %llu bytes",
+                   (ull)lane, w.tables[i].variable, (ull)w.tables[i].rows,
+                   (ull)w.tables[i].bytes);
     }
     p = s->places[s->n_schedulers + l->server].process;
     for (uint32_t i = 0; i < w.n_counters; i++) {

@@ -315,7 +315,7 @@ void oracle_on_stored(struct sim *s, const char *key)
 
 void oracle_on_stored_all(struct sim *s)
 {
-    char key[16];
+    char key[32];
 
     oracle_on_stored(s, "sessions");
     oracle_on_stored(s, "plan");

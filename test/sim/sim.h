@@ -209,6 +209,10 @@ struct sim_totals {
     uint64_t seeds;
     uint64_t pushes;        /* requests with a push */
     uint64_t pushes_acked;
+    uint64_t pushes_canceled; /* by resolve */
+    uint64_t pushes_gone;     /* their variable was dropped */
+    uint64_t pushes_limited;  /* by memory */
+    uint64_t pushes_given_up; /* abandoned */
     uint64_t pulls_checked; /* rows */
     uint64_t frames;
     uint64_t applied;

@@ -24,6 +24,7 @@ struct store_op {
     bool is_done;    /* only its answer is missing */
     bool is_silent;  /* answered already */
     bool was_slow;   /* was drawn once */
+    bool is_hanging; /* until its process reaches the store again */
     bool is_orphan;  /* its process died meanwhile */
     enum dead_mode dead_mode;
 };
@@ -59,7 +60,7 @@ static struct store_op *take_op(struct sim *s)
     return op;
 }
 
-static void give_op(struct sim *s, struct store_op *op)
+static void unlink_op(struct sim *s, struct store_op *op)
 {
     if (op->prev != NULL) {
         op->prev->next = op->next;
@@ -70,6 +71,12 @@ static void give_op(struct sim *s, struct store_op *op)
         op->next->prev = op->prev;
     }
     op->prev = NULL;
+    op->next = NULL;
+}
+
+static void give_op(struct sim *s, struct store_op *op)
+{
+    unlink_op(s, op);
     op->next = s->free_ops;
     s->free_ops = op;
 }
@@ -173,8 +180,10 @@ static bool is_away(struct sim *s, struct store_op *op)
         p->cut_off_first = false;
         perform(s, op, &op->result);
         answer(s, op, s->now + world_between(s, 600 * SIM_MS, 2700 * SIM_MS));
-    } else if (world_chance(s, 300000)) {
-        world_push(s, until + latency(s), EVENT_STORE, NULL, op, 0);
+    } else if (op->is_hanging || world_chance(s, 300000)) {
+        op->is_hanging = true;
+        world_push(s, base_min_u64(until, s->now + 200 * SIM_MS) + latency(s),
+                   EVENT_STORE, NULL, op, 0);
     } else {
         answer_error(s, op,
                      s->now + world_between(s, 10 * SIM_MS, 500 * SIM_MS));
@@ -285,10 +294,15 @@ void simcoord_on_answer(struct sim *s, struct store_op *op)
                    op->result.status, (unsigned long long)op->result.version);
     }
     trace_mix(s, op->result.version, (uint64_t)(int64_t)op->result.status);
+    /* The process may end in here: then this one is not given twice. */
+    op->process = NULL;
+    /* The handler may end its process, which looks through the list. */
+    unlink_op(s, op);
     world_enter(t);
     t->machine->on_coord(t, &op->result);
     world_leave(t);
-    give_op(s, op);
+    op->next = s->free_ops;
+    s->free_ops = op;
 }
 
 void simcoord_on_kill(struct process *p)

@@ -40,7 +40,8 @@ static enum step step_of(struct simfs *f)
     if (f->is_dying) {
         return STEP_FAILS;
     }
-    if (!f->is_armed || f->has_struck || f->steps_left-- > 0) {
+    if (!f->is_armed || f->has_struck || f->fault == SIMFS_LINKS_LATE ||
+        f->steps_left-- > 0) {
         return STEP_GOES;
     }
     f->has_struck = true;
@@ -103,7 +104,9 @@ static void keep_link(struct simfs *f, const char *from, const char *to)
         memcpy(l->data, b.data, b.size);
         world_push(f->sim,
                    f->sim->now +
-                       world_between(f->sim, 10 * SIM_MS, 4 * SIM_S),
+                       (world_chance(f->sim, 700000)
+                            ? world_between(f->sim, 100, 40 * SIM_MS)
+                            : world_between(f->sim, 40 * SIM_MS, 4 * SIM_S)),
                    EVENT_LINK, NULL, l, 0);
     }
     buf_fini(&b);

@@ -262,12 +262,15 @@ static void net_send(struct net *net, uint64_t connection,
                    world_name(t->process));
         return;
     }
-    if (t->is_dead || l->ends[side].is_closed || l->pipes[side].has_close) {
+    if (t->is_dead) {
         return;
     }
     trace_frame(s, t, connection, &h, frame, "sends");
     s->totals.frames++;
     oracle_on_sent(s, t, l->ends[1 - side].thread, connection, &h, frame);
+    if (l->ends[side].is_closed || l->pipes[side].has_close) {
+        return; /* it is cut, or closed; the sender may not know yet */
+    }
     is_ack = side == 1 && h.seq != 0;
     if (faults_draw(s, is_ack ? FAULT_ack_lost : FAULT_frame_lost)) {
         trace_note(s, "that frame is lost");

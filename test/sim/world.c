@@ -505,10 +505,14 @@ static void draw_world(struct sim *s)
     s->n_shards = world_chance(s, 150000) ? 3 : 2;
     s->n_clients = world_chance(s, 300000) ? 4 : 3;
     s->is_calm = s->seed % 16 == 7;
-    if (world_chance(s, 80000)) {
-        s->memory_bytes = world_between(s, 130, 260) * 1024 * s->n_shards;
+    if (world_chance(s, 40000)) {
+        s->memory_bytes = world_between(s, 24, 34) * 1024 * s->n_shards;
     }
     faults_init(s);
+    trace_note(s, "%u schedulers, %u servers of %u shards, %u clients, %llu "
+               "bytes a server%s", s->n_schedulers, s->n_servers, s->n_shards,
+               s->n_clients, (unsigned long long)s->memory_bytes,
+               s->is_calm ? ", calm" : "");
 }
 
 static void add_places(struct sim *s, enum place_kind kind, uint32_t n)

@@ -7,8 +7,9 @@
  *     SPLIT  hash64, dim 1, buckets [0, 32,768) on A, the rest on B
  *     DENSE  4 rows, dim 2, on A
  *
- * The next session is 5. Shards greet and take chains by themselves; all else
- * that the session sends is handed to the test, oldest first.
+ * The next session is 5. Shards greet and take chains by themselves (not
+ * those with a NoSuchUpdater); all else that the session sends is handed to
+ * the test, oldest first.
  */
 #ifndef SESSION_STAGE_H
 #define SESSION_STAGE_H

@@ -1,0 +1,98 @@
+/* actor_client.h - the inside of a client process, shared by actor_client.c
+ * (its life) and workload.c (what it asks for). */
+#ifndef ACTOR_CLIENT_H
+#define ACTOR_CLIENT_H
+
+#include "client/session.h"
+#include "oracle.h"
+#include "sim.h"
+
+enum {
+    CLIENT_OPS_MAX = 4,
+    CLIENT_KEYS_MAX = 60,
+    CLIENT_SCRATCH = 4, /* the variable that comes and goes */
+    CLIENT_WIDE = 5,    /* the one over several shards, in few seeds */
+    CLIENT_BURST = 300,
+    CLIENT_IN_FLIGHT = 16,
+    CLIENT_CANARY = 777
+};
+
+/* One step of a client's work; its job's number is above the low byte. */
+enum client_step { STEP_NEXT, STEP_RESOLVE, STEP_ABANDON, STEP_DECLARE,
+                   STEP_CLOSE };
+
+/* A place's share of the work: outlives its processes. */
+struct client_work {
+    uint64_t target; /* pushes to submit */
+    uint64_t done;   /* submitted */
+    uint64_t burst_at;
+    uint64_t close_at;
+    uint64_t key_space;
+    uint64_t pace_us;
+    bool has_wide;
+};
+
+struct client_job {
+    struct client_job *next;
+    struct client_job *prev;
+    uint64_t number;
+    struct asked asked;
+    struct request *request;
+    struct session_op ops[CLIENT_OPS_MAX];
+    struct oracle_bound *bounds[CLIENT_OPS_MAX];
+    uint32_t variables[CLIENT_OPS_MAX]; /* index in the table */
+    size_t n_rows[CLIENT_OPS_MAX];
+    uint32_t n_ops;
+    bool may_cancel; /* resolve was called */
+    bool is_dropping;
+    bool has_scratch;
+    bool is_abandoned;
+};
+
+struct client_status {
+    struct client_status *next;
+    uint64_t lane;
+    struct request *request;
+};
+
+struct client_actor {
+    struct process *process;
+    struct thread *thread;
+    struct session *session;
+    struct session_owner owner;
+    struct client_work *work;
+    struct session_variable variables[SIM_VARIABLES];
+    bool is_declared[SIM_VARIABLES];
+    struct request *declaring[SIM_VARIABLES];
+    struct request *conflicting; /* a declaration that must be refused */
+    struct request *dropping;
+    struct client_job *jobs; /* in flight */
+    struct client_job *abandoned;
+    uint64_t n_jobs;
+    uint64_t next_job;
+    struct request *to_free[8]; /* settled, to be freed after the handler */
+    uint32_t n_to_free;
+    bool is_working;
+    bool is_closing;
+    bool has_asked_close;
+    struct client_status *asking; /* status, at the end */
+    uint64_t n_asking;
+};
+
+struct client_variable {
+    const char *name;
+    uint32_t kind;
+    uint32_t dim;
+    uint64_t rows;
+};
+extern const struct client_variable client_variables[SIM_VARIABLES];
+
+/* actor_client.c */
+void client_declare(struct client_actor *a, uint32_t variable);
+/* workload.c */
+void workload_step(struct client_actor *a, uint64_t value);
+/* A job's request has settled. */
+void workload_settled(struct client_actor *a, struct client_job *j,
+                      int status);
+
+#endif
