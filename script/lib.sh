@@ -105,6 +105,7 @@ configure() {
 }
 
 # build NAME TARGET...: makes build/NAME and in it what is named, or all.
+#   demo     what script/demo runs: no tests, so nothing that they need
 #   release  what is installed
 #   hooks    with PROBE and PLANT, for the simulator
 #   clang    the second opinion
@@ -114,6 +115,7 @@ build() {
     local name=$1 dir=build/$1
     shift
     case $name in
+    demo) CC=gcc configure "$dir" -Dwerror=true -Dtests=false ;;
     release) CC=gcc configure "$dir" -Dwerror=true ;;
     hooks) CC=gcc configure "$dir" -Dwerror=true -Dtest_hooks=true ;;
     clang) CC=clang-14 configure "$dir" -Dwerror=true -Dtest_hooks=true ;;

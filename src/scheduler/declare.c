@@ -14,6 +14,7 @@ static void send_body(struct scheduler *s, uint64_t connection,
                       const struct frame_header *h, int status,
                       const struct buf *b)
 {
+    const struct scheduler_connection *c = map_get(&s->connections, connection);
     struct frame_header a = *h;
     size_t size = b == NULL || b->failed ? 0 : b->size;
     struct frame *f = frame_new(size);
@@ -23,11 +24,11 @@ static void send_body(struct scheduler *s, uint64_t connection,
     }
     a.flags = FRAME_ANSWER;
     a.status = status;
-    a.body_checksum = 0;
     a.plan = s->plan != NULL ? s->plan->w.plan : 0;
     if (size > 0) {
         memcpy(frame_body(f), b->data, size);
     }
+    a.body_checksum = c != NULL && c->checksums ? frame_checksum(f) : 0;
     frame_seal(f, &a);
     s->net->send(s->net, connection, f);
     frame_put(f);
@@ -76,6 +77,8 @@ static void on_hello(struct scheduler *s, uint64_t connection,
         return;
     }
     c->said_hello = true;
+    a.features = m.features & WIRE_FEATURE_CHECKSUM;
+    c->checksums = a.features != 0;
     buf_init(&b);
     wire_hello_answer_encode(&a, &b);
     send_body(s, connection, h, PS_OK, &b);
@@ -172,19 +175,6 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
 
 /* ---- what a declaration must be ---- */
 
-static void describe(const struct wire_variable *v, char *text, size_t size)
-{
-    static const char *const inits[] = {"constant", "uniform", "normal",
-                                        "truncated normal"};
-
-    snprintf(
-        text, size, "%s rows %llu dim %u, %s(%g, %g) seed %llu, %s(%g, %g)",
-        v->kind == PS_DENSE ? "dense" : "hash64",
-        (unsigned long long)(v->kind == PS_DENSE ? v->rows : 0), v->dim,
-        v->init_kind < 4 ? inits[v->init_kind] : "?", v->init_a, v->init_b,
-        (unsigned long long)v->init_seed, v->updater, v->param0, v->param1);
-}
-
 static void params_of(const struct wire_variable *v,
                       double params[PS_PARAMS_MAX])
 {
@@ -195,11 +185,38 @@ static void params_of(const struct wire_variable *v,
     memcpy(params, p, sizeof(p));
 }
 
+/* `kind rows dim, initializer, updater(parameters)`, for a conflict's text. */
+static void describe(const struct wire_variable *v, char *text, size_t size)
+{
+    static const char *const inits[] = {"constant", "uniform", "normal",
+                                        "truncated normal"};
+    double params[PS_PARAMS_MAX];
+    int n = snprintf(
+        text, size, "%s rows %llu dim %u, %s(%g, %g) seed %llu, %s(",
+        v->kind == PS_DENSE ? "dense" : "hash64",
+        (unsigned long long)(v->kind == PS_DENSE ? v->rows : 0), v->dim,
+        v->init_kind < 4 ? inits[v->init_kind] : "?", v->init_a, v->init_b,
+        (unsigned long long)v->init_seed, v->updater);
+
+    params_of(v, params);
+    for (uint32_t i = 0; i < v->n_params && i < PS_PARAMS_MAX; i++) {
+        if (n > 0 && (size_t)n < size) {
+            n += snprintf(text + n, size - (size_t)n, "%s%g", i > 0 ? ", " : "",
+                          params[i]);
+        }
+    }
+    if (n > 0 && (size_t)n < size) {
+        snprintf(text + n, size - (size_t)n, ")");
+    }
+}
+
 static uint32_t slots_of(const struct wire_variable *v)
 {
     const struct udf *udf = udf_find(v->updater);
+    double params[PS_PARAMS_MAX];
 
-    return udf != NULL ? udf->n_slots : 0;
+    params_of(v, params);
+    return udf != NULL ? udf_slots(udf, params) : 0;
 }
 
 /* PS_EARGUMENT with the reason, PS_ENOTIMPL for what is not built yet. */
@@ -257,6 +274,9 @@ static bool same_layout(const struct wire_variable *a,
     }
     params_of(a, pa);
     params_of(b, pb);
+    if (udf != NULL && udf_slots(udf, pa) != udf_slots(udf, pb)) {
+        return false;
+    }
     for (uint32_t i = 0; udf != NULL && i < udf->n_slots; i++) {
         int k = udf->slots[i].init_param;
 

@@ -351,7 +351,11 @@ static void on_lease_event(struct server *s, enum lease_event event)
         serve(s);
         break;
     case LEASE_IS_LOST:
-        come_back(s);
+        if (s->state == STOPPING) {
+            s->state = STOPPED;
+        } else {
+            come_back(s);
+        }
         break;
     case LEASE_IS_RELEASED:
         s->state = STOPPED;
@@ -518,6 +522,10 @@ void server_on_pong(struct server *s, uint32_t shard, uint64_t serial,
     if (s->is_due) {
         renew(s);
     }
+    if (s->state == STOPPING && all_answered(s)) {
+        say(s, "gives its record back");
+        lease_release(&s->lease, now_of(s));
+    }
 }
 
 static void retry(struct server *s)
@@ -562,15 +570,18 @@ uint64_t server_next(const struct server *s)
     return next;
 }
 
+/* The shards stop acknowledging first; the record is given back when all of
+ * them have said so (server_on_pong). */
 void server_stop(struct server *s)
 {
     if (s->state == SERVE) {
         s->state = STOPPING;
-        say(s, "gives its record back");
+        say(s, "waits for its shards to stop");
         for (uint32_t i = 0; i < s->n_shards; i++) {
             s->owner->start_lane(s->owner, i, 0, s->emptied);
         }
-        lease_release(&s->lease, now_of(s));
+        s->ping++;
+        s->owner->ping(s->owner, s->ping);
     } else if (s->state != STOPPING) {
         s->state = STOPPED;
     }

@@ -30,6 +30,14 @@
 
 enum { WIRE_VERSION = 1, WIRE_TEXT_MAX = 4096 };
 
+/* Features of HELLO. A client says which it wants, the answer which of them are
+ * in force on this connection. A bit that one side does not know is off. */
+enum wire_feature {
+    /* Frames have a checksum of their body. A checksum that is there is always
+     * checked; this says whether the answers are to have one. */
+    WIRE_FEATURE_CHECKSUM = 1
+};
+
 /* Types of frames. An answer has the type of its request and FRAME_ANSWER;
  * with a status other than PS_OK its body is a wire_text where there is one. */
 enum wire_type {
@@ -103,7 +111,7 @@ struct wire_bytes {
 #define WIRE_SESSIONS_FIELDS(F, S, B, A)                                      \
     F(u64, nonce) F(u64, cut) F(u64, next) A(session, open)
 #define WIRE_SCHEDULER_FIELDS(F, S, B, A)                                     \
-    S(address) F(u64, term)
+    S(address)
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
     F(u64, lane) S(address)
 /* sessions_seen: version of `sessions` that every shard has; emptied: how often

@@ -25,7 +25,7 @@ static const uint32_t usual[FAULTS_N] = {
     [FAULT_connect_refused] = 60000,
     [FAULT_connect_slow] = 60000,
     [FAULT_kill_server] = 110,
-    [FAULT_kill_client] = 80,
+    [FAULT_kill_client] = 60,
     [FAULT_kill_scheduler] = 80,
     [FAULT_pause_server] = 120,
     [FAULT_pause_client] = 100,
@@ -35,6 +35,7 @@ static const uint32_t usual[FAULTS_N] = {
     [FAULT_clock_jump] = 80,
     [FAULT_store_away] = 60,
     [FAULT_store_cut_off] = 160,
+    [FAULT_store_full] = 100,
     [FAULT_store_slow] = 6000,
     [FAULT_store_read_fails] = 4000,
     [FAULT_store_write_lied] = 20000,
@@ -170,6 +171,19 @@ static void cut_one_off(struct sim *s)
                (double)p->cut_off_until / SIM_S);
 }
 
+/* Its disk is full, say. */
+static void fill_one(struct sim *s)
+{
+    struct process *p = pick(s, (enum place_kind)world_below(s, 3));
+
+    if (p != NULL) {
+        faults_count(s, FAULT_store_full);
+        p->full_until = s->now + world_between(s, SIM_S, 9 * SIM_S);
+        trace_note(s, "%s cannot write to the store until %.3f",
+                   world_name(p), (double)p->full_until / SIM_S);
+    }
+}
+
 static void take_store_away(struct sim *s)
 {
     uint64_t us = world_chance(s, 700000)
@@ -200,6 +214,8 @@ static void happen(struct sim *s, enum fault f)
         jump_one(s);
     } else if (f == FAULT_store_away) {
         take_store_away(s);
+    } else if (f == FAULT_store_full) {
+        fill_one(s);
     } else {
         cut_one_off(s);
     }
@@ -211,6 +227,7 @@ void faults_on_event(struct sim *s)
         FAULT_kill_server,     FAULT_kill_client,  FAULT_kill_scheduler,
         FAULT_pause_server,    FAULT_pause_client, FAULT_pause_scheduler,
         FAULT_clock_jump,      FAULT_store_away,   FAULT_store_cut_off,
+        FAULT_store_full,
     };
     uint64_t all = 0, at;
 

@@ -28,6 +28,7 @@ enum {
     ACKED_PERCENT = 95,    /* at least, of the pushes */
     PUSHES_MIN = 500,      /* at least, a seed */
     VALID_SEEDS = 100,     /* fewer are not judged as a run */
+    PROBE_SEEDS = 500,     /* fewer need not have hit every probe */
     FAILURES_SHOWN = 20,
     PROBES_MAX = 256
 };
@@ -293,7 +294,7 @@ static uint64_t judge(const struct sim_totals *t, const uint64_t *probes)
                100.0 * (double)t->pushes_acked / (double)t->pushes);
         n_failed++;
     }
-    return n_failed + judge_probes(probes);
+    return n_failed + (t->seeds < PROBE_SEEDS ? 0 : judge_probes(probes));
 }
 
 static void print_totals(const struct sim_totals *t, const uint64_t *probes,
@@ -416,8 +417,9 @@ static bool finds(const char *plant, uint64_t seed, char *why, size_t size)
     if (pid == 0) {
         close(fds[0]);
         alarm(PLANT_WALL_S);
-        (void)freopen("/dev/null", "w", stderr);
-        (void)probe_plant(plant);
+        if (freopen("/dev/null", "w", stderr) == NULL || !probe_plant(plant)) {
+            _exit(3);
+        }
         run_seed(seed, false, &r);
         write_all(fds[1], &r, sizeof(r));
         _exit(0);

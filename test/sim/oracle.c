@@ -185,7 +185,7 @@ void oracle_on_ack(struct sim *s, void *lane)
     const struct lane *l = lane;
 
     if (l->has_ended) {
-        world_fail(s, "lane %llu acknowledges, though it ended in the store "
+        world_fail(s, "lane %llu answers, though it ended in the store "
                    "%.3f s ago", (ull)l->number,
                    (double)(s->now - l->ended_at) / SIM_S);
     }
@@ -302,6 +302,22 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
     }
 }
 
+/* A shard answers a pull: likewise only while its lane lives. */
+static void on_pull_answered(struct sim *s, struct thread *from,
+                             const struct frame_header *h)
+{
+    struct lane *l = oracle_lane(s, h->lane);
+
+    if (h->status != PS_OK || l == NULL) {
+        return;
+    }
+    if (from->inside_us > 0) {
+        world_push(s, s->now + from->inside_us, EVENT_ACK, NULL, l, 0);
+    } else {
+        oracle_on_ack(s, l);
+    }
+}
+
 void oracle_on_sent(struct sim *s, struct thread *from, struct thread *to,
                     uint64_t connection, const struct frame_header *h,
                     struct frame *f)
@@ -320,6 +336,9 @@ void oracle_on_sent(struct sim *s, struct thread *from, struct thread *to,
             return;
         }
         on_push_answered(s, from, o->header, h);
+    } else if (from->process->place->kind == PLACE_SERVER &&
+               h->type == WIRE_RUN) {
+        on_pull_answered(s, from, h);
     } else if (from->process->place->kind == PLACE_SERVER &&
                h->type == WIRE_RESOLVE) {
         on_resolve_answered(s, from, h, f);

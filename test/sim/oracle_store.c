@@ -176,6 +176,13 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
     }
     for (uint32_t i = 0; i < w.n_open; i++) {
         on_session(s, &w, &w.open[i], version);
+        for (uint32_t k = 0; k < i; k++) {
+            if (w.open[k].worker == w.open[i].worker) {
+                world_fail(s, "sessions %llu and %llu of worker %u are both "
+                           "open", (ull)w.open[k].session,
+                           (ull)w.open[i].session, w.open[i].worker);
+            }
+        }
     }
     if (w.next < o->next_session) {
         world_fail(s, "the next session falls from %llu to %llu",

@@ -64,6 +64,7 @@ enum {
     X(clock_jump,        "a process's clock jumps forward")                   \
     X(store_away,        "the store is away for everybody")                   \
     X(store_cut_off,     "one process cannot reach the store")                \
+    X(store_full,        "a process can read the store, but not write")       \
     X(store_slow,        "an operation of the store takes seconds")           \
     X(store_read_fails,  "a read of the store fails")                         \
     X(store_write_lied,  "a write took effect, and is answered with EIO")     \
@@ -192,6 +193,7 @@ struct process {
     struct coord_file *store;
     uint64_t cut_off_until; /* from the store */
     bool cut_off_first;     /* the first write after that is done, late */
+    uint64_t full_until;    /* its writes fail, undone */
     void *self;
 };
 

@@ -255,6 +255,10 @@ void simcoord_on_store(struct sim *s, struct store_op *op)
         }
         return;
     }
+    if (op->process->full_until > s->now) {
+        answer_error(s, op, s->now + late + latency(s));
+        return;
+    }
     if (faults_draw(s, FAULT_store_write_stuck)) {
         struct store_op *copy = take_op(s);
         int rc;

@@ -332,7 +332,7 @@ static void next_step(struct client_actor *a)
         } else {
             ask_something(a);
         }
-        if (world_chance(s, 5000)) {
+        if (world_chance(s, 4500)) {
             drop_scratch(a);
         }
     }

@@ -505,7 +505,7 @@ static void draw_world(struct sim *s)
     s->n_shards = world_chance(s, 150000) ? 3 : 2;
     s->n_clients = world_chance(s, 300000) ? 4 : 3;
     s->is_calm = s->seed % 16 == 7;
-    if (world_chance(s, 40000)) {
+    if (world_chance(s, 32000)) {
         s->memory_bytes = world_between(s, 24, 34) * 1024 * s->n_shards;
     }
     faults_init(s);

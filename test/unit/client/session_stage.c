@@ -49,7 +49,8 @@ void stage_put_plan(void)
 
 void stage_open(int worker)
 {
-    const struct session_options options = {.worker = worker};
+    const struct session_options options = {.worker = worker,
+                                            .no_checksums = stage.no_checksums};
 
     assert_int_equal(session_new(&stage.session, &options, &stage.shelf.coord,
                                  &stage.net.net, &stage.owner),
@@ -64,8 +65,8 @@ int stage_set_up(void **state)
     (void)state;
     log_set_sink(ignore_log);
     memset(&stage, 0, sizeof(stage));
-    stage.owner = (struct session_owner){.settled = on_settled,
-                                         .lost = on_lost};
+    stage.owner =
+        (struct session_owner){.settled = on_settled, .lost = on_lost};
     stage.fs = fs_memory_new();
     buf_init(&stage.record);
     arena_init(&stage.arena);
@@ -105,8 +106,6 @@ int stage_tear_down(void **state)
     arena_fini(&stage.arena);
     return 0;
 }
-
-/* ---- the shards ----------------------------------------------------------- */
 
 static void hand_in(const struct tape_frame *to, int status, const void *body,
                     size_t size)
@@ -157,8 +156,8 @@ static void take_chain(const struct tape_frame *f)
     assert_int_equal(wire_chain_decode(frame_body(f->frame), f->h.body_bytes,
                                        &stage.arena, &m),
                      PS_OK);
-    hand_in(f, strstr(m.definition, "NoSuch") == NULL ? PS_OK : PS_ENOUDF,
-            NULL, 0);
+    hand_in(f, strstr(m.definition, "NoSuch") == NULL ? PS_OK : PS_ENOUDF, NULL,
+            0);
 }
 
 /* Moves what was sent from the tape to the test; greets. */
@@ -169,6 +168,8 @@ static bool pump(void)
     if (f == NULL) {
         return false;
     }
+    assert_int_equal(f->h.body_checksum,
+                     stage.no_checksums ? 0 : frame_checksum(f->frame));
     if (f->h.type == WIRE_HELLO) {
         greet(f);
         tape_free(f);
@@ -210,8 +211,8 @@ static bool open_connection(void)
 void stage_run(void)
 {
     for (uint32_t turns = 0; turns < TURNS_MAX; turns++) {
-        bool was_active = pump() || open_connection() ||
-                          shelf_do_key(&stage.shelf, NULL);
+        bool was_active =
+            pump() || open_connection() || shelf_do_key(&stage.shelf, NULL);
 
         if (!was_active && session_next(stage.session) > stage.net.now_us) {
             return;
@@ -253,8 +254,6 @@ void stage_cut_connection(const char *address)
     stage.net.connects[connection - 1].is_closed = true;
     session_on_close(stage.session, connection);
 }
-
-/* ---- what the session sends ----------------------------------------------- */
 
 struct tape_frame *stage_take(void)
 {
@@ -315,8 +314,8 @@ struct wire_resolve stage_resolve_of(const struct tape_frame *f)
     assert_non_null(f);
     assert_int_equal(f->h.type, WIRE_RESOLVE);
     arena_reset(&stage.arena);
-    assert_int_equal(wire_resolve_decode(frame_body(f->frame),
-                                         f->h.body_bytes, &stage.arena, &m),
+    assert_int_equal(wire_resolve_decode(frame_body(f->frame), f->h.body_bytes,
+                                         &stage.arena, &m),
                      PS_OK);
     return m;
 }
@@ -387,8 +386,6 @@ void stage_serve(uint64_t lane, uint64_t seq, int status)
     stage_answer(f, status);
     tape_free(f);
 }
-
-/* ---- requests ------------------------------------------------------------- */
 
 static struct session_variable variable(uint32_t id)
 {

@@ -46,8 +46,9 @@ struct session_stage {
     struct ps_loss losses[LOSSES_MAX];
     struct tape_frame *first; /* for the test, not taken yet */
     struct tape_frame *last;
-    size_t n_opened; /* connections that were answered */
-    bool refuse;     /* connections fail */
+    size_t n_opened;   /* connections that were answered */
+    bool refuse;       /* connections fail */
+    bool no_checksums; /* of the next session */
 };
 
 extern struct session_stage stage;

@@ -11,7 +11,7 @@
 /* A scheduler holds its lease, at this address. */
 static void put_scheduler(const char *address)
 {
-    struct wire_scheduler m = {.address = address, .term = 1};
+    struct wire_scheduler m = {.address = address};
     static uint64_t renewal = 1;
     struct buf body;
 

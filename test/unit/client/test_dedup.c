@@ -41,9 +41,9 @@ static void distinct_keys_are_the_callers_own(void **state)
     assert_ptr_equal(d.keys, keys);
     assert_null(d.first);
     assert_null(d.of);
-    assert_int_equal(dedup_values(&arena, &d, 5, values, 1, false,
-                                  &kern_generic, &out),
-                     PS_OK);
+    assert_int_equal(
+        dedup_values(&arena, &d, 5, values, 1, false, &kern_generic, &out),
+        PS_OK);
     assert_memory_equal(out, values, sizeof(values));
 }
 
@@ -84,9 +84,9 @@ static void gradients_of_a_key_are_summed(void **state)
 
     (void)state;
     assert_int_equal(dedup_keys(&arena, keys, 5, &d), PS_OK);
-    assert_int_equal(dedup_values(&arena, &d, 5, values, 2, false,
-                                  &kern_generic, &out),
-                     PS_OK);
+    assert_int_equal(
+        dedup_values(&arena, &d, 5, values, 2, false, &kern_generic, &out),
+        PS_OK);
     assert_memory_equal(out, sums, sizeof(sums));
 }
 
@@ -101,9 +101,9 @@ static void the_sum_is_taken_in_batch_order_in_float32(void **state)
 
     (void)state;
     assert_int_equal(dedup_keys(&arena, keys, 6, &d), PS_OK);
-    assert_int_equal(dedup_values(&arena, &d, 6, values, 1, false,
-                                  &kern_generic, &out),
-                     PS_OK);
+    assert_int_equal(
+        dedup_values(&arena, &d, 6, values, 1, false, &kern_generic, &out),
+        PS_OK);
     assert_true(out[0] == 16777216.0f);
     assert_true(out[1] == 0.0f);
 }
@@ -118,9 +118,9 @@ static void of_assignments_the_last_wins(void **state)
 
     (void)state;
     assert_int_equal(dedup_keys(&arena, keys, 5, &d), PS_OK);
-    assert_int_equal(dedup_values(&arena, &d, 5, values, 2, true,
-                                  &kern_generic, &out),
-                     PS_OK);
+    assert_int_equal(
+        dedup_values(&arena, &d, 5, values, 2, true, &kern_generic, &out),
+        PS_OK);
     assert_memory_equal(out, last, sizeof(last));
 }
 
@@ -170,9 +170,9 @@ static void one_key_a_million_times_is_one_key(void **state)
     }
     assert_int_equal(dedup_keys(&arena, keys, BIG, &d), PS_OK);
     assert_int_equal(d.n, 1);
-    assert_int_equal(dedup_values(&arena, &d, BIG, values, 1, false,
-                                  &kern_generic, &out),
-                     PS_OK);
+    assert_int_equal(
+        dedup_values(&arena, &d, BIG, values, 1, false, &kern_generic, &out),
+        PS_OK);
     assert_true(out[0] == (float)BIG);
     mem_free(keys);
     mem_free(values);

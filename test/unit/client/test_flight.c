@@ -45,8 +45,6 @@ static void push_three(void)
     }
 }
 
-/* ---- a lane that ends ----------------------------------------------------- */
-
 static void an_ended_lane_loses_exactly_what_it_had_acknowledged(void **state)
 {
     const struct ps_loss *l = &stage.losses[0];
@@ -328,8 +326,6 @@ static void a_pull_from_an_ended_lane_goes_to_the_new_one(void **state)
     assert_true(out[0] == 3.5f);
 }
 
-/* ---- a session that ends -------------------------------------------------- */
-
 static void an_expired_session_is_resolved_and_replaced(void **state)
 {
     struct request *r = stage_push(77, 5);
@@ -372,8 +368,6 @@ static void what_an_expired_session_had_applied_stays_applied(void **state)
     tape_free(f);
     stage_done(r, PS_OK);
 }
-
-/* ---- resolve by the user -------------------------------------------------- */
 
 static void the_user_cancels_what_was_not_applied(void **state)
 {
@@ -468,8 +462,6 @@ static void the_users_resolve_outlives_the_lane(void **state)
     stage_done(r, PS_ECANCELED);
     stage_expect_silence();
 }
-
-/* ---- abandoning ----------------------------------------------------------- */
 
 /* A deadline ends the wait, not the frame (4.4). */
 static void an_abandoned_push_goes_on(void **state)

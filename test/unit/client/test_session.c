@@ -10,8 +10,6 @@
 #include "base/mem.h"
 #include "session_stage.h"
 
-/* ---- a push, a pull ------------------------------------------------------- */
-
 static void a_push_is_one_numbered_frame(void **state)
 {
     struct request *r = stage_push(77, 3);
@@ -40,6 +38,20 @@ static void a_push_is_one_numbered_frame(void **state)
     assert_int_equal(stage.n_settled, 1);
     stage_expect_silence();
     request_free(r);
+}
+
+/* The stage looks at each frame. */
+static void a_session_can_do_without_checksums(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    session_free(stage.session);
+    stage.no_checksums = true;
+    stage_open(-1);
+    r = stage_push(77, 3);
+    stage_serve(A, 1, PS_OK);
+    stage_done(r, PS_OK);
 }
 
 static void what_became_of_a_frame_is_told(void **state)
@@ -209,8 +221,6 @@ static void one_key_a_million_times_is_one_key_in_the_frame(void **state)
     stage_done(r, PS_OK);
 }
 
-/* ---- over several shards -------------------------------------------------- */
-
 static void keys_go_to_the_shard_that_holds_them(void **state)
 {
     const uint64_t keys[] = {draft_key_in(MIDDLE, LIMIT_BUCKETS, 0),
@@ -336,8 +346,7 @@ static void a_request_larger_than_a_frame_is_several_frames(void **state)
 }
 
 /* The request is small, its answer is not. */
-static void a_pull_whose_answer_is_larger_than_a_frame_is_several(
-    void **state)
+static void a_pull_whose_answer_is_larger_than_a_frame_is_several(void **state)
 {
     enum { N = 20000, DIM = 1024 };
     uint64_t *keys = mem_new(N * sizeof(*keys));
@@ -367,8 +376,6 @@ static void a_pull_whose_answer_is_larger_than_a_frame_is_several(
     mem_free(keys);
     mem_free(out);
 }
-
-/* ---- the window ----------------------------------------------------------- */
 
 static void at_most_256_numbers_are_in_flight(void **state)
 {
@@ -422,8 +429,6 @@ static void lanes_have_numbers_of_their_own(void **state)
     stage_done(r[0], PS_OK);
 }
 
-/* ---- sending again -------------------------------------------------------- */
-
 static void expect_same(const struct tape_frame *first,
                         const struct tape_frame *again)
 {
@@ -432,8 +437,7 @@ static void expect_same(const struct tape_frame *first,
                         frame_bytes(first->frame));
 }
 
-static void after_a_reconnect_it_resends_from_the_first_unanswered(
-    void **state)
+static void after_a_reconnect_it_resends_from_the_first_unanswered(void **state)
 {
     struct request *r[5];
     struct tape_frame *f[5];
@@ -608,8 +612,6 @@ static void a_malformed_answer_does_not_end_the_push(void **state)
     tape_free(f);
 }
 
-/* ---- cutting anew --------------------------------------------------------- */
-
 static void a_frame_refused_for_the_plan_is_cut_anew(void **state)
 {
     struct request *r = stage_push(77, 3);
@@ -678,8 +680,8 @@ static void frames_refused_for_the_plan_keep_their_order(void **state)
 }
 
 /* Number 1 may be refused for the newer plan, so nothing may overtake it. */
-static void no_number_is_taken_while_one_may_be_refused_for_the_plan(
-    void **state)
+static void
+no_number_is_taken_while_one_may_be_refused_for_the_plan(void **state)
 {
     struct request *r[2];
     struct tape_frame *f;
@@ -752,6 +754,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGED(a_push_is_one_numbered_frame),
+        STAGED(a_session_can_do_without_checksums),
         STAGED(what_became_of_a_frame_is_told),
         STAGED(a_refused_push_has_the_reason),
         STAGED(a_pull_opens_no_session_and_has_no_number),

@@ -170,8 +170,8 @@ static void while_the_store_is_away_pushes_wait(void **state)
     stage_run();
     stage.shelf.is_away = false;
     stage_pass(3000);
-    for (int i = 0; i < 8 && !(request_has_settled(r) &&
-                               request_has_settled(pull)); i++) {
+    for (int i = 0;
+         i < 8 && !(request_has_settled(r) && request_has_settled(pull)); i++) {
         struct tape_frame *f = stage_take();
 
         if (f != NULL) {

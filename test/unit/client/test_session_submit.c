@@ -116,34 +116,6 @@ static void whatever_fails_for_want_of_memory_is_made_up_for(void **state)
     }
 }
 
-/* An answer that cannot be taken apart now is asked for again: the push was
- * applied, and may not end as anything else. */
-static void an_answer_without_memory_for_it_is_asked_for_again(void **state)
-{
-    (void)state;
-    for (uint64_t n = 1; n < 12; n++) {
-        struct request *r = stage_push(n, 1);
-        struct tape_frame *f = stage_take_run(A, n);
-        uint8_t body[32] = {1};
-        struct frame_header h = f->h;
-        struct frame *answer;
-
-        h.flags = FRAME_ANSWER;
-        answer = draft_frame(&h, body, 24); /* one op, no rows */
-        assert_int_equal(frame_header_decode(answer->data, &h), PS_OK);
-        mem_fail_at(n);
-        session_on_frame(stage.session, f->connection, &h, answer);
-        mem_fail_at(0);
-        frame_put(answer);
-        tape_free(f);
-        if (!request_has_settled(r)) {
-            stage_pass(1000);
-            stage_serve(A, n, PS_OK);
-        }
-        stage_done(r, PS_OK);
-    }
-}
-
 static void a_plan_without_memory_for_it_is_read_again(void **state)
 {
     (void)state;
@@ -209,7 +181,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(a_submit_without_memory_is_refused_whole),
         STAGED(whatever_fails_for_want_of_memory_is_made_up_for),
-        STAGED(an_answer_without_memory_for_it_is_asked_for_again),
         STAGED(a_plan_without_memory_for_it_is_read_again),
         STAGED(a_request_that_cannot_be_is_refused),
         STAGED(an_unknown_variable_is_not_found),

@@ -130,8 +130,6 @@ static void end_from_outside(struct holder *h)
     buf_fini(&b);
 }
 
-/* ---- observing ------------------------------------------------------------ */
-
 static void an_ended_record_has_no_holder(void **state)
 {
     const struct wire_lease m = {.nonce = 1, .state = LEASE_ENDED};
@@ -145,15 +143,15 @@ static void an_ended_record_has_no_holder(void **state)
 /* A whole length on the observer's own clock; looks every eighth. */
 static void a_holder_is_dead_after_a_whole_length_unchanged(void **state)
 {
-    const struct wire_lease m = {.nonce = 1, .renewal = 5, .state = LEASE_TAKEN};
+    const struct wire_lease m = {
+        .nonce = 1, .renewal = 5, .state = LEASE_TAKEN};
     struct lease_view v;
 
     (void)state;
     lease_view_init(&v);
     assert_false(lease_view_look(&v, 3, &m, now, LENGTH));
     for (uint64_t i = 1; i < 8; i++) {
-        assert_false(
-            lease_view_look(&v, 3, &m, now + i * LENGTH / 8, LENGTH));
+        assert_false(lease_view_look(&v, 3, &m, now + i * LENGTH / 8, LENGTH));
     }
     assert_true(lease_view_look(&v, 3, &m, now + LENGTH, LENGTH));
 }
@@ -184,13 +182,11 @@ static void another_holder_starts_the_count_anew(void **state)
     (void)state;
     lease_view_init(&v);
     for (uint64_t i = 0; i < 8; i++) {
-        assert_false(
-            lease_view_look(&v, 3, &m, now + i * LENGTH / 8, LENGTH));
+        assert_false(lease_view_look(&v, 3, &m, now + i * LENGTH / 8, LENGTH));
     }
     m.nonce = 2;
     for (uint64_t i = 8; i < 16; i++) {
-        assert_false(
-            lease_view_look(&v, 4, &m, now + i * LENGTH / 8, LENGTH));
+        assert_false(lease_view_look(&v, 4, &m, now + i * LENGTH / 8, LENGTH));
     }
     assert_true(lease_view_look(&v, 4, &m, now + 2 * LENGTH, LENGTH));
 }
@@ -211,7 +207,8 @@ static void an_absent_record_expires_likewise(void **state)
 /* The observer was stopped, not the holder. */
 static void an_observers_own_pause_is_not_counted(void **state)
 {
-    const struct wire_lease m = {.nonce = 1, .renewal = 5, .state = LEASE_TAKEN};
+    const struct wire_lease m = {
+        .nonce = 1, .renewal = 5, .state = LEASE_TAKEN};
     struct lease_view v;
 
     (void)state;
@@ -224,8 +221,6 @@ static void an_observers_own_pause_is_not_counted(void **state)
     now += 100 * (uint64_t)LENGTH;
     assert_true(lease_view_look(&v, 3, &m, now, LENGTH));
 }
-
-/* ---- holding -------------------------------------------------------------- */
 
 static void a_free_record_is_taken(void **state)
 {
@@ -444,8 +439,8 @@ static void a_changed_body_is_written_at_the_next_tick(void **state)
     assert_int_equal(one.events[LEASE_IS_HELD], 1);
 }
 
-static void a_body_changed_while_a_write_is_under_way_is_not_forgotten(
-    void **state)
+static void
+a_body_changed_while_a_write_is_under_way_is_not_forgotten(void **state)
 {
     (void)state;
     hold(&one);
@@ -457,8 +452,6 @@ static void a_body_changed_while_a_write_is_under_way_is_not_forgotten(
     step(&one, true);
     assert_memory_equal(stored(&one).body.data, "other!", 6);
 }
-
-/* ---- two who want it ------------------------------------------------------ */
 
 static void a_second_waits_as_long_as_the_first_renews(void **state)
 {
@@ -475,8 +468,7 @@ static void a_second_waits_as_long_as_the_first_renews(void **state)
     assert_int_equal(two.lease.state, LEASE_WAITING);
 }
 
-static void a_second_gets_what_the_first_left_after_a_whole_length(
-    void **state)
+static void a_second_gets_what_the_first_left_after_a_whole_length(void **state)
 {
     uint64_t last;
 

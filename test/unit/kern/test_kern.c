@@ -15,11 +15,24 @@
 enum {
     ROWS_MAX = 40, /* more than twice the prefetch distance */
     DIM_MAX = 129,
-    STRIDE = 2 * DIM_MAX + 6, /* floats: a multiple of 16 bytes, with a gap */
+    STRIDE = 3 * DIM_MAX + 5, /* floats: a multiple of 16 bytes, with a gap */
     FLOATS = ROWS_MAX * STRIDE
 };
 
-enum op { COPY_ROWS, ASSIGN, ASSIGN_ADD, SGD, ADAGRAD, ADD_INTO, N_OPS };
+enum op {
+    COPY_ROWS,
+    ASSIGN,
+    ASSIGN_ADD,
+    SGD,
+    ADAGRAD,
+    MOMENTUM,
+    NESTEROV,
+    FTRL,
+    FTRL_BARE,
+    FTRL_POWER,
+    ADD_INTO,
+    N_OPS
+};
 
 /* Memory that two kerns start from equally. */
 struct memory {
@@ -90,6 +103,8 @@ static void run(const struct kern *k, enum op op, struct memory *m,
                 uint8_t *const *rows, size_t n, size_t dim)
 {
     const float lr = 0.3f;
+    const struct kern_ftrl ftrl = {lr, 0.7f, 0.6f, 0.1f};
+    const struct kern_ftrl bare = {lr, 0, 0, 0};
 
     switch (op) {
     case COPY_ROWS:
@@ -106,6 +121,21 @@ static void run(const struct kern *k, enum op op, struct memory *m,
         break;
     case ADAGRAD:
         k->adagrad(rows, m->g, n, dim, lr);
+        break;
+    case MOMENTUM:
+        k->momentum(rows, m->g, n, dim, lr, 0.9f);
+        break;
+    case NESTEROV:
+        k->nesterov(rows, m->g, n, dim, lr, 0.9f);
+        break;
+    case FTRL:
+        k->ftrl(rows, m->g, n, dim, &ftrl);
+        break;
+    case FTRL_BARE:
+        k->ftrl(rows, m->g, n, dim, &bare);
+        break;
+    case FTRL_POWER:
+        k->ftrl_power(rows, m->g, n, dim, &ftrl);
         break;
     case ADD_INTO:
         k->add_into(m->out, m->g, n * dim);
@@ -269,6 +299,141 @@ static void adagrad_leaves_an_element_alone_at_zero(void **state)
     }
 }
 
+/* m 1/2, lr 1/4, from d 1, acc 0, gradients 2, -4, 0:
+ *     momentum  acc 2, -3, -3/2   d 1 - 1/2 = 1/2, + 3/4 = 5/4, + 3/8 = 13/8
+ *     nesterov  acc the same      d 1 - (1/2 + 1/4) = 1/4,
+ *                                   + (1 + 3/8) = 13/8, + 3/16 = 29/16 */
+static void momentum_does_what_was_worked_out_by_hand(void **state)
+{
+    const float g[3] = {2, -4, 0};
+    const float plain[3][2] = {{0.5f, 2}, {1.25f, -3}, {1.625f, -1.5f}};
+    const float ahead[3][2] = {{0.25f, 2}, {1.625f, -3}, {1.8125f, -1.5f}};
+
+    (void)state;
+    for (size_t k = 0; k < n_kerns; k++) {
+        _Alignas(16) float row[2][4] = {{1, 0}, {1, 0}};
+        uint8_t *rows[2] = {(uint8_t *)row[0], (uint8_t *)row[1]};
+
+        for (size_t i = 0; i < 3; i++) {
+            kerns[k]->momentum(&rows[0], &g[i], 1, 1, 0.25f, 0.5f);
+            assert_memory_equal(row[0], plain[i], sizeof(plain[i]));
+            kerns[k]->nesterov(&rows[1], &g[i], 1, 1, 0.25f, 0.5f);
+            assert_memory_equal(row[1], ahead[i], sizeof(ahead[i]));
+        }
+    }
+}
+
+/* lr 0.1, m 0.9, d 0.5 and gradients 0.1, -0.2, 0.3 in numpy float32. */
+static void momentum_rounds_as_defined(void **state)
+{
+    static const float g[3] = {0.1f, -0.2f, 0.3f};
+    static const float plain[3][2] = {
+        {0x1.f5c290p-2f, 0x1.99999ap-4f},
+        {0x1.008312p-1f, -0x1.c28f5ep-4f},
+        {0x1.ec710cp-2f, 0x1.9ba5e4p-3f},
+    };
+    static const float ahead[3][2] = {
+        {0x1.ec8b44p-2f, 0x1.99999ap-4f},
+        {0x1.0594b0p-1f, -0x1.c28f5ep-4f},
+        {0x1.d9eadep-2f, 0x1.9ba5e4p-3f},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < n_kerns; k++) {
+        _Alignas(16) float row[2][4] = {{0.5f, 0}, {0.5f, 0}};
+        uint8_t *rows[2] = {(uint8_t *)row[0], (uint8_t *)row[1]};
+
+        for (size_t i = 0; i < 3; i++) {
+            kerns[k]->momentum(&rows[0], &g[i], 1, 1, 0.1f, 0.9f);
+            assert_memory_equal(row[0], plain[i], sizeof(plain[i]));
+            kerns[k]->nesterov(&rows[1], &g[i], 1, 1, 0.1f, 0.9f);
+            assert_memory_equal(row[1], ahead[i], sizeof(ahead[i]));
+        }
+    }
+}
+
+/* lr 1, l1 1, l2 3/2. First element, d 1, accum 9:
+ *     g 4   n 25, roots 5 - 3; linear 4 - 2 * 1 = 2; (1 - 2) / (5 + 3) = -1/8
+ *     g 12  n 169, 13 - 5; 2 + 12 + 8/8 = 15; (1 - 15) / (13 + 3) = -7/8
+ *     g 0   the same again
+ * second, d 3, accum 0: without a gradient linear is 0 and d becomes 0; then
+ *     g -3  n 9, 3 - 0; linear -3 - 3 * 0; (-1 + 3) / (3 + 3) = 1/3
+ *     g 4   n 25, 5 - 3; -3 + (4 - 2/3) = 1/3, not above l1: d 0 */
+static void ftrl_does_what_was_worked_out_by_hand(void **state)
+{
+    const struct kern_ftrl f = {1, 0.5f, 1, 1.5f};
+    const float third = 1.0f / 3;
+    const float g[3][2] = {{4, 0}, {12, -3}, {0, 4}};
+    const float after[3][6] = {
+        {-0.125f, 0, 25, 0, 2, 0},
+        {-0.875f, third, 169, 9, 15, -3},
+        {-0.875f, 0, 169, 25, 15, -3 + (4 - 2 * third)},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < n_kerns; k++) {
+        _Alignas(16) float row[2][8] = {{1, 3, 9, 0, 0, 0}, {1, 3, 9, 0, 0, 0}};
+        uint8_t *rows[2] = {(uint8_t *)row[0], (uint8_t *)row[1]};
+
+        for (size_t i = 0; i < 3; i++) {
+            kerns[k]->ftrl(&rows[0], g[i], 1, 2, &f);
+            assert_memory_equal(row[0], after[i], sizeof(after[i]));
+            kerns[k]->ftrl_power(&rows[1], g[i], 1, 2, &f);
+            assert_memory_equal(row[1], after[i], sizeof(after[i]));
+        }
+    }
+}
+
+/* lr 0.1, l1 0.05, l2 0.01, d 0.5, accum 0.1 and gradients 0.7, -0.2, 0.3 in
+ * numpy float32, the power of 0.7 in double. */
+static void ftrl_rounds_as_defined(void **state)
+{
+    const struct kern_ftrl f = {0.1f, 0.7f, 0.05f, 0.01f};
+    static const float g[3] = {0.7f, -0.2f, 0.3f};
+    static const float root[3][3] = {
+        {0x1.916918p-3f, 0x1.2e147ap-1f, -0x1.8f3710p+0f},
+        {0x1.c4e2b6p-3f, 0x1.428f5cp-1f, -0x1.cf4402p+0f},
+        {0x1.7ca5eap-3f, 0x1.70a3d8p-1f, -0x1.a17d6ap+0f},
+    };
+    static const float power[3][3] = {
+        {0x1.f8b6d2p-3f, 0x1.2e147ap-1f, -0x1.c220a0p+0f},
+        {0x1.189456p-2f, 0x1.428f5cp-1f, -0x1.04e8a8p+1f},
+        {0x1.e4073cp-3f, 0x1.70a3d8p-1f, -0x1.eec0f0p+0f},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < n_kerns; k++) {
+        _Alignas(16) float row[2][4] = {{0.5f, 0.1f, 0}, {0.5f, 0.1f, 0}};
+        uint8_t *rows[2] = {(uint8_t *)row[0], (uint8_t *)row[1]};
+
+        for (size_t i = 0; i < 3; i++) {
+            kerns[k]->ftrl(&rows[0], &g[i], 1, 1, &f);
+            assert_memory_equal(row[0], root[i], sizeof(root[i]));
+            kerns[k]->ftrl_power(&rows[1], &g[i], 1, 1, &f);
+            assert_memory_equal(row[1], power[i], sizeof(power[i]));
+        }
+    }
+}
+
+/* A gradient whose square is flushed moves linear and leaves accum 0: with no
+ * l2 there is nothing to divide by. NaN is not greater than l1. */
+static void ftrl_divides_by_no_zero(void **state)
+{
+    const struct kern_ftrl f = {0.1f, 0.5f, 0, 0};
+
+    (void)state;
+    for (size_t k = 0; k < n_kerns; k++) {
+        _Alignas(16) float row[12] = {1, 2, 3, 0};
+        const float g[3] = {1e-30f, 0, __builtin_nanf("")};
+        uint8_t *rows[1] = {(uint8_t *)row};
+
+        kerns[k]->ftrl(rows, g, 1, 3, &f);
+        assert_true(row[0] == 1 && row[3] == 0 && row[6] == 1e-30f);
+        assert_true(row[1] == 0 && row[4] == 0 && row[7] == 0);
+        assert_true(row[2] == 0 && row[5] != row[5] && row[8] != row[8]);
+    }
+}
+
 static void absent_row_consumes_its_gradient(void **state)
 {
     const float g[3] = {1, 2, 4};
@@ -309,12 +474,14 @@ static void nothing_behind_the_last_element_is_touched(void **state)
 {
     float *row_end = page_new();
     float *g_end = page_new();
+    const struct kern_ftrl f = {1, 0.7f, 1, 1};
 
     (void)state;
     for (size_t k = 0; k < n_kerns; k++) {
         for (size_t dim = 1; dim <= 40; dim++) {
             uint8_t *row = (uint8_t *)(row_end - dim);
             uint8_t *block = (uint8_t *)(row_end - 2 * dim);
+            uint8_t *block3 = (uint8_t *)(row_end - 3 * dim);
             float *g = g_end - dim;
 
             kerns[k]->copy_rows(g, &row, 1, dim);
@@ -322,6 +489,10 @@ static void nothing_behind_the_last_element_is_touched(void **state)
             kerns[k]->assign_add(&row, g, 1, dim);
             kerns[k]->sgd(&row, g, 1, dim, 1);
             kerns[k]->adagrad(&block, g, 1, dim, 1);
+            kerns[k]->momentum(&block, g, 1, dim, 1, 1);
+            kerns[k]->nesterov(&block, g, 1, dim, 1, 1);
+            kerns[k]->ftrl(&block3, g, 1, dim, &f);
+            kerns[k]->ftrl_power(&block3, g, 1, dim, &f);
             kerns[k]->add_into(row_end - dim, g, dim);
         }
     }
@@ -416,6 +587,11 @@ int main(void)
         cmocka_unit_test(adagrad_does_what_was_worked_out_by_hand),
         cmocka_unit_test(adagrad_rounds_as_defined),
         cmocka_unit_test(adagrad_leaves_an_element_alone_at_zero),
+        cmocka_unit_test(momentum_does_what_was_worked_out_by_hand),
+        cmocka_unit_test(momentum_rounds_as_defined),
+        cmocka_unit_test(ftrl_does_what_was_worked_out_by_hand),
+        cmocka_unit_test(ftrl_rounds_as_defined),
+        cmocka_unit_test(ftrl_divides_by_no_zero),
         cmocka_unit_test(absent_row_consumes_its_gradient),
         cmocka_unit_test(every_kern_gives_the_bits_of_the_definition),
         cmocka_unit_test(no_rows_is_no_work),

@@ -1,5 +1,5 @@
-/* The logarithm against values worked out with 60 decimal digits, and against
- * the long double logarithm of libm over the whole range. */
+/* The functions against values worked out with 60 decimal digits, and against
+ * those of libm in long double over the whole range. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +32,28 @@ static const struct {
     {0x1.0000000000000p-1022, -0x1.6232bdd7abcd2p+9},
     {0x0.0000000000001p-1022, -0x1.74385446d71c3p+9},
     {0x0.012688b70e62bp-1022, -0x1.64e69394d9508p+9},
+};
+
+static const struct {
+    double x;
+    double exp;
+} powers[] = {
+    {0x1.0000000000000p-1, 0x1.a61298e1e069cp+0},
+    {-0x1.0000000000000p-1, 0x1.368b2fc6f960ap-1},
+    {0x1.0000000000000p+0, 0x1.5bf0a8b145769p+1},
+    {-0x1.0000000000000p+0, 0x1.78b56362cef38p-2},
+    {0x1.62e42fefa39efp-1, 0x1.0000000000000p+1},
+    {0x1.62e42fefa39efp-2, 0x1.6a09e667f3bccp+0}, /* k 0, and 1 */
+    {0x1.62e42fefa39f0p-2, 0x1.6a09e667f3bcdp+0},
+    {-0x1.62e42fefa39efp-2, 0x1.6a09e667f3bcdp-1},
+    {0x1.4000000000000p+3, 0x1.5829dcf950560p+14},
+    {-0x1.4000000000000p+3, 0x1.7cd79b5647c9bp-15},
+    {0x1.0000000000000p-53, 0x1.0000000000001p+0},
+    {0x1.0000000000000p-30, 0x1.0000000400000p+0},
+    {0x1.921fb54442d18p+1, 0x1.724046eb09339p+4},
+    {0x1.9000000000000p+8, 0x1.0e398d7d01704p+577},
+    {0x1.62e42fefa39efp+9, 0x1.fffffffffff2ap+1023},
+    {-0x1.6232bdd7abcd2p+9, 0x1.000000000007cp-1022},
 };
 
 static uint64_t bits_of(double x)
@@ -142,6 +164,97 @@ static void error_stays_under_one_ulp(void **state)
     assert_true(worst < 1.0);
 }
 
+static void known_powers_of_e_are_within_one_ulp(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(powers); i++) {
+        assert_true(apart(kmath_exp(powers[i].x), powers[i].exp) <= 1);
+    }
+    assert_true(kmath_exp(0.0) == 1.0);
+    assert_true(kmath_exp(0x1.62e42fefa39f0p+9) == (double)INFINITY);
+    assert_true(kmath_exp((double)INFINITY) == (double)INFINITY);
+    assert_true(bits_of(kmath_exp(-0x1.6232bdd7abcd3p+9)) == 0);
+    assert_true(bits_of(kmath_exp(-(double)INFINITY)) == 0);
+    assert_true(isnan(kmath_exp((double)NAN)));
+}
+
+static void error_of_exp_stays_under_one_ulp(void **state)
+{
+    uint64_t seed = 88172645463325252u;
+    double worst = 0;
+
+    (void)state;
+    for (int i = 0; i < 300000; i++) {
+        double x = (double)(next(&seed) >> 11) * 0x1p-53; /* [0, 1) */
+        long double exact;
+        double error;
+        int exponent;
+
+        x = i % 2 == 0 ? 1416 * x - 707 : 2 * x - 1;
+        exact = expl((long double)x);
+        (void)frexp((double)exact, &exponent);
+        error = (double)(fabsl((long double)kmath_exp(x) - exact) /
+                         ldexpl(1.0L, exponent - 53));
+        worst = error > worst ? error : worst;
+    }
+    print_message("worst error %.3f ulp\n", worst);
+    assert_true(worst < 1.0);
+}
+
+static uint32_t bits_of_float(float x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof(bits));
+    return bits;
+}
+
+static void powers_are_those_of_long_double(void **state)
+{
+    uint64_t seed = 88172645463325252u;
+    int other = 0;
+
+    (void)state;
+    for (int i = 0; i < 300000; i++) {
+        uint64_t r = next(&seed);
+        uint32_t bits = (uint32_t)(r >> 32) % 0x7f000000u + 0x00800000u;
+        float p = (float)(r % 4096) / 2048.0f - 0.5f;
+        float x;
+        float exact;
+        float mine;
+
+        memcpy(&x, &bits, sizeof(x));
+        exact = (float)powl((long double)x, (long double)p);
+        if (fabsf(exact) < 0x1p-126f) {
+            continue;
+        }
+        mine = kmath_pow(x, p);
+        assert_in_range(bits_of_float(mine) - bits_of_float(exact) + 1, 0, 2);
+        other += mine != exact;
+    }
+    print_message("%d of 300000 are not the nearest\n", other);
+    assert_in_range(other, 0, 10);
+}
+
+static void ends_of_powers_are_answered(void **state)
+{
+    (void)state;
+    assert_true(kmath_pow(0.0f, 0.0f) == 1.0f);
+    assert_true(kmath_pow(INFINITY, -0.0f) == 1.0f);
+    assert_true(kmath_pow(0.0f, 0.5f) == 0.0f);
+    assert_true(kmath_pow(-0.0f, 0.5f) == 0.0f);
+    assert_true(kmath_pow(0.0f, -0.5f) == INFINITY);
+    assert_true(kmath_pow(INFINITY, 0.5f) == INFINITY);
+    assert_true(kmath_pow(INFINITY, -0.5f) == 0.0f);
+    assert_true(kmath_pow(1.0f, 3e38f) == 1.0f);
+    assert_true(kmath_pow(9.0f, 0.5f) == 3.0f);
+    assert_true(kmath_pow(10.0f, 38.0f) == 1e38f);
+    assert_true(kmath_pow(10.0f, 39.0f) == INFINITY);
+    assert_true(isnan(kmath_pow(-1.0f, 0.5f)));
+    assert_true(isnan(kmath_pow(NAN, 0.5f)));
+    assert_true(isnan(kmath_pow(2.0f, NAN)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +262,10 @@ int main(void)
         cmocka_unit_test(denormals_count_though_the_thread_flushes_them),
         cmocka_unit_test(ends_of_the_range_are_answered),
         cmocka_unit_test(error_stays_under_one_ulp),
+        cmocka_unit_test(known_powers_of_e_are_within_one_ulp),
+        cmocka_unit_test(error_of_exp_stays_under_one_ulp),
+        cmocka_unit_test(powers_are_those_of_long_double),
+        cmocka_unit_test(ends_of_powers_are_answered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

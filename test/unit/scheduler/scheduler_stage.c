@@ -40,9 +40,9 @@ void stage_open(struct desk *d, uint64_t nonce, const char *address)
     d->net.random = nonce;
     d->net.now_us = base_max_u64(now, d->net.now_us);
     shelf_init(&d->shelf, stage.fs, nonce, deliver, d);
-    assert_int_equal(scheduler_new(&d->scheduler, &options, &d->shelf.coord,
-                                   &d->net.net),
-                     PS_OK);
+    assert_int_equal(
+        scheduler_new(&d->scheduler, &options, &d->shelf.coord, &d->net.net),
+        PS_OK);
     scheduler_start(d->scheduler);
 }
 
@@ -256,8 +256,7 @@ const struct wire_ended *stage_ended(const struct wire_plan *w, uint64_t lane)
 static void send(struct desk *d, enum wire_type type)
 {
     struct frame_header h = {.type = (uint16_t)type, .request = 1};
-    struct frame *f =
-        draft_frame(&h, stage.record.data, stage.record.size);
+    struct frame *f = draft_frame(&h, stage.record.data, stage.record.size);
 
     assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
     scheduler_on_frame(d->scheduler, d->connection, &h, f);
@@ -266,7 +265,8 @@ static void send(struct desk *d, enum wire_type type)
 
 void stage_connect(struct desk *d)
 {
-    struct wire_hello m = {.version = WIRE_VERSION, .role = "client"};
+    struct wire_hello m = {
+        .version = WIRE_VERSION, .features = stage.features, .role = "client"};
 
     d->connection = tape_accept(&d->net);
     scheduler_on_open(d->scheduler, d->connection);

@@ -44,6 +44,7 @@ struct scheduler_stage {
     struct actor actors[ACTORS];
     uint32_t servers; /* -sn of the next desk */
     struct place_limits limits;
+    uint64_t features; /* of the next HELLO */
 };
 
 extern struct scheduler_stage stage;

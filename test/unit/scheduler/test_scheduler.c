@@ -22,8 +22,6 @@ static void run_with_one_server(void)
     stage_connect(&stage.a);
 }
 
-/* ---- coming up ------------------------------------------------------------ */
-
 static void it_makes_the_cluster_in_an_empty_store(void **state)
 {
     struct shelf *s = &stage.a.shelf;
@@ -42,9 +40,9 @@ static void it_makes_the_cluster_in_an_empty_store(void **state)
     assert_true(c.id_high != 0 || c.id_low != 0);
     l = stage_lease("scheduler");
     assert_int_equal(l.state, LEASE_TAKEN);
-    assert_int_equal(wire_scheduler_decode(l.body.data, l.body.size,
-                                           &stage.arena, &m),
-                     PS_OK);
+    assert_int_equal(
+        wire_scheduler_decode(l.body.data, l.body.size, &stage.arena, &m),
+        PS_OK);
     assert_string_equal(m.address, "sched:1");
     assert_true(stage_plan().term > 0);
 }
@@ -79,8 +77,6 @@ static void nothing_changes_while_nothing_happens(void **state)
     assert_true(scheduler_is_running(stage.a.scheduler));
 }
 
-/* ---- declarations --------------------------------------------------------- */
-
 static void a_declaration_is_placed_and_answered(void **state)
 {
     struct wire_variable v = stage_variable("user", 8);
@@ -99,6 +95,27 @@ static void a_declaration_is_placed_and_answered(void **state)
     assert_int_equal(w.parts[0].end, LIMIT_BUCKETS);
     assert_int_equal(w.parts[0].since, w.plan);
     assert_int_equal(w.variables[0].id, stage_declared_id(&stage.a));
+}
+
+static void answers_have_a_checksum_where_the_client_asks_for_it(void **state)
+{
+    struct wire_variable v = stage_variable("user", 8);
+    const struct tape_frame *f;
+
+    (void)state;
+    run_with_one_server();
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    assert_true(stage.a.answer->h.body_bytes > 0);
+    assert_int_equal(stage.a.answer->h.body_checksum, 0);
+    stage.features = WIRE_FEATURE_CHECKSUM;
+    stage_connect(&stage.a);
+    f = stage.a.answer;
+    assert_int_equal(f->h.body_checksum, frame_checksum(f->frame));
+    assert_int_not_equal(f->h.body_checksum, 0);
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    f = stage.a.answer;
+    assert_int_equal(f->h.body_checksum, frame_checksum(f->frame));
+    assert_int_not_equal(f->h.body_checksum, 0);
 }
 
 static void the_same_declaration_joins(void **state)
@@ -158,6 +175,10 @@ static void a_conflict_shows_both_sides(void **state)
     other = v;
     other.init_seed = 12345;
     expect_conflict(&other, "12345", "");
+    other = v;
+    other.n_params = 2;
+    other.param1 = 0.75; /* rows with a slot */
+    expect_conflict(&other, "0.75", "");
     assert_int_equal(stage_plan().n_variables, 1);
     assert_int_equal(stage_plan().variables[0].dim, 8);
 }
@@ -240,8 +261,8 @@ static void a_declaration_that_cannot_be_is_refused(void **state)
     assert_true(scheduler_is_running(stage.a.scheduler));
 }
 
-static void a_dropped_variable_is_gone_and_its_id_is_not_used_again(
-    void **state)
+static void
+a_dropped_variable_is_gone_and_its_id_is_not_used_again(void **state)
 {
     struct wire_variable v = stage_variable("user", 8);
     uint32_t id;
@@ -352,8 +373,6 @@ static void malformed_frames_are_refused(void **state)
     assert_int_equal(stage_answer(&stage.a), NO_ANSWER);
 }
 
-/* ---- ends of lanes and sessions ------------------------------------------- */
-
 static void a_server_that_renews_keeps_its_lanes(void **state)
 {
     (void)state;
@@ -388,8 +407,7 @@ static void a_dead_servers_lane_ends_after_a_whole_length(void **state)
     assert_int_equal(w.parts[0].lane, 11);
 }
 
-static void a_server_that_comes_back_gets_its_parts_with_new_lanes(
-    void **state)
+static void a_server_that_comes_back_gets_its_parts_with_new_lanes(void **state)
 {
     struct wire_variable v = stage_variable("user", 8);
     struct wire_plan w;
@@ -464,8 +482,7 @@ static void only_the_dead_servers_parts_suffer(void **state)
 }
 
 /* 7.2: who regains the store waits one whole length. */
-static void a_scheduler_that_regains_the_store_ends_nobody_at_once(
-    void **state)
+static void a_scheduler_that_regains_the_store_ends_nobody_at_once(void **state)
 {
     (void)state;
     run_with_one_server();
@@ -535,8 +552,6 @@ static void a_session_that_does_not_renew_is_ended(void **state)
     stage_pass(2 * LENGTH_MS);
     assert_false(stage_has_session(1));
 }
-
-/* ---- one scheduler at a time ---------------------------------------------- */
 
 static void a_second_scheduler_stands_by(void **state)
 {
@@ -678,6 +693,7 @@ int main(void)
         STAGED(servers_that_come_are_taken_into_the_plan),
         STAGED(nothing_changes_while_nothing_happens),
         STAGED(a_declaration_is_placed_and_answered),
+        STAGED(answers_have_a_checksum_where_the_client_asks_for_it),
         STAGED(the_same_declaration_joins),
         STAGED(a_conflict_shows_both_sides),
         STAGED(without_enough_servers_nothing_is_declared),

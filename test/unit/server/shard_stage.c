@@ -116,8 +116,8 @@ int stage_set_up(void **state)
 
     (void)state;
     log_set_sink(ignore_log);
-    stage = (struct shard_stage){
-        .owner = {.want = on_want, .applied = on_applied}};
+    stage =
+        (struct shard_stage){.owner = {.want = on_want, .applied = on_applied}};
     tape_init(&stage.net);
     buf_init(&stage.record);
     arena_init(&stage.arena);
@@ -256,11 +256,10 @@ int stage_resolve(uint64_t session, uint64_t lane, uint64_t seq,
     if (rc != PS_OK) {
         return rc;
     }
-    assert_int_equal(
-        wire_resolve_answer_decode(frame_body(stage.answer->frame),
-                                   stage.answer->h.body_bytes, &stage.arena,
-                                   &answer),
-        PS_OK);
+    assert_int_equal(wire_resolve_answer_decode(frame_body(stage.answer->frame),
+                                                stage.answer->h.body_bytes,
+                                                &stage.arena, &answer),
+                     PS_OK);
     assert_int_equal(answer.n_parts, 1);
     return -(int)answer.parts[0].status_negated;
 }

@@ -259,8 +259,6 @@ static void end_from_outside(struct house *h)
     buf_fini(&out);
 }
 
-/* ---- coming up ------------------------------------------------------------ */
-
 static void it_waits_until_a_scheduler_has_made_the_cluster(void **state)
 {
     (void)state;
@@ -387,8 +385,6 @@ static void it_takes_over_what_a_dead_server_of_its_id_left(void **state)
     assert_int_equal(stored(&h1, "server/0", NULL).emptied, 1);
 }
 
-/* ---- the lease ------------------------------------------------------------ */
-
 /* 7.1: 5/6 of the length from the sending. */
 static void shards_get_the_lease_from_its_sending(void **state)
 {
@@ -485,8 +481,6 @@ static void the_store_is_down_for_a_minute(void **state)
     assert_true(server_is_serving(h0.server));
 }
 
-/* ---- being ended ---------------------------------------------------------- */
-
 static void once_ended_it_comes_back_empty_with_new_lanes(void **state)
 {
     uint64_t lanes[] = {0, 0};
@@ -503,8 +497,7 @@ static void once_ended_it_comes_back_empty_with_new_lanes(void **state)
     }
     assert_int_equal(h0.emptied, 1);
     assert_int_equal(stored(&h0, "server/0", NULL).emptied, 1);
-    assert_int_equal(stored(&h0, "server/0", NULL).shards[0].lane,
-                     h0.lanes[0]);
+    assert_int_equal(stored(&h0, "server/0", NULL).shards[0].lane, h0.lanes[0]);
     assert_false(server_is_serving(h0.server));
     put_plan(&h0, 6);
     pass(&h0, 1000);
@@ -526,8 +519,6 @@ static void it_acknowledges_nothing_between_two_lives(void **state)
     pass(&h0, 5000);
     assert_int_equal(stored(&h0, "server/0", NULL).emptied, 1);
 }
-
-/* ---- plan and sessions ---------------------------------------------------- */
 
 static void it_tells_which_plan_and_sessions_every_shard_has(void **state)
 {
@@ -639,8 +630,6 @@ static void wanting_what_does_not_come_does_not_turn_in_a_circle(void **state)
     /* One look for each want at most, and mostly fewer. */
     assert_true(turns <= 3000);
 }
-
-/* ---- stopping ------------------------------------------------------------- */
 
 static void a_stop_frees_the_record(void **state)
 {

@@ -15,8 +15,6 @@
 #include "shard_stage.h"
 #include "udf/chain.h"
 
-/* ---- hello ---------------------------------------------------------------- */
-
 static int say_hello(uint32_t version)
 {
     struct frame_header h = stage_header(WIRE_HELLO, 0);
@@ -35,14 +33,67 @@ static void hello_is_answered_with_who_it_is(void **state)
 
     (void)state;
     assert_int_equal(say_hello(WIRE_VERSION), PS_OK);
-    assert_int_equal(
-        wire_hello_answer_decode(frame_body(stage.answer->frame),
-                                 stage.answer->h.body_bytes, &stage.arena, &m),
-        PS_OK);
+    assert_int_equal(wire_hello_answer_decode(frame_body(stage.answer->frame),
+                                              stage.answer->h.body_bytes,
+                                              &stage.arena, &m),
+                     PS_OK);
     assert_int_equal(m.version, WIRE_VERSION);
     assert_int_equal(m.server, 0);
     assert_int_equal(m.shard, 0);
     assert_int_equal(m.lane, LANE);
+}
+
+/* Says HELLO with these features; the answer's. */
+static uint64_t offer(uint64_t features)
+{
+    struct frame_header h = stage_header(WIRE_HELLO, 0);
+    struct wire_hello m = {
+        .version = WIRE_VERSION, .features = features, .role = "client"};
+    struct wire_hello_answer a;
+
+    stage.connection = tape_accept(&stage.net);
+    shard_on_open(stage.shard, stage.connection);
+    buf_clear(&stage.record);
+    wire_hello_encode(&m, &stage.record);
+    assert_int_equal(
+        stage_send(draft_frame(&h, stage.record.data, stage.record.size)),
+        PS_OK);
+    assert_int_equal(wire_hello_answer_decode(frame_body(stage.answer->frame),
+                                              stage.answer->h.body_bytes,
+                                              &stage.arena, &a),
+                     PS_OK);
+    return a.features;
+}
+
+static bool answer_is_summed(void)
+{
+    const struct tape_frame *a = stage.answer;
+
+    assert_true(a->h.body_bytes > 0);
+    return a->h.body_checksum ==
+           hash_bytes(frame_body(a->frame), a->h.body_bytes);
+}
+
+static void answers_have_a_checksum_where_the_client_asks_for_it(void **state)
+{
+    struct frame_header h = stage_header(WIRE_STATUS, 0);
+
+    (void)state;
+    assert_int_equal(offer(0), 0);
+    assert_int_equal(stage.answer->h.body_checksum, 0);
+    assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
+    assert_int_equal(stage.answer->h.body_checksum, 0);
+    assert_int_equal(stage_push(1, 77, 1), PS_OK);
+    assert_int_equal(stage.answer->h.body_checksum, 0);
+    /* What this version does not know is not in force. */
+    assert_int_equal(offer(WIRE_FEATURE_CHECKSUM | 64), WIRE_FEATURE_CHECKSUM);
+    assert_true(answer_is_summed());
+    assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
+    assert_true(answer_is_summed());
+    assert_int_equal(stage_push(2, 77, 1), PS_OK);
+    assert_true(answer_is_summed());
+    assert_int_equal(stage_push(2, 77, 1), PS_OK);
+    assert_true(answer_is_summed());
 }
 
 static void another_version_is_refused(void **state)
@@ -73,8 +124,6 @@ static void connections_are_counted(void **state)
     assert_int_equal(shard_stats(stage.shard)->connections, 1);
 }
 
-/* ---- chains --------------------------------------------------------------- */
-
 static int send_chain(uint64_t id, const char *definition)
 {
     struct frame_header h = stage_header(WIRE_CHAIN, 0);
@@ -85,8 +134,7 @@ static int send_chain(uint64_t id, const char *definition)
     return stage_send(draft_frame(&h, stage.record.data, stage.record.size));
 }
 
-static void a_chain_that_it_cannot_run_is_refused_with_the_reason(
-    void **state)
+static void a_chain_that_it_cannot_run_is_refused_with_the_reason(void **state)
 {
     const char *bad = "BuildHashSlice(insert)>NoSuchUpdater";
     struct wire_text m;
@@ -117,8 +165,6 @@ static void a_chain_can_be_registered_again(void **state)
     }
     assert_int_equal(stage_push(1, 77, 1), PS_OK);
 }
-
-/* ---- resolve -------------------------------------------------------------- */
 
 static int resolve(uint64_t session, uint64_t seq)
 {
@@ -228,8 +274,8 @@ static void a_live_lanes_own_shard_is_asked_for_any_part(void **state)
     (void)state;
     assert_int_equal(stage_push(1, 77, 1), PS_OK);
     assert_int_equal(stage_resolve(5, LANE, 1, AWAY, 0, LIMIT_BUCKETS), PS_OK);
-    assert_int_equal(
-        stage_resolve(5, LANE, 2, HALF, MIDDLE, LIMIT_BUCKETS), PS_ECANCELED);
+    assert_int_equal(stage_resolve(5, LANE, 2, HALF, MIDDLE, LIMIT_BUCKETS),
+                     PS_ECANCELED);
     assert_int_equal(stage_push(2, 77, 1), PS_ECANCELED);
 }
 
@@ -272,11 +318,10 @@ static int resolve_at(uint64_t at_lane, uint64_t plan, uint64_t of_lane,
     if (rc != PS_OK) {
         return rc;
     }
-    assert_int_equal(
-        wire_resolve_answer_decode(frame_body(stage.answer->frame),
-                                   stage.answer->h.body_bytes, &stage.arena,
-                                   &answer),
-        PS_OK);
+    assert_int_equal(wire_resolve_answer_decode(frame_body(stage.answer->frame),
+                                                stage.answer->h.body_bytes,
+                                                &stage.arena, &answer),
+                     PS_OK);
     assert_int_equal(answer.n_parts, 1);
     return -(int)answer.parts[0].status_negated;
 }
@@ -297,8 +342,6 @@ static void a_former_lane_is_judged_by_the_present_holder(void **state)
     assert_int_equal(resolve_at(9, PLAN + 1, 3, WHOLE), PS_EUNSURE);
 }
 
-/* ---- status --------------------------------------------------------------- */
-
 static void status_tells_what_it_holds(void **state)
 {
     struct frame_header h = stage_header(WIRE_STATUS, 0);
@@ -309,10 +352,10 @@ static void status_tells_what_it_holds(void **state)
     assert_int_equal(stage_push(1, 77, 1), PS_OK);
     assert_int_equal(stage_push(2, 78, 1), PS_OK);
     assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
-    assert_int_equal(
-        wire_status_answer_decode(frame_body(stage.answer->frame),
-                                  stage.answer->h.body_bytes, &stage.arena, &m),
-        PS_OK);
+    assert_int_equal(wire_status_answer_decode(frame_body(stage.answer->frame),
+                                               stage.answer->h.body_bytes,
+                                               &stage.arena, &m),
+                     PS_OK);
     assert_int_equal(m.server, 0);
     assert_int_equal(m.lane, LANE);
     assert_int_equal(m.plan, PLAN);
@@ -344,10 +387,10 @@ static void status_tells_that_the_lease_is_over(void **state)
     (void)state;
     stage.net.now_us = LEASE_US + 1;
     assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
-    assert_int_equal(
-        wire_status_answer_decode(frame_body(stage.answer->frame),
-                                  stage.answer->h.body_bytes, &stage.arena, &m),
-        PS_OK);
+    assert_int_equal(wire_status_answer_decode(frame_body(stage.answer->frame),
+                                               stage.answer->h.body_bytes,
+                                               &stage.arena, &m),
+                     PS_OK);
     assert_int_equal(m.has_lease, 0);
 }
 
@@ -376,8 +419,6 @@ static void a_walk_sees_every_row(void **state)
     assert_int_equal(n[HALF], 0);
     assert_int_equal(n[DENSE], 4);
 }
-
-/* ---- the plan and the session table --------------------------------------- */
 
 static void an_older_plan_is_ignored(void **state)
 {
@@ -428,8 +469,6 @@ static void without_memory_it_keeps_its_former_plan(void **state)
     assert_int_equal(shard_plan_number(stage.shard), PLAN + 1);
     assert_true(stage_value(77) == 1);
 }
-
-/* ---- bytes that no honest client sends ------------------------------------ */
 
 /* The connection ends and no number is touched (5.1). */
 static void expect_refused(struct frame *f)
@@ -590,6 +629,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGED(hello_is_answered_with_who_it_is),
+        STAGED(answers_have_a_checksum_where_the_client_asks_for_it),
         STAGED(another_version_is_refused),
         STAGED(hello_comes_first),
         STAGED(connections_are_counted),

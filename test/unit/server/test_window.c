@@ -59,8 +59,8 @@ static void the_first_number_is_one(void **state)
     assert_int_equal(judge(w, UINT64_MAX), WINDOW_BAD);
 }
 
-static void numbers_are_settled_in_turn_and_repeats_keep_their_fate(
-    void **state)
+static void
+numbers_are_settled_in_turn_and_repeats_keep_their_fate(void **state)
 {
     struct window *w = *state;
 
@@ -167,8 +167,7 @@ static void resolving_the_next_number_cancels_it_at_once(void **state)
     assert_int_equal(judge(w, 2), WINDOW_NEXT);
 }
 
-static void a_number_canceled_ahead_is_skipped_when_its_turn_comes(
-    void **state)
+static void a_number_canceled_ahead_is_skipped_when_its_turn_comes(void **state)
 {
     struct window *w = *state;
 

@@ -36,6 +36,7 @@ static struct table_spec spec_of(struct table_budget *budget, uint32_t kind)
         .init = {PS_INIT_CONSTANT, 1.0f, 0.0f, 0, 0},
         .n_slots = 1,
         .slot_init = {7.0f},
+        .slot_names = {"adagrad_accumulation"},
         .budget = budget,
     };
 }
@@ -100,7 +101,7 @@ static void every_udf_is_found_by_its_name(void **state)
     static const char *const names[] = {
         "BuildDenseSlice", "BuildHashSlice", "BuildHashSlice(insert)",
         "TransSlice",      "AssignUpdater",  "AssignAddUpdater",
-        "MomentumUpdater", "AdagradUpdater",
+        "MomentumUpdater", "AdagradUpdater", "FtrlUpdater",
     };
     size_t n;
     const struct udf *const *all = udf_all(&n);
@@ -128,7 +129,7 @@ static void wrong_updaters_are_refused_with_the_reason(void **state)
 {
     static const struct {
         const char *name;
-        double params[4];
+        double params[5];
         uint32_t n;
         int status;
         const char *text;
@@ -138,8 +139,11 @@ static void wrong_updaters_are_refused_with_the_reason(void **state)
         {"AssignUpdater", {1}, 1, PS_EARGUMENT, "0 parameters, not 1"},
         {"MomentumUpdater", {0.1}, 1, PS_OK, ""},
         {"MomentumUpdater", {0.1, 0, 0}, 3, PS_OK, ""},
-        {"MomentumUpdater", {0.1, 0.9}, 2, PS_ENOTIMPL, "full engine"},
-        {"MomentumUpdater", {0.1, 0, 1}, 3, PS_ENOTIMPL, "full engine"},
+        {"MomentumUpdater", {0.1, 0.9}, 2, PS_OK, ""},
+        {"MomentumUpdater", {0.1, -0.5, 1}, 3, PS_OK, ""},
+        {"MomentumUpdater", {0.1, 0, 2}, 3, PS_EARGUMENT, "nesterov"},
+        {"MomentumUpdater", {0.1, 0, (double)NAN}, 3, PS_EARGUMENT, "nesterov"},
+        {"MomentumUpdater", {0.1, (double)NAN}, 2, PS_EARGUMENT, "momentum is"},
         {"MomentumUpdater", {0}, 0, PS_EARGUMENT, "missing"},
         {"MomentumUpdater", {(double)INFINITY}, 1, PS_EARGUMENT, "rate"},
         {"MomentumUpdater", {1e39}, 1, PS_EARGUMENT, "rate"},
@@ -150,6 +154,15 @@ static void wrong_updaters_are_refused_with_the_reason(void **state)
         {"AdagradUpdater", {(double)NAN, 1}, 2, PS_EARGUMENT, "rate"},
         {"AdagradUpdater", {0.1, (double)NAN}, 2, PS_EARGUMENT, "accumulator"},
         {"AdagradUpdater", {1, 1, 1}, 3, PS_EARGUMENT, "2 parameters"},
+        {"FtrlUpdater", {0.1, -0.5, 0.1, 0, 0}, 5, PS_OK, ""},
+        {"FtrlUpdater", {0.1, 0, 0, 1, 1}, 5, PS_OK, ""},
+        {"FtrlUpdater", {0.1, -0.5, 0.1, 0}, 4, PS_EARGUMENT, "missing"},
+        {"FtrlUpdater", {0, -0.5, 0.1, 0, 0}, 5, PS_EARGUMENT, "rate is not"},
+        {"FtrlUpdater", {1e-39, -0.5, 0, 0, 0}, 5, PS_EARGUMENT, "rate is not"},
+        {"FtrlUpdater", {1, 0.5, 0.1, 0, 0}, 5, PS_EARGUMENT, "power"},
+        {"FtrlUpdater", {1, -1, -0.1, 0, 0}, 5, PS_EARGUMENT, "accumulator"},
+        {"FtrlUpdater", {1, -1, 1, (double)NAN, 0}, 5, PS_EARGUMENT, "l1"},
+        {"FtrlUpdater", {1, -1, 1, 0, 1e39}, 5, PS_EARGUMENT, "l2"},
         {"TransSlice", {0}, 0, PS_ENOUDF, "TransSlice"},
         {"BuildHashSlice(insert)", {0}, 0, PS_ENOUDF, "insert"},
         {"NoUpdater", {0}, 0, PS_ENOUDF, "NoUpdater"},
@@ -412,7 +425,7 @@ static void a_refused_update_changes_nothing(void **state)
     assert_int_equal(prepare(&w, adagrad), PS_EARGUMENT);
     assert_int_equal(prepare(&w, momentum), PS_EARGUMENT);
     set_update(&w, heavy, 3, values, N * DIM);
-    assert_int_equal(prepare(&w, momentum), PS_ENOTIMPL);
+    assert_int_equal(prepare(&w, momentum), PS_EARGUMENT);
     set_update(&w, good, 2, values, N * DIM);
     w.op.dim = DIM - 1;
     assert_int_equal(prepare(&w, adagrad), PS_EARGUMENT);
@@ -441,16 +454,128 @@ static void a_refused_update_changes_nothing(void **state)
     world_fini(&w);
 }
 
+/* m 1/2, lr 1/4 from d 1: what test_kern works out, step by step. The second
+ * part is the same with nesterov, and a push with m = 0 on the same rows: acc
+ * becomes g. */
+static void momentum_keeps_its_slot(void **state)
+{
+    struct table_budget unused = {0};
+    struct table_spec spec = spec_of(&unused, PS_HASH64);
+    const char *chain = "BuildHashSlice(insert)>MomentumUpdater>TransSlice";
+    struct world w;
+    uint64_t key = 3;
+    double params[3] = {0.25, 0.5, 0};
+    float g[3][DIM] = {{2, 2, 0}, {-4, 0, 8}, {0, 0, 0}};
+    float answer[DIM];
+
+    (void)state;
+    spec.slot_names[0] = "accumulation";
+    spec.slot_init[0] = 0;
+    world_init(&w, &spec);
+    set_keys(&w, &key, 1);
+    set_update(&w, params, 2, g[0], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){0.5f, 0.5f, 1}), sizeof(answer));
+    set_update(&w, params, 3, g[1], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){1.25f, 0.25f, -1}), sizeof(answer));
+    set_update(&w, params, 3, g[2], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){1.625f, 0.125f, -2}),
+                        sizeof(answer));
+    /* acc is -3/2, 1/2, 4; d falls by g * lr + acc / 2 * lr. */
+    params[2] = 1;
+    run(&w, chain, answer);
+    assert_memory_equal(
+        answer, ((float[]){1.625f + 0.09375f, 0.125f - 0.03125f, -2.25f}),
+        sizeof(answer));
+    params[2] = 0;
+    params[1] = 0;
+    set_update(&w, params, 1, g[1], DIM);
+    run(&w, chain, answer);
+    params[1] = 0.5;
+    set_update(&w, params, 2, g[2], DIM);
+    run(&w, chain, answer);
+    /* 1.71875 + 1 + 1/2; no change; -2.25 - 2 - 1 */
+    assert_memory_equal(answer, ((float[]){3.21875f, 0.09375f, -5.25f}),
+                        sizeof(answer));
+    world_fini(&w);
+}
+
+/* lr 1, l1 1, l2 3/2 as in test_kern; there d begins at 1 and accum at 9. A
+ * power of 1 makes p(x) = x: from accum 9, g 4: n 25, linear 4 - 16 = -12,
+ * (-1 + 12) / (25 + 3). */
+static void ftrl_keeps_its_slots(void **state)
+{
+    struct table_budget unused = {0};
+    struct table_spec spec = spec_of(&unused, PS_HASH64);
+    const char *chain = "BuildHashSlice(insert)>FtrlUpdater>TransSlice";
+    struct world w;
+    uint64_t keys[2] = {3, 4};
+    double params[5] = {1, -0.5, 9, 1, 1.5};
+    float g[2][DIM] = {{4, 0, 4}, {12, 0, 12}};
+    float answer[DIM];
+
+    (void)state;
+    spec.n_slots = 2;
+    spec.slot_names[0] = "accum";
+    spec.slot_names[1] = "linear";
+    spec.slot_init[0] = 9;
+    spec.slot_init[1] = 0;
+    world_init(&w, &spec);
+    set_keys(&w, keys, 1);
+    set_update(&w, params, 5, g[0], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){-0.125f, 0, -0.125f}),
+                        sizeof(answer));
+    params[1] = -0.5000009; /* nearer to the root than 1e-6 */
+    set_update(&w, params, 5, g[1], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){-0.875f, 0, -0.875f}),
+                        sizeof(answer));
+    params[1] = -1;
+    set_keys(&w, &keys[1], 1);
+    set_update(&w, params, 5, g[0], DIM);
+    run(&w, chain, answer);
+    assert_memory_equal(answer, ((float[]){11.0f / 28, 0, 11.0f / 28}),
+                        sizeof(answer));
+    world_fini(&w);
+}
+
+static void the_parameters_say_how_many_slots_there_are(void **state)
+{
+    const struct udf *momentum = udf_find("MomentumUpdater");
+
+    (void)state;
+    assert_int_equal(udf_slots(momentum, (double[]){0.1, 0, 1}), 0);
+    assert_int_equal(udf_slots(momentum, (double[]){0.1, 0.9, 0}), 1);
+    assert_string_equal(momentum->slots[0].name, "accumulation");
+    assert_int_equal(udf_slots(udf_find("AssignUpdater"), NULL), 0);
+    assert_int_equal(udf_slots(udf_find("AdagradUpdater"), NULL), 1);
+    assert_int_equal(udf_slots(udf_find("FtrlUpdater"), NULL), 2);
+    assert_int_equal(udf_find("FtrlUpdater")->slots[0].init_param, 2);
+    assert_int_equal(udf_find("FtrlUpdater")->slots[1].init_param, -1);
+}
+
 static void an_updater_without_its_slot_is_refused(void **state)
 {
     struct table_budget unused = {0};
     struct table_spec spec = spec_of(&unused, PS_HASH64);
     struct world w;
     uint64_t key = 1;
-    double params[2] = {0.1, 1};
+    double params[3] = {0.1, 1, 0};
     float g[DIM] = {0};
 
     (void)state;
+    /* The slot that is there is another's. */
+    world_init(&w, &spec);
+    set_keys(&w, &key, 1);
+    set_update(&w, params, 2, g, DIM);
+    assert_int_equal(prepare(&w, "BuildHashSlice(insert)>MomentumUpdater"),
+                     PS_EARGUMENT);
+    set_update(&w, params, 1, g, DIM);
+    run(&w, "BuildHashSlice(insert)>MomentumUpdater", NULL);
+    world_fini(&w);
     spec.n_slots = 0;
     world_init(&w, &spec);
     set_keys(&w, &key, 1);
@@ -479,6 +604,9 @@ int main(void)
         cmocka_unit_test(a_refused_dense_request_says_why),
         cmocka_unit_test(keys_outside_of_the_range_have_moved),
         cmocka_unit_test(a_refused_update_changes_nothing),
+        cmocka_unit_test(momentum_keeps_its_slot),
+        cmocka_unit_test(ftrl_keeps_its_slots),
+        cmocka_unit_test(the_parameters_say_how_many_slots_there_are),
         cmocka_unit_test(an_updater_without_its_slot_is_refused),
     };
 
