@@ -130,6 +130,8 @@ struct ps_options {
                               worker first ends its former session; -1: none */
     int timeout_ms;        /* deadline of ps_open and of calls given 0 */
     int quiet;             /* 1: no messages on stderr while waiting */
+    int no_checksums;      /* 1: what is sent has no checksum of its values, and
+                              the servers' answers neither; saves some CPU */
     /* Called for every loss, on the thread that does the I/O, which must not
      * call back into the library. NULL: losses are only counted and logged. */
     void (*on_loss)(void *context, const struct ps_loss *loss);
@@ -173,9 +175,21 @@ struct ps_init {
 /* An updater by its name in ps-plus, with its hyper-parameters in that order:
  *     "AssignUpdater"     d = g
  *     "AssignAddUpdater"  d += g
- *     "MomentumUpdater"   lr, momentum (0), nesterov (0): d -= lr * g
+ *     "MomentumUpdater"   lr, momentum m (0), nesterov (0 or 1):
+ *                         acc = acc * m + g, d -= acc * lr, or with nesterov
+ *                         d -= g * lr + acc * m * lr. SGD is m = 0; a variable
+ *                         declared so has no acc, and keeps m = 0
  *     "AdagradUpdater"    lr, initial accumulator: acc += g * g,
- *                         d -= lr * g / sqrt(acc)                           */
+ *                         d -= lr * g / sqrt(acc)
+ *     "FtrlUpdater"       lr, lr_power, initial accumulator, l1, l2:
+ *                         n = acc + g * g, p(x) = x ^ -lr_power,
+ *                         linear += g - (p(n) - p(acc)) / lr * d,
+ *                         d = 0 where |linear| <= l1, else
+ *                         (sign(linear) * l1 - linear) / (p(n) / lr + 2 * l2),
+ *                         acc = n. lr over 0, lr_power at most 0 (-0.5 is the
+ *                         usual, and the fastest), the others at least 0
+ * The state of an updater (acc, linear) is that of the declared one: a push may
+ * name another updater only if that needs no state of its own. */
 struct ps_updater {
     const char *name;
     double params[PS_PARAMS_MAX];

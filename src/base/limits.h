@@ -24,6 +24,8 @@ enum {
     LIMIT_SHARDS = 256,  /* of one server */
     LIMIT_CHAINS = 1024, /* chains registered at one shard */
     LIMIT_CHAIN_UDFS = 8,
+    /* Updaters of plugins: the table of them is looked through by name. */
+    LIMIT_PLUGIN_UDFS = 64,
     /* Open connections of one shard. */
     LIMIT_CONNECTIONS = 16384,
     /* Bytes of answers that may wait on one connection before the shard stops

@@ -71,5 +71,6 @@ bool cli_is_empty(const char *text);
 int role_main(int argc, char **argv);
 int local_main(int argc, char **argv);
 int status_main(int argc, char **argv);
+int bench_main(int argc, char **argv);
 
 #endif

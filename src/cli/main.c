@@ -20,7 +20,7 @@ static const struct command {
     {"inspect", NULL, "shows rows of a variable"},
     {"verify", NULL, "checks a checkpoint"},
     {"placement", NULL, "shows what a plan would be"},
-    {"bench", NULL, "measures a cluster"},
+    {"bench", bench_main, "pulls and pushes against the machine's limits"},
     {"doctor", NULL, "finds what is wrong with a cluster"},
 };
 

@@ -10,39 +10,64 @@
 #include "base/log.h"
 #include "coord/coord.h"
 #include "net/address.h"
+#include "udf/udf_plugin.h"
 
 enum { FOLDER_BYTES = 4096 };
 
-/* The value of --role, "" where it has none, NULL where it is not there: which
- * table of options is right has to be known before one of them is parsed. */
-static const char *find_role(int argc, char **argv)
+/* The value of the first option of that name from word *at on, and in *at the
+ * word behind it; "" where it has no value, NULL where it is not there. For what
+ * has to be known before the table of options is. */
+static const char *find_option(int argc, char **argv, const char *name,
+                               const char *brief, int *at)
 {
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        const char *name = argv[i];
+    for (int i = *at; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i];
         size_t size;
 
-        if (name[0] != '-') {
+        if (word[0] != '-') {
             continue;
         }
-        name += name[1] == '-' ? 2 : 1;
-        size = strcspn(name, "=");
-        if (!(size == 1 && name[0] == 'r') &&
-            !(size == 4 && memcmp(name, "role", 4) == 0)) {
+        word += word[1] == '-' ? 2 : 1;
+        size = strcspn(word, "=");
+        if (!(size == strlen(name) && memcmp(word, name, size) == 0) &&
+            !(size == strlen(brief) && memcmp(word, brief, size) == 0)) {
             continue;
         }
-        if (name[size] == '=') {
-            return name + size + 1;
+        *at = i + 1;
+        if (word[size] == '=') {
+            return word + size + 1;
         }
+        *at = i + 2;
         return i + 1 < argc ? argv[i + 1] : "";
     }
     return NULL;
 }
 
+/* Before any other option is read, as in ps-plus. */
+static int load_plugins(int argc, char **argv, struct err *e)
+{
+    const char *path;
+    int at = 0;
+    int rc = PS_OK;
+
+    while (rc == PS_OK &&
+           (path = find_option(argc, argv, "plugin", "plugin", &at)) != NULL) {
+        if (path[0] != '\0') {
+            rc = udf_plugin_load(path, e);
+        }
+    }
+    return rc == PS_OK ? rc : err_wrap(e, "option --plugin");
+}
+
 int role_main(int argc, char **argv)
 {
-    const char *role = find_role(argc, argv);
+    int at = 0;
+    const char *role = find_option(argc, argv, "role", "r", &at);
     struct err e;
 
+    if (load_plugins(argc, argv, &e) != PS_OK) {
+        return cli_refuse(&e);
+    }
     if (role == NULL) {
         err_set(&e, PS_EARGUMENT,
                 "option --role or -r is missing: -r scheduler, -r server, or "
@@ -140,15 +165,8 @@ static int check_addresses(const struct role_options *o, struct err *e)
 int role_check(const struct role_options *o, struct err *e)
 {
     char folder[FOLDER_BYTES];
-    int rc = PS_OK;
+    int rc;
 
-    for (size_t i = 0; i < o->plugins.n && rc == PS_OK; i++) {
-        rc = role_refuse_text(o->plugins.items[i], "--plugin", "plugins are",
-                              "leave it out", e);
-    }
-    if (rc != PS_OK) {
-        return rc;
-    }
     if (o->kv_path != NULL &&
         coord_path_parse(o->kv_path, folder, sizeof(folder), e) != PS_OK) {
         return err_wrap(e, "option --scheduler_kv_path or -sp");

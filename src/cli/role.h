@@ -54,7 +54,8 @@ struct role_options {
              "is any free one."},                                             \
     {.name = "plugin", .type = OPT_LIST, .offset = ROLE_AT(plugins),          \
      .value = "LIB.so",                                                       \
-     .help = "Loads a plugin. Not built yet: leave it out."},                 \
+     .help = "Loads a plugin with updaters; scheduler and servers all need "  \
+             "it. May be given several times."},                              \
     {.name = "bind", .type = OPT_TEXT, .offset = ROLE_AT(bind),               \
      .fallback = "127.0.0.1", .value = "ADDR",                                \
      .help = "The address it listens on. There is no token and no TLS yet: "  \

@@ -180,7 +180,10 @@ static int check_options(const struct ps_options *in, struct ps_options *out,
 static int open_parts(ps_client *c, const struct ps_options *options,
                       struct ps_error *e)
 {
-    struct session_options session = {.worker = options->worker};
+    struct session_options session = {
+        .worker = options->worker,
+        .no_checksums = options->no_checksums != 0,
+    };
     struct loop_options loop = {
         .handler = &handler,
         .context = c,

@@ -147,7 +147,9 @@ void control_on_scheduler(struct session *s, const struct coord_result *r)
 
 void control_on_open(struct session *s)
 {
-    struct wire_hello m = {.version = WIRE_VERSION, .role = "client"};
+    struct wire_hello m = {.version = WIRE_VERSION,
+                           .features = session_features(s),
+                           .role = "client"};
     struct frame_header h = {.type = WIRE_HELLO};
     struct frame *f = NULL;
     struct buf b;
@@ -161,7 +163,7 @@ void control_on_open(struct session *s)
         hang_up(s);
     } else {
         memcpy(frame_body(f), b.data, b.size);
-        frame_seal(f, &h);
+        session_seal(s, f, &h);
         s->net->send(s->net, s->control.connection, f);
         frame_put(f);
         s->control.state = LINK_GREETING;

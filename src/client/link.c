@@ -198,7 +198,7 @@ static void send_chains(struct link *l)
         memcpy(frame_body(f), b.data, b.size);
         buf_fini(&b);
         h.request = l->chains_sent;
-        frame_seal(f, &h);
+        session_seal(s, f, &h);
         s->net->send(s->net, l->connection, f);
         frame_put(f);
         l->chains_sent++;
@@ -265,7 +265,7 @@ static void seal(struct link *l, struct flight *f)
     } else if (f->kind == FLIGHT_STATUS) {
         h.type = WIRE_STATUS;
     }
-    frame_seal(f->frame, &h);
+    session_seal(l->session, f->frame, &h);
 }
 
 /* The chain is known to the shard; settles what it has refused. */
@@ -396,7 +396,9 @@ void link_hold(struct link *l)
 void link_on_open(struct link *l)
 {
     struct session *s = l->session;
-    struct wire_hello m = {.version = WIRE_VERSION, .role = "client"};
+    struct wire_hello m = {.version = WIRE_VERSION,
+                           .features = session_features(s),
+                           .role = "client"};
     struct frame_header h = {.type = WIRE_HELLO, .lane = l->lane};
     struct frame *f = NULL;
     struct buf b;
@@ -408,7 +410,7 @@ void link_on_open(struct link *l)
     }
     if (f != NULL) {
         memcpy(frame_body(f), b.data, b.size);
-        frame_seal(f, &h);
+        session_seal(s, f, &h);
         s->net->send(s->net, l->connection, f);
         frame_put(f);
         l->state = LINK_GREETING;

@@ -43,8 +43,11 @@ void session_free(struct session *s)
     if (s == NULL) {
         return;
     }
+    /* A flight that goes looks through the links that are left. */
     while ((l = map_next(&s->links, &i)) != NULL) {
+        (void)map_take(&s->links, l->lane);
         link_free(l);
+        i = 0;
     }
     map_fini(&s->links);
     map_fini(&s->by_connection);
@@ -84,6 +87,13 @@ void session_ask(struct session *s, enum coord_op op, enum session_tag tag,
         r.flags = COORD_DURABLE;
     }
     s->coord->submit(s->coord, &r);
+}
+
+void session_seal(const struct session *s, struct frame *frame,
+                  struct frame_header *h)
+{
+    h->body_checksum = s->options.no_checksums ? 0 : frame_checksum(frame);
+    frame_seal(frame, h);
 }
 
 void session_start(struct session *s)

@@ -32,7 +32,8 @@ struct session_owner {
 };
 
 struct session_options {
-    int worker; /* -1: none */
+    int worker;        /* -1: none */
+    bool no_checksums; /* frames have none of their body, answers neither */
 };
 
 int session_new(struct session **session, const struct session_options *options,

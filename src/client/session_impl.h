@@ -244,6 +244,14 @@ static inline uint64_t session_now(const struct session *s)
 {
     return s->net->now_us(s->net);
 }
+/* What a HELLO of this session offers. */
+static inline uint64_t session_features(const struct session *s)
+{
+    return s->options.no_checksums ? 0 : WIRE_FEATURE_CHECKSUM;
+}
+/* Seals a frame whose body is as it will be sent. */
+void session_seal(const struct session *s, struct frame *frame,
+                  struct frame_header *h);
 void session_ask(struct session *s, enum coord_op op, enum session_tag tag,
                  const char *key, uint64_t version, const struct buf *data);
 /* A newer plan is wanted now, not at the next look. */

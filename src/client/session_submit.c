@@ -217,7 +217,7 @@ static int submit_control(struct session *s, enum request_kind kind,
     memcpy(frame_body(r->frame), body->data, body->size);
     r->id = s->next_id++;
     h.request = r->id;
-    frame_seal(r->frame, &h);
+    session_seal(s, r->frame, &h);
     r->retry_us = 0;
     *request = r;
     control_tick(s);

@@ -181,8 +181,6 @@ void lease_tick(struct lease *l, uint64_t now_us, bool healthy)
             read_record(l);
         } else if (healthy) {
             write_record(l, LEASE_TAKEN, now_us);
-        } else {
-            PROBE(lease_not_renewed_unhealthy);
         }
         break;
     case LEASE_ENDING:

@@ -20,6 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What FTRL is told, each rounded to float once for a request. */
+struct kern_ftrl {
+    float lr;
+    float power; /* -lr_power; only ftrl_power looks at it */
+    float l1;
+    float l2;
+};
+
 struct kern {
     const char *name;
     /* out[i] = the first dim values of row i; the place of a NULL row is left
@@ -36,6 +44,18 @@ struct kern {
     /* A block is [d: dim | acc: dim]: acc += g * g, d -= g * lr / sqrt(acc). */
     void (*adagrad)(uint8_t *const *rows, const float *g, size_t n, size_t dim,
                     float lr);
+    /* A block is [d: dim | acc: dim]: acc = acc * m + g, d -= acc * lr. */
+    void (*momentum)(uint8_t *const *rows, const float *g, size_t n, size_t dim,
+                     float lr, float m);
+    /* As momentum, but d -= g * lr + acc * m * lr. */
+    void (*nesterov)(uint8_t *const *rows, const float *g, size_t n, size_t dim,
+                     float lr, float m);
+    /* A block is [d: dim | accum: dim | linear: dim]; the formula is in
+     * kern_generic.c. ftrl is the square root, power 1/2. */
+    void (*ftrl)(uint8_t *const *rows, const float *g, size_t n, size_t dim,
+                 const struct kern_ftrl *f);
+    void (*ftrl_power)(uint8_t *const *rows, const float *g, size_t n,
+                       size_t dim, const struct kern_ftrl *f);
     /* dst += src; the client sums duplicate keys with it, in batch order. */
     void (*add_into)(float *dst, const float *src, size_t dim);
 };

@@ -73,6 +73,23 @@ static inline vec where_nonzero(vec x, vec yes, vec no)
     return _mm256_blendv_ps(no, yes, chosen);
 }
 
+static inline vec size_of(vec x)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+static inline vec signed_as(vec x, vec y)
+{
+    vec sign = _mm256_and_ps(_mm256_set1_ps(-0.0f), y);
+
+    return _mm256_or_ps(size_of(x), sign);
+}
+
+static inline vec zero_unless_above(vec a, vec b, vec x)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), x);
+}
+
 #include "kern/kern_simd.h"
 
 const struct kern kern_avx2 = {
@@ -82,5 +99,9 @@ const struct kern kern_avx2 = {
     .assign_add = assign_add,
     .sgd = sgd,
     .adagrad = adagrad,
+    .momentum = momentum,
+    .nesterov = nesterov,
+    .ftrl = ftrl,
+    .ftrl_power = ftrl_power,
     .add_into = add_into,
 };

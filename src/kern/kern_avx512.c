@@ -72,6 +72,28 @@ static inline vec where_nonzero(vec x, vec yes, vec no)
     return _mm512_mask_mov_ps(no, chosen, yes);
 }
 
+/* The bits of a float but its sign; AVX-512F has no `and` of floats. */
+static inline vec size_of(vec x)
+{
+    __m512i bits = _mm512_set1_epi32(INT32_MAX);
+
+    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(x), bits));
+}
+
+static inline vec signed_as(vec x, vec y)
+{
+    __m512i bit = _mm512_set1_epi32(INT32_MIN);
+    __m512i sign = _mm512_and_epi32(_mm512_castps_si512(y), bit);
+    __m512i size = _mm512_castps_si512(size_of(x));
+
+    return _mm512_castsi512_ps(_mm512_or_epi32(size, sign));
+}
+
+static inline vec zero_unless_above(vec a, vec b, vec x)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
+}
+
 #include "kern/kern_simd.h"
 
 const struct kern kern_avx512 = {
@@ -81,5 +103,9 @@ const struct kern kern_avx512 = {
     .assign_add = assign_add,
     .sgd = sgd,
     .adagrad = adagrad,
+    .momentum = momentum,
+    .nesterov = nesterov,
+    .ftrl = ftrl,
+    .ftrl_power = ftrl_power,
     .add_into = add_into,
 };

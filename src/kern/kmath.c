@@ -17,6 +17,10 @@
 
 #define LN2_HIGH 0x1.62e42feep-1
 #define LN2_LOW 0x1.a39ef35793c76p-33
+#define ONE_BY_LN2 0x1.71547652b82fep+0
+/* Of the largest double, and of the smallest that is not denormal. */
+#define EXP_MAX 0x1.62e42fefa39efp+9
+#define EXP_MIN -0x1.6232bdd7abcd2p+9
 
 static const uint64_t MANTISSA = 0x000fffffffffffffu;
 static const uint64_t INFINITE = 0x7ff0000000000000u;
@@ -82,4 +86,48 @@ double kmath_log(double x)
     half = 0.5 * f * f;
     return k * LN2_HIGH -
            ((half - (s * (half + series(s * s)) + k * LN2_LOW)) - f);
+}
+
+/* 2^k for k that give a normal number. */
+static double power_of_two(int k)
+{
+    return from_bits((uint64_t)(k + 1023) << 52);
+}
+
+double kmath_exp(double x)
+{
+    static const double terms[] = {
+        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
+        1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,
+        1.0 / 120,        1.0 / 24,        1.0 / 6,        1.0 / 2,
+    };
+    double sum = 0;
+    double r;
+    int k;
+
+    if (x != x) {
+        return x;
+    }
+    if (x > EXP_MAX) {
+        return from_bits(INFINITE);
+    }
+    if (x < EXP_MIN) {
+        return 0;
+    }
+    k = (int)(x * ONE_BY_LN2 + (x < 0 ? -0.5 : 0.5));
+    r = (x - k * LN2_HIGH) - k * LN2_LOW;
+    for (size_t i = 0; i < ARRAY_LEN(terms); i++) {
+        sum = sum * r + terms[i];
+    }
+    sum = 1.0 + (r + r * r * sum);
+    /* In two steps, as 2^1024 is no double though sum times it may be one. */
+    return sum * power_of_two(k / 2) * power_of_two(k - k / 2);
+}
+
+float kmath_pow(float x, float p)
+{
+    if (p == 0.0f) {
+        return 1.0f;
+    }
+    return (float)kmath_exp((double)p * kmath_log((double)x));
 }

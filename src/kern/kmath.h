@@ -10,4 +10,14 @@
  * NaN. Denormals count, whether or not the thread flushes them. */
 double kmath_log(double x);
 
+/* e to the power of x, within 1 ulp. Over the largest double it is inf; what
+ * would be a denormal is 0, whether or not the thread flushes them. */
+double kmath_exp(double x);
+
+/* x to the power of p, for x not negative: the float next to it, or in rare
+ * cases the one beside that. p = 0 is 1 whatever x; 0 to a power over 0 is 0,
+ * under 0 inf. NaN in x or p, or x under 0: NaN. In a thread that flushes
+ * denormals, denormal floats are 0 here too. */
+float kmath_pow(float x, float p);
+
 #endif

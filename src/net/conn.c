@@ -266,7 +266,8 @@ static bool take(struct conn *c, size_t n)
         log_limited(&c->loop->malformed, loop_now(), LOG_WARNING,
                     "a connection ends: %s",
                     rc == PS_ENOMEM ? "no memory for its frame"
-                                    : "what came is not a frame");
+                                    : "what came is no frame, or was changed "
+                                      "on its way");
         end(c);
         return false;
     }

@@ -5,7 +5,7 @@
  *     0  u32 magic "PSP1"          48  u64 first unanswered
  *     4  u16 type                  56  u64 plan
  *     6  u16 flags                 64  u64 cut
- *     8  u32 body bytes            72  u64 body checksum (0: none)
+ *     8  u32 body bytes            72  u64 XXH3-64 of the body (0: none)
  *    12  u32 job (0)               80  i32 status (answers)
  *    16  u64 request               84  u32 reserved (0)
  *    24  u64 session               88  u64 XXH3-64 of bytes 0..87
@@ -71,6 +71,9 @@ static inline size_t frame_bytes(const struct frame *f)
 {
     return FRAME_HEADER_BYTES + (size_t)f->body_bytes;
 }
+/* The body_checksum of the body as it is now: 0 of an empty one, which needs
+ * none, and of no other. */
+uint64_t frame_checksum(const struct frame *f);
 /* Writes h (with body_bytes of the frame) into the frame. */
 void frame_seal(struct frame *f, const struct frame_header *h);
 
@@ -88,9 +91,10 @@ void frame_reader_init(struct frame_reader *r);
 void frame_reader_fini(struct frame_reader *r);
 /* Where to put the next bytes, and how many fit; NULL when out of memory. */
 uint8_t *frame_reader_want(struct frame_reader *r, size_t *room) MUST_USE;
-/* PS_OK: more to come. 1: r->header and r->frame are whole; the caller takes
- * the frame with frame_reader_take. PS_EPROTOCOL, or PS_ENOMEM where there is
- * no memory for a frame without a body: end the connection. */
+/* PS_OK: more to come. 1: r->header and r->frame are whole, and the body is what
+ * its checksum says where it has one; the caller takes the frame with
+ * frame_reader_take. PS_EPROTOCOL, or PS_ENOMEM where there is no memory for a
+ * frame without a body: end the connection. */
 int frame_reader_got(struct frame_reader *r, size_t n) MUST_USE;
 struct frame *frame_reader_take(struct frame_reader *r);
 

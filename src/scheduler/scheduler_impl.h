@@ -59,6 +59,7 @@ struct pending {
 
 struct scheduler_connection {
     bool said_hello;
+    bool checksums; /* answers have one of their body */
 };
 
 struct scheduler {

@@ -153,8 +153,17 @@ struct frame_header shard_answer_header(const struct shard *s,
     a.status = status;
     a.lane = s->lane;
     a.plan = s->plan != NULL ? s->plan->w.plan : 0;
-    a.body_checksum = 0;
     return a;
+}
+
+void shard_send(struct shard *s, uint64_t connection, struct frame_header *a,
+                struct frame *frame)
+{
+    const struct shard_connection *c = map_get(&s->connections, connection);
+
+    a->body_checksum = c != NULL && c->checksums ? frame_checksum(frame) : 0;
+    frame_seal(frame, a);
+    s->net->send(s->net, connection, frame);
 }
 
 static void send_bytes(struct shard *s, uint64_t connection,
@@ -171,8 +180,7 @@ static void send_bytes(struct shard *s, uint64_t connection,
     if (size > 0) {
         memcpy(frame_body(f), data, size);
     }
-    frame_seal(f, &a);
-    s->net->send(s->net, connection, f);
+    shard_send(s, connection, &a, f);
     frame_put(f);
 }
 
@@ -273,10 +281,11 @@ static int open_part(struct shard *s, const struct wire_variable *v,
     if (udf_updater(v->updater, params, v->n_params, &udf, NULL) != PS_OK) {
         return PS_EPROTOCOL;
     }
-    spec.n_slots = udf->n_slots;
-    for (uint32_t i = 0; i < udf->n_slots; i++) {
+    spec.n_slots = udf_slots(udf, params);
+    for (uint32_t i = 0; i < spec.n_slots; i++) {
         int param = udf->slots[i].init_param;
 
+        spec.slot_names[i] = udf->slots[i].name;
         spec.slot_init[i] = param < 0 ? 0.0F : (float)params[param];
     }
     if (v->kind == PS_DENSE) {

@@ -9,7 +9,6 @@ void shard_hello(struct shard *s, struct shard_connection *c,
     struct wire_hello m;
     struct wire_hello_answer a = {
         .version = WIRE_VERSION,
-        .features = 0,
         .server = s->options.server,
         .shard = s->options.shard,
         .lane = s->lane,
@@ -28,6 +27,8 @@ void shard_hello(struct shard *s, struct shard_connection *c,
         return;
     }
     c->said_hello = true;
+    a.features = m.features & WIRE_FEATURE_CHECKSUM;
+    c->checksums = a.features != 0;
     buf_init(&b);
     wire_hello_answer_encode(&a, &b);
     shard_answer_buf(s, c->number, h, &b);

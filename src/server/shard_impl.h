@@ -13,6 +13,7 @@
 struct shard_connection {
     uint64_t number;
     bool said_hello;
+    bool checksums; /* answers have one of their body */
 };
 
 /* A part that this shard holds. */
@@ -58,6 +59,10 @@ void shard_refuse_connection(struct shard *s, uint64_t connection,
 struct frame_header shard_answer_header(const struct shard *s,
                                         const struct frame_header *h,
                                         int status);
+/* Seals an answer with the header a, and with a checksum where the connection
+ * agreed on that, and sends it. */
+void shard_send(struct shard *s, uint64_t connection, struct frame_header *a,
+                struct frame *frame);
 /* Sends an answer without a body, or with a body of wire_text. */
 void shard_answer(struct shard *s, uint64_t connection,
                   const struct frame_header *h, int status, const char *text);

@@ -163,8 +163,7 @@ static void send_answer(struct shard *s, struct run *r, uint16_t flags)
     struct frame_header a = shard_answer_header(s, r->h, PS_OK);
 
     a.flags |= flags;
-    frame_seal(r->answer, &a);
-    s->net->send(s->net, r->connection, r->answer);
+    shard_send(s, r->connection, &a, r->answer);
 }
 
 static void count_keys(const struct run *r, uint64_t *counter)

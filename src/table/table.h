@@ -36,7 +36,8 @@ struct table_spec {
     uint64_t row_end;
     struct init_spec init;
     float slot_init[TABLE_SLOTS_MAX];
-    struct table_budget *budget; /* outlives the table */
+    const char *slot_names[TABLE_SLOTS_MAX]; /* whose they are; static text */
+    struct table_budget *budget;             /* outlives the table */
 };
 
 struct table;

@@ -106,7 +106,7 @@ int chain_prepare(const struct chain *chain, struct udf_call *c, bool repeat)
     c->answer = NULL;
     for (uint32_t i = 0; i < chain->n; i++) {
         const struct udf *u = udf_to_run(chain, i, repeat);
-        int rc = u == NULL ? PS_OK : u->prepare(c);
+        int rc = u == NULL ? PS_OK : u->prepare(u, c);
 
         if (rc != PS_OK) {
             undo_first(chain, i, c);
@@ -128,7 +128,7 @@ void chain_apply(const struct chain *chain, struct udf_call *c, bool repeat)
         const struct udf *u = udf_to_run(chain, i, repeat);
 
         if (u != NULL && u->apply != NULL) {
-            u->apply(c);
+            u->apply(u, c);
         }
     }
 }

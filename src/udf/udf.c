@@ -4,9 +4,14 @@
 #include "udf/udf_list.h"
 
 static const struct udf *const all[] = {
-    &udf_dense_slice, &udf_hash_slice, &udf_hash_slice_insert, &udf_trans_slice,
-    &udf_assign,      &udf_assign_add, &udf_momentum,          &udf_adagrad,
+    &udf_dense_slice, &udf_hash_slice, &udf_hash_slice_insert,
+    &udf_trans_slice, &udf_assign,     &udf_assign_add,
+    &udf_momentum,    &udf_adagrad,    &udf_ftrl,
 };
+
+/* Set while there is one thread. */
+static const struct udf *plugged;
+static uint32_t n_plugged;
 
 const struct udf *const *udf_all(size_t *n)
 {
@@ -21,7 +26,18 @@ const struct udf *udf_find(const char *name)
             return all[i];
         }
     }
+    for (uint32_t i = 0; i < n_plugged; i++) {
+        if (strcmp(plugged[i].name, name) == 0) {
+            return &plugged[i];
+        }
+    }
     return NULL;
+}
+
+void udf_set_plugged(const struct udf *list, uint32_t n)
+{
+    plugged = list;
+    n_plugged = n;
 }
 
 int udf_params(const struct udf *u, const double *params, uint32_t n,
@@ -35,7 +51,12 @@ int udf_params(const struct udf *u, const double *params, uint32_t n,
     for (uint32_t i = 0; i < u->n_params; i++) {
         full[i] = i < n ? params[i] : 0;
     }
-    return u->check == NULL ? PS_OK : u->check(full, why);
+    return u->check == NULL ? PS_OK : u->check(u, full, why);
+}
+
+uint32_t udf_slots(const struct udf *u, const double *params)
+{
+    return u->slots_used == NULL ? u->n_slots : u->slots_used(params);
 }
 
 int udf_updater(const char *name, const double *params, uint32_t n_params,
@@ -78,5 +99,14 @@ bool udf_block_next(const struct udf_call *c, struct udf_block *b)
         b->rows = b->numbers;
     }
     table_address(c->table, b->rows, b->n, b->addresses);
+    return true;
+}
+
+bool udf_write_next(struct udf_call *c, struct udf_block *b)
+{
+    if (!udf_block_next(c, b)) {
+        return false;
+    }
+    table_write_begin(c->table, b->rows, b->n);
     return true;
 }

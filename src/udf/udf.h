@@ -8,8 +8,12 @@
  *
  * Names are those of ps-plus: BuildDenseSlice, BuildHashSlice,
  * BuildHashSlice(insert), TransSlice, AssignUpdater, AssignAddUpdater,
- * MomentumUpdater (m = 0), AdagradUpdater. Parameters come with each request,
- * in the order of ps-plus.
+ * MomentumUpdater, AdagradUpdater, FtrlUpdater. Parameters come with each
+ * request, in the order of ps-plus.
+ *
+ * The parameters of the declaration fix the layout of the rows: which slots
+ * there are (udf_slots) and their initial values. A request whose updater needs
+ * a slot that the declared one did not make is refused.
  */
 #ifndef UDF_H
 #define UDF_H
@@ -55,12 +59,16 @@ struct udf {
     uint32_t n_required; /* params that must be given; the others may be 0 */
     uint32_t n_slots;
     struct udf_slot slots[TABLE_SLOTS_MAX];
+    const void *context; /* a plugin's */
+    /* How many of the slots these n_params parameters need; NULL: all. */
+    uint32_t (*slots_used)(const double *params);
     /* PS_OK, or a status and what is wrong with these n_params parameters.
      * May be NULL. */
-    int (*check)(const double *params, const char **why);
-    int (*prepare)(struct udf_call *c);
-    void (*undo)(struct udf_call *c);  /* may be NULL */
-    void (*apply)(struct udf_call *c); /* may be NULL */
+    int (*check)(const struct udf *u, const double *params, const char **why);
+    int (*prepare)(const struct udf *u, struct udf_call *c);
+    void (*undo)(struct udf_call *c); /* may be NULL */
+    /* May be NULL. */
+    void (*apply)(const struct udf *u, struct udf_call *c);
 };
 
 /* NULL where there is none of that name. */
@@ -70,7 +78,10 @@ const struct udf *udf_find(const char *name);
  * allows it. */
 int udf_updater(const char *name, const double *params, uint32_t n_params,
                 const struct udf **udf, struct err *e) MUST_USE;
-/* All of them, for --help and tests. */
+/* The slots that rows have with these n_params parameters: the first so many of
+ * u->slots. */
+uint32_t udf_slots(const struct udf *u, const double *params);
+/* Those that are built in, for tests. */
 const struct udf *const *udf_all(size_t *n);
 
 #endif

@@ -15,11 +15,12 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-static int prepare_dense(struct udf_call *c)
+static int prepare_dense(const struct udf *u, struct udf_call *c)
 {
     const struct run_op *op = c->op;
     const struct table_spec *spec = table_spec(c->table);
 
+    (void)u;
     if (spec->kind != PS_DENSE || op->n_keys != 0 || op->dim != spec->dim) {
         return PS_EARGUMENT;
     }
@@ -68,20 +69,22 @@ static int prepare_hash(struct udf_call *c)
     return PS_OK;
 }
 
-static int prepare_find(struct udf_call *c)
+static int prepare_find(const struct udf *u, struct udf_call *c)
 {
     int rc = prepare_hash(c);
 
+    (void)u;
     if (rc == PS_OK) {
         table_find(c->table, c->op->keys, c->n_rows, c->rows);
     }
     return rc;
 }
 
-static int prepare_insert(struct udf_call *c)
+static int prepare_insert(const struct udf *u, struct udf_call *c)
 {
     int rc = prepare_hash(c);
 
+    (void)u;
     if (rc != PS_OK) {
         return rc;
     }
@@ -99,19 +102,21 @@ static void undo_insert(struct udf_call *c)
     c->undo.n = 0;
 }
 
-static int prepare_trans(struct udf_call *c)
+static int prepare_trans(const struct udf *u, struct udf_call *c)
 {
     uint64_t dim = table_spec(c->table)->dim;
 
+    (void)u;
     c->answer_values = c->n_rows * dim;
     return PS_OK;
 }
 
-static void apply_trans(struct udf_call *c)
+static void apply_trans(const struct udf *u, struct udf_call *c)
 {
     size_t dim = table_spec(c->table)->dim;
     struct udf_block b;
 
+    (void)u;
     b.at = 0;
     b.n = 0;
     while (udf_block_next(c, &b)) {

@@ -23,6 +23,7 @@ PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _running = set()
+_folders = set()
 _logs = collections.OrderedDict()
 
 
@@ -185,7 +186,7 @@ class Cluster:
     def __init__(self, servers=2, shards=2, scheduler_options=(),
                  server_options=(), start=True):
         self.bin = program("PS_PLUS_BIN")
-        self.folder = tempfile.mkdtemp(prefix="ps-e2e-")
+        self.folder = make_folder()
         self.kv = "file://" + os.path.join(self.folder, "store")
         self.n = servers
         self.shards = shards
@@ -276,7 +277,7 @@ class Cluster:
         for process in reversed(self.processes):
             if process in _running:
                 process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 class CountTest(unittest.TestCase):
@@ -321,9 +322,23 @@ def end_accounts(probes, seconds=90.0):
     return accounts
 
 
-def kill_all():
+def make_folder():
+    folder = tempfile.mkdtemp(prefix="ps-e2e-")
+    _folders.add(folder)
+    return folder
+
+
+def remove_folder(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    _folders.discard(folder)
+
+
+def clean():
+    """Whatever a class of tests has left."""
     for process in list(_running):
         process.kill()
+    for folder in list(_folders):
+        remove_folder(folder)
 
 
 def forget_logs():

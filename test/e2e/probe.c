@@ -68,6 +68,19 @@ void probe_grow(void **items, size_t n, size_t *room, size_t size)
     }
 }
 
+uint64_t probe_number(const char *text)
+{
+    char *end;
+    uint64_t n;
+
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || n > INT32_MAX) {
+        probe_fail("a number", PS_EARGUMENT, text);
+    }
+    return n;
+}
+
 double probe_now(void)
 {
     struct timespec t;
@@ -270,6 +283,7 @@ static int run_steady(void)
                     ps_push(v, keys, STEADY_KEYS, ones, STEADY_MS));
     }
     report_steady(&s);
+    free(s.times);
     return ps_close(client, STEADY_MS) == PS_OK ? 0 : 1;
 }
 
@@ -468,11 +482,11 @@ int main(int argc, char **argv)
         return run_declare(argv[2]);
     }
     if (strcmp(mode, "dump") == 0 && argc == 5) {
-        return run_dump(argv[2], (size_t)atoi(argv[3]),
-                        (uint32_t)atoi(argv[4]));
+        return run_dump(argv[2], probe_number(argv[3]),
+                        (uint32_t)probe_number(argv[4]));
     }
     if (strcmp(mode, "threads") == 0 && argc == 4) {
-        return run_threads((size_t)atoi(argv[2]), (size_t)atoi(argv[3]));
+        return run_threads(probe_number(argv[2]), probe_number(argv[3]));
     }
     if (strcmp(mode, "count") == 0) {
         return probe_count(argc - 2, argv + 2);

@@ -20,6 +20,9 @@ void *probe_array(size_t n, size_t size);
 /* Room for one more than n items of *items. */
 void probe_grow(void **items, size_t n, size_t *room, size_t size);
 
+/* A number of the command line. */
+uint64_t probe_number(const char *text);
+
 double probe_now(void);
 void probe_sleep(double seconds);
 /* xorshift64*: *state is not 0. */

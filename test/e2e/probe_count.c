@@ -338,9 +338,9 @@ static void start(struct account *a, int argc, char **argv)
         probe_fail("count WORKER KEYS SEED", PS_EARGUMENT, NULL);
     }
     pthread_mutex_init(&a->m, NULL);
-    a->keys = (size_t)atoi(argv[1]);
-    a->random = (uint64_t)atoi(argv[2]) * 2 + 1;
-    a->client = probe_open(atoi(argv[0]), on_loss, a);
+    a->keys = probe_number(argv[1]);
+    a->random = probe_number(argv[2]) * 2 + 1;
+    a->client = probe_open((int)probe_number(argv[0]), on_loss, a);
     a->homes = probe_array(VARIABLES * a->keys, sizeof(*a->homes));
     for (uint32_t v = 0; v < VARIABLES; v++) {
         a->variables[v] = probe_declare(a->client, names[v], PS_HASH64, 0, DIM);

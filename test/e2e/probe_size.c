@@ -393,7 +393,7 @@ int probe_size(int argc, char **argv)
     } else if (strcmp(name, "same") == 0) {
         test_same(client);
     } else if (strcmp(name, "many") == 0 && argc == 2) {
-        test_many(client, (size_t)atoi(argv[1]));
+        test_many(client, probe_number(argv[1]));
     } else if (strcmp(name, "conflict") == 0) {
         test_conflict(client);
     } else if (strcmp(name, "names") == 0) {

@@ -22,9 +22,8 @@ class Relay:
     def __init__(self, seed):
         self._dice = random.Random(seed)
         self._lock = threading.Lock()
-        self._pairs = set()
-        self._may_pass = threading.Event()
-        self._may_pass.set()
+        self._pairs = {}  # of sockets -> an event: what comes may pass
+        self._holds_new = False
         self._is_closed = False
         self.cut_bytes = None  # (least, most) bytes until a connection is cut
         self.cuts = 0
@@ -41,12 +40,19 @@ class Relay:
         return ["--bind", SERVER_HOST, "--advertise", RELAY_HOST, "-p",
                 str(self.port)]
 
-    def hold(self):
-        """Nothing goes through, and no connection is closed either."""
-        self._may_pass.clear()
+    def hold(self, new=False):
+        """Nothing goes through the present connections, nor new ones where
+        that is wanted, and none is closed either."""
+        with self._lock:
+            self._holds_new = new
+            for may_pass in self._pairs.values():
+                may_pass.clear()
 
     def release(self):
-        self._may_pass.set()
+        with self._lock:
+            self._holds_new = False
+            for may_pass in self._pairs.values():
+                may_pass.set()
 
     def cut_all(self):
         with self._lock:
@@ -82,13 +88,17 @@ class Relay:
             for s in pair:
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             record = bytearray()
+            may_pass = threading.Event()
             with self._lock:
-                self._pairs.add(pair)
+                if not self._holds_new:
+                    may_pass.set()
+                self._pairs[pair] = may_pass
                 self.records.append(record)
             for source, sink, kept in ((client, server, record),
                                        (server, client, None)):
                 threading.Thread(target=self._pump, daemon=True,
-                                 args=(pair, source, sink, kept)).start()
+                                 args=(pair, may_pass, source, sink,
+                                       kept)).start()
 
     def _draw(self):
         if self.cut_bytes is None:
@@ -96,11 +106,11 @@ class Relay:
         with self._lock:
             return self._dice.randint(*self.cut_bytes)
 
-    def _pump(self, pair, source, sink, record):
+    def _pump(self, pair, may_pass, source, sink, record):
         left = self._draw()
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
-                self._may_pass.wait()
+                may_pass.wait()
                 if record is not None and len(record) < RECORD_BYTES:
                     record += data
                 if left is not None and len(data) >= left:
@@ -113,9 +123,9 @@ class Relay:
 
     def _cut(self, pair):
         with self._lock:
-            if pair not in self._pairs:
-                return
-            self._pairs.discard(pair)
+            may_pass = self._pairs.pop(pair, None)
+        if may_pass is None:
+            return
         for s in pair:
             with contextlib.suppress(OSError):
                 if self._dice.random() < 0.5:  # a reset; else an orderly end
@@ -123,6 +133,7 @@ class Relay:
                                  struct.pack("ii", 1, 0))
                 s.shutdown(socket.SHUT_RDWR)
             s.close()
+        may_pass.set()
 
 
 def try_send(s, data, ends=False):

@@ -33,8 +33,8 @@ class Deadline(Exception):
     pass
 
 
-class Stopped(BaseException):
-    pass
+class Stopped(KeyboardInterrupt):
+    """What unittest does not take for a failure of the test."""
 
 
 def name_of(test):
@@ -170,7 +170,7 @@ def run(groups):
     result = Result()
     for tests in groups:
         unittest.TestSuite(tests).run(result)
-        cluster.kill_all()
+        cluster.clean()
         left = what_is_left(3)
         if left:
             what = f"{name_of(tests[0])} and its like leave nothing running"
@@ -242,7 +242,7 @@ def main():
         say(f"stopped: {e}")
         return 1
     finally:
-        cluster.kill_all()
+        cluster.clean()
     failed = result.count_failed()
     say(f"took {time.monotonic() - start:.0f} s")
     say(f"{result.passed} passed, {failed} failed, "

@@ -436,14 +436,6 @@ class Roles(Case):
         last = text_of(server.err_path).strip().split("\n")[-1]
         self.assertRegex(last, "^ps-plus: server 0: .*scheduler")
 
-    def test_a_second_scheduler_gives_up(self):
-        first = self.scheduler()
-        self.wait_for_text(first, first.err_path, "runs")
-        second = self.scheduler("--wait", "1")
-        self.assertEqual(second.wait(20), 1)
-        last = text_of(second.err_path).strip().split("\n")[-1]
-        self.assertRegex(last, "^ps-plus: scheduler: .*scheduler")
-
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])

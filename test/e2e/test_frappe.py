@@ -3,9 +3,9 @@
 import lzma
 import os
 import shutil
-import tempfile
 import unittest
 
+import cluster
 import training
 
 FM = ["--model", "fm", "--k", "10", "--lr", "0.1", "--sd", "0.01", "--batch",
@@ -27,7 +27,7 @@ class Frappe(unittest.TestCase, training.Checks):
         if not os.path.exists(os.path.join(source, "train.libfm.xz")):
             raise unittest.SkipTest(f"no Frappe data in {source}; "
                                     "PS_TEST_DATA names the folder above it")
-        cls.folder = tempfile.mkdtemp(prefix="ps-e2e-")
+        cls.folder = cluster.make_folder()
         cls.data = []
         for part in ("train", "test"):
             path = os.path.join(cls.folder, f"{part}.libfm")
@@ -39,7 +39,7 @@ class Frappe(unittest.TestCase, training.Checks):
 
     @classmethod
     def tearDownClass(cls):
-        shutil.rmtree(cls.folder, ignore_errors=True)
+        cluster.remove_folder(cls.folder)
 
     def check_bar(self, options, bar, epochs):
         """Every run meets the bar. Two workers are a draw (deviation of the

@@ -3,17 +3,15 @@ test_frappe.py shows where the real data is absent."""
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import unittest
 
 import cluster
 import training
 
-ROWS = 60000
-STEPS_OF_EPOCH = 118  # of one of two workers: 30,000 rows by 256
-FM = ["--model", "fm", "--k", "4", "--lr", "0.05", "--batch", "256",
+ROWS = 120000
+STEPS_OF_EPOCH = 235  # of one of two workers: 60,000 rows by 256
+FM = ["--model", "fm", "--k", "4", "--lr", "0.1", "--batch", "256",
       "--epochs", "6"]
 
 
@@ -22,7 +20,7 @@ class Training(unittest.TestCase, training.Checks):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="ps-e2e-")
+        cls.folder = cluster.make_folder()
         cls.data = []
         paths = [os.path.join(cls.folder, f"{part}.libfm")
                  for part in ("train", "test")]
@@ -38,7 +36,7 @@ class Training(unittest.TestCase, training.Checks):
 
     @classmethod
     def tearDownClass(cls):
-        shutil.rmtree(cls.folder, ignore_errors=True)
+        cluster.remove_folder(cls.folder)
 
     def check_quality(self, auc):
         print(f"    AUC {auc:.4f}, on plain arrays {self.plain:.4f}, best "

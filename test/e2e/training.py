@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 
 import cluster
 
@@ -38,7 +37,8 @@ def run_plain(options, seconds=120):
 def run_local(options, seconds=240):
     """ps-plus local, 2 servers x 2 shards, 2 workers: their results, and the
     state of the cluster after them."""
-    with tempfile.TemporaryDirectory(prefix="ps-e2e-") as folder:
+    folder = cluster.make_folder()
+    try:
         local = cluster.Process(
             "local", [cluster.program("PS_PLUS_BIN"), "local", "--servers",
                       "2", "--shards", "2", "--workers", "2", "--", "sh", "-c",
@@ -50,6 +50,8 @@ def run_local(options, seconds=240):
             raise AssertionError(f"ps-plus local ended with {status}")
         return ([load(f"{folder}/result.{i}") for i in range(2)],
                 load(f"{folder}/status"))
+    finally:
+        cluster.remove_folder(folder)
 
 
 class Tally:
@@ -113,7 +115,7 @@ class Checks:
         self.assertEqual(status["totals"]["pushes_applied"], acked)
         self.assertEqual(acked, steps * SHARDS + epochs * len(results))
         for r in results:
-            self.assertEqual((r["frames_dropped"], r["frames_lost"]), (0, 0))
+            self.assertEqual((r["pushes_dropped"], r["frames_lost"]), (0, 0))
 
     def check_counts_with_a_kill(self, status, lives):
         """As above, and what was in flight at the kill: one push."""

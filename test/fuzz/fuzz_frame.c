@@ -14,7 +14,8 @@ enum { BODY_BYTES_MOST = 700 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Makes each header whole, with a body that the stream may have. */
+/* Makes each header whole, with a body that the stream may have, and the
+ * body's checksum right or absent. */
 static void put_right(uint8_t *stream, size_t size)
 {
     size_t at = 0;
@@ -24,13 +25,17 @@ static void put_right(uint8_t *stream, size_t size)
         static const uint32_t reserved = 0;
         uint8_t *h = stream + at;
         uint32_t body_bytes;
-        uint64_t sum;
+        uint64_t sum = 0;
 
         memcpy(&body_bytes, h + 8, 4);
         body_bytes %= BODY_BYTES_MOST;
         memcpy(h, &magic, 4);
         memcpy(h + 8, &body_bytes, 4);
         memcpy(h + 84, &reserved, 4);
+        if (h[72] % 2 == 0 && body_bytes <= size - at - FRAME_HEADER_BYTES) {
+            sum = hash_bytes(h + FRAME_HEADER_BYTES, body_bytes);
+        }
+        memcpy(h + 72, &sum, 8);
         sum = hash_bytes(h, FRAME_HEADER_BYTES - 8);
         memcpy(h + FRAME_HEADER_BYTES - 8, &sum, 8);
         at += FRAME_HEADER_BYTES;

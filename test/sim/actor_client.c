@@ -308,7 +308,7 @@ void actor_client_init(struct sim *s)
 {
     bool has_wide = s->memory_bytes == 0 && world_chance(s, 80000);
     uint64_t key_space = s->memory_bytes != 0
-                             ? 100000
+                             ? world_between(s, 1000, 3000)
                              : world_between(s, 20, 1500);
     uint64_t pace_us = world_between(s, 60 * SIM_MS, 160 * SIM_MS);
     uint64_t total = world_between(s, 520, 640);
@@ -347,6 +347,11 @@ bool actor_client_work_is_done(const struct sim *s)
         }
     }
     return true;
+}
+
+uint64_t actor_client_in_flight(const struct process *p)
+{
+    return ((const struct client_actor *)p->self)->n_jobs;
 }
 
 static bool is_declaring(const struct client_actor *a)

@@ -2,7 +2,7 @@
  *
  *     ps-sim --seeds N [--first S] [--jobs J] [--deep]
  *     ps-sim --seed N [--trace]
- *     ps-sim --plants [--jobs J]
+ *     ps-sim --plants
  *     ps-sim --plant NAME [--seed K] [--trace]
  *
  * The last line is `N passed, N failed`. Seeds are shared among J processes,
@@ -439,7 +439,7 @@ static bool finds(const char *plant, uint64_t seed, char *why, size_t size)
     return r.has_failed != 0;
 }
 
-/* The first seed that finds it; 0. Seeds are tried `jobs` at a time. */
+/* Tries seeds until one finds it. */
 static bool seek(const char *plant, const struct options *o)
 {
     char why[512];

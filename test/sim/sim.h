@@ -343,6 +343,7 @@ bool actor_client_is_done(const struct process *p);
 void actor_client_says(const struct process *p, char *text, size_t size);
 const char *actor_server_says(const struct process *p);
 const char *actor_scheduler_says(const struct process *p);
+uint64_t actor_client_in_flight(const struct process *p);
 /* All pushes of the work are done, whoever did them. */
 bool actor_client_work_is_done(const struct sim *s);
 void actor_client_ask_status(struct sim *s);

@@ -191,7 +191,9 @@ void world_enter(struct thread *t)
     t->inside_us = 0;
     t->looks_left = -1;
     if (faults_draw(s, FAULT_stop_in_handler)) {
-        t->looks_left = (int)world_below(s, 4);
+        /* Mostly between the first look and the second: before and after
+         * what the handler does. */
+        t->looks_left = world_chance(s, 300000) ? 1 : (int)world_below(s, 4);
         t->stop_us = world_chance(s, 500000)
                          ? world_between(s, 3 * SIM_S, 8 * SIM_S)
                          : world_between(s, 100 * SIM_MS, 3 * SIM_S);
@@ -506,7 +508,7 @@ static void draw_world(struct sim *s)
     s->n_clients = world_chance(s, 300000) ? 4 : 3;
     s->is_calm = s->seed % 16 == 7;
     if (world_chance(s, 32000)) {
-        s->memory_bytes = world_between(s, 24, 34) * 1024 * s->n_shards;
+        s->memory_bytes = world_between(s, 26, 40) * 1024 * s->n_shards;
     }
     faults_init(s);
     trace_note(s, "%u schedulers, %u servers of %u shards, %u clients, %llu "
