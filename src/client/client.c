@@ -251,6 +251,43 @@ static int wait_ready(ps_client *c, const struct ps_options *options,
     return rc == PS_OK ? rc : client_error(e, rc, "out of memory");
 }
 
+bool client_is_foreign(const char *name)
+{
+    return udf_find(name) == NULL && name[0] != '\0' &&
+           strlen(name) <= LIMIT_NAME_BYTES && strchr(name, '>') == NULL;
+}
+
+const char *client_keep(ps_client *c, const char *name)
+{
+    size_t size = strlen(name) + 1;
+    struct client_word *w = c->words;
+
+    while (w != NULL && strcmp(w->text, name) != 0) {
+        w = w->next;
+    }
+    if (w != NULL) {
+        return w->text;
+    }
+    w = mem_try(sizeof(*w) + size);
+    if (w == NULL) {
+        return NULL;
+    }
+    memcpy(w->text, name, size);
+    w->next = c->words;
+    c->words = w;
+    return w->text;
+}
+
+static void free_words(ps_client *c)
+{
+    while (c->words != NULL) {
+        struct client_word *w = c->words;
+
+        c->words = w->next;
+        mem_free(w);
+    }
+}
+
 /* Frees everything, whether or not it was opened. */
 static void close_parts(ps_client *c)
 {
@@ -262,6 +299,7 @@ static void close_parts(ps_client *c)
     while (c->requests != NULL) {
         client_let_go(c->requests);
     }
+    free_words(c);
     while (c->variables != NULL) {
         struct ps_variable *v = c->variables;
 
@@ -403,22 +441,28 @@ void client_let_go(struct ps_request *r)
     mem_free(r);
 }
 
-static bool fill_updater(const struct ps_updater *in, struct ps_updater *out)
+static int fill_updater(ps_client *c, const struct ps_updater *in,
+                        struct ps_updater *out)
 {
     const struct udf *udf;
 
-    if (in->name == NULL || in->n_params < 0 || in->n_params > PS_PARAMS_MAX ||
-        udf_updater(in->name, in->params, (uint32_t)in->n_params, &udf, NULL) !=
-            PS_OK) {
-        return false;
+    if (in->name == NULL || in->n_params < 0 || in->n_params > PS_PARAMS_MAX) {
+        return PS_EARGUMENT;
     }
     *out = *in;
+    if (client_is_foreign(in->name)) {
+        out->name = client_keep(c, in->name);
+        return out->name != NULL ? PS_OK : PS_ENOMEM;
+    }
+    if (udf_updater(in->name, in->params, (uint32_t)in->n_params, &udf, NULL) !=
+        PS_OK) {
+        return PS_EARGUMENT;
+    }
     out->name = udf->name; /* lives as long as the program */
-    return true;
+    return PS_OK;
 }
 
-static int fill_op(const ps_client *c, const struct ps_op *in,
-                   struct session_op *out)
+static int fill_op(ps_client *c, const struct ps_op *in, struct session_op *out)
 {
     const struct ps_variable *v = in->variable;
     bool reads = in->kind == PS_PULL || in->kind == PS_PULL_CREATE;
@@ -446,9 +490,8 @@ static int fill_op(const ps_client *c, const struct ps_op *in,
         .out = in->out,
         .updater = v->v.updater,
     };
-    if (in->kind == PS_PUSH && in->updater != NULL &&
-        !fill_updater(in->updater, &out->updater)) {
-        return PS_EARGUMENT;
+    if (in->kind == PS_PUSH && in->updater != NULL) {
+        return fill_updater(c, in->updater, &out->updater);
     }
     return PS_OK;
 }

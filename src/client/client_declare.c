@@ -100,7 +100,8 @@ static int check_shape(const struct ps_declaration *d, struct ps_error *e)
     return PS_OK;
 }
 
-/* Checks all of a declaration; *udf is its updater's. */
+/* Checks all of a declaration; *udf is its updater's, or NULL where that is one
+ * of a plugin, which the scheduler knows. */
 static int check(const struct ps_declaration *d, const struct udf **udf,
                  struct ps_error *e)
 {
@@ -142,6 +143,10 @@ static int check(const struct ps_declaration *d, const struct udf **udf,
                             "updater, at most %d",
                             d->name, d->updater.n_params, PS_PARAMS_MAX);
     }
+    *udf = NULL;
+    if (client_is_foreign(d->updater.name)) {
+        return PS_OK;
+    }
     rc = udf_updater(d->updater.name, d->updater.params,
                      (uint32_t)d->updater.n_params, udf, &err);
     if (rc != PS_OK) {
@@ -156,8 +161,8 @@ static struct ps_updater updater_of(const struct ps_declaration *d,
                                     const struct udf *udf)
 {
     struct ps_updater u = {
-        .name = udf->name, /* lives as long as the program */
-        .n_params = (int)udf->n_params,
+        .name = udf != NULL ? udf->name : d->updater.name,
+        .n_params = udf != NULL ? (int)udf->n_params : d->updater.n_params,
     };
 
     for (int i = 0; i < d->updater.n_params; i++) {
@@ -199,6 +204,7 @@ static struct ps_variable *variable_for(ps_client *c,
                                         const struct ps_updater *updater)
 {
     struct ps_variable *h = c->variables;
+    const char *name;
 
     while (h != NULL && h->v.id != v->id) {
         h = h->next;
@@ -207,12 +213,15 @@ static struct ps_variable *variable_for(ps_client *c,
         return h;
     }
     h = mem_try_zero(sizeof(*h));
-    if (h == NULL) {
+    name = h != NULL ? client_keep(c, updater->name) : NULL;
+    if (name == NULL) {
+        mem_free(h);
         return NULL;
     }
     h->client = c;
     h->v = *v;
     h->v.updater = *updater;
+    h->v.updater.name = name;
     h->next = c->variables;
     c->variables = h;
     return h;

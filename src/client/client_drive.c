@@ -115,7 +115,11 @@ static void nudge(ps_client *c)
     uint64_t next;
 
     if (!c->is_driven && c->io == IO_PARKED && c->n_in_flight > 0) {
-        if (loop_now() >= c->driven_us + HANDOVER_US) {
+        uint64_t now = loop_now();
+
+        /* It takes over, or lies down again for less long. */
+        if (now >= c->driven_us + HANDOVER_US ||
+            c->io_until > now + HANDOVER_US) {
             pthread_cond_signal(&c->io_cond);
         }
         return;
@@ -244,7 +248,8 @@ static void park(ps_client *c)
     bool is_soon = c->is_driven || now < c->driven_us + 2 * HANDOVER_US;
 
     c->io = IO_PARKED;
-    sleep_on(c, &c->io_cond, now + (is_soon ? HANDOVER_US : LINGER_US));
+    c->io_until = now + (is_soon ? HANDOVER_US : LINGER_US);
+    sleep_on(c, &c->io_cond, c->io_until);
     c->io = IO_RUNS;
 }
 

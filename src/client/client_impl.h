@@ -27,6 +27,12 @@ struct ps_request {
     bool is_settled;
 };
 
+/* Made once for each name, and freed with the client. */
+struct client_word {
+    struct client_word *next;
+    char text[];
+};
+
 /* A caller that waits for something, on its own stack. */
 struct client_waiter {
     struct client_waiter *next;
@@ -66,10 +72,11 @@ struct ps_client {
     bool has_thread;  /* [I] */
     pthread_cond_t io_cond;
     enum client_io io; /* [m] what the I/O thread does */
-    uint64_t io_until; /* [m] when its pause ends */
+    uint64_t io_until; /* [m] when its pause or its parking ends */
     bool is_ending;    /* [m] */
 
     struct ps_variable *variables; /* [m] */
+    struct client_word *words;     /* [m] names of plugins' updaters */
     struct ps_request *requests;   /* [m] */
 };
 
@@ -99,6 +106,11 @@ int client_hold(ps_client *c, struct request *r,
                 struct ps_request **handle) MUST_USE;
 bool client_has_settled(void *request);
 void client_let_go(struct ps_request *r); /* within client_enter */
+/* The name of an updater, to stay until ps_close; NULL: out of memory. Within
+ * client_enter. */
+const char *client_keep(ps_client *c, const char *name);
+/* Whether this may be the name of an updater that only servers know. */
+bool client_is_foreign(const char *name);
 /* Fills e (may be NULL) and returns status. */
 int client_error(struct ps_error *e, int status, const char *format, ...)
     PRINTF_LIKE(3, 4);

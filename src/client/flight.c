@@ -96,11 +96,12 @@ static void note_acked(struct session *s, const struct flight *f)
 
         if (a->lane == f->lane && a->session == f->session) {
             a->max = base_max_u64(a->max, f->seq);
+            a->n++;
             return;
         }
     }
     if (s->n_acked < s->acked_room) {
-        s->acked[s->n_acked++] = (struct acked){f->session, f->lane, f->seq};
+        s->acked[s->n_acked++] = (struct acked){f->session, f->lane, f->seq, 1};
     }
 }
 
@@ -109,10 +110,11 @@ static void note_acked(struct session *s, const struct flight *f)
 static void note_outcome(struct session *s, struct flight *f, int status)
 {
     struct request *r = f->request;
-    struct link *l = map_get(&s->links, f->lane);
     struct ps_frame_outcome o = {.session = f->session,
                                  .lane = f->lane,
                                  .seq = f->seq,
+                                 .server = f->server,
+                                 .shard = f->shard,
                                  .status = status};
     struct run_op *ops = NULL;
     uint32_t n = 0;
@@ -122,10 +124,6 @@ static void note_outcome(struct session *s, struct flight *f, int status)
         note_acked(s, f);
     } else {
         s->counters.pushes_rejected++;
-    }
-    if (l != NULL) {
-        o.server = l->server;
-        o.shard = l->shard;
     }
     if (r->n_outcomes < r->outcomes_room) {
         r->outcomes[r->n_outcomes++] = o;

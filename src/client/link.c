@@ -319,6 +319,8 @@ static void send_writes(struct link *l)
             }
             f->session = s->number;
             f->seq = l->next_seq++;
+            f->server = l->server;
+            f->shard = l->shard;
             seal(l, f);
         } else {
             s->counters.resends++;
@@ -549,7 +551,7 @@ static void report_losses(struct link *l)
                                    a.max,     l->server, l->shard};
 
             PROBE(link_loss_reported);
-            s->counters.losses += a.max;
+            s->counters.losses += a.n;
             s->owner->lost(s->owner, &loss);
         }
     }

@@ -63,6 +63,8 @@ struct flight {
     uint64_t session; /* its number, once it has one: seq > 0 */
     uint64_t lane;
     uint64_t seq;
+    uint32_t server; /* whose lane gave the number */
+    uint32_t shard;
     uint64_t connection;   /* it was sent on last; 0: not sent */
     uint32_t n_resolves;   /* RESOLVE flights that ask for it */
     bool by_user;          /* canceled rather than cut anew */
@@ -107,7 +109,8 @@ struct link {
 struct acked {
     uint64_t session;
     uint64_t lane;
-    uint64_t max;
+    uint64_t max; /* the highest */
+    uint64_t n;   /* how many: refused numbers lie between */
 };
 
 struct chain_entry {

@@ -379,6 +379,62 @@ static void test_full(ps_client *client)
     free(rows);
 }
 
+static int declare_signum(ps_client *client, ps_variable **v,
+                          struct ps_error *e)
+{
+    struct ps_declaration what;
+
+    ps_declaration_init(&what);
+    what.name = "signum";
+    what.kind = PS_HASH64;
+    what.dim = 2;
+    what.updater = (struct ps_updater){
+        .name = "SignumUpdater", .params = {0.25, 0.5}, .n_params = 2};
+    return ps_declare(client, &what, v, WAIT_MS, e);
+}
+
+/* Gradients 2, then -1, then -1: their mean is 1, then 0, then -1/2, so that d
+ * is -1/4, -1/4, 0; of the opposite ones the same the other way round. */
+static void test_signum(ps_client *client)
+{
+    enum { KEYS = 1000 };
+    static const float g[3] = {2, -1, -1};
+    static const float after[3] = {-0.25F, -0.25F, 0};
+    static uint64_t keys[KEYS];
+    static float values[2 * KEYS], out[2 * KEYS];
+    ps_variable *v = NULL;
+    struct ps_error e = {0};
+    int rc = declare_signum(client, &v, &e);
+
+    if (rc != PS_OK) {
+        probe_fail("signum", rc, e.text);
+    }
+    for (int step = 0; step < 3; step++) {
+        for (size_t i = 0; i < KEYS; i++) {
+            keys[i] = i * 7919;
+            values[2 * i] = g[step];
+            values[2 * i + 1] = -g[step];
+        }
+        probe_need("push", ps_push(v, keys, KEYS, values, WAIT_MS));
+        probe_need("pull", ps_pull(v, keys, KEYS, out, WAIT_MS));
+        for (size_t i = 0; i < KEYS; i++) {
+            if (out[2 * i] != after[step] || out[2 * i + 1] != -after[step]) {
+                probe_fail("signum", PS_EDATALOSS, "not its formula");
+            }
+        }
+    }
+    printf("{\"ok\":true}\n");
+}
+
+static void test_no_signum(ps_client *client)
+{
+    ps_variable *v = NULL;
+    struct ps_error e = {0};
+    int rc = declare_signum(client, &v, &e);
+
+    print_refusal(rc, e.text);
+}
+
 int probe_size(int argc, char **argv)
 {
     const char *name = argc > 0 ? argv[0] : "";
@@ -400,6 +456,10 @@ int probe_size(int argc, char **argv)
         test_names(client);
     } else if (strcmp(name, "dropped") == 0) {
         test_dropped(client);
+    } else if (strcmp(name, "signum") == 0) {
+        test_signum(client);
+    } else if (strcmp(name, "no-signum") == 0) {
+        test_no_signum(client);
     } else if (strcmp(name, "full") == 0) {
         test_full(client);
     } else {

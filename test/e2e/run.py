@@ -216,6 +216,8 @@ def main():
         "PS_CTR_GEN_BIN": os.path.abspath(a.ctr_gen),
         "PS_PROBE_BIN": os.path.abspath(a.probe),
         "PS_TEST_DEEP": "1" if a.deep else "0",
+        "PS_TEST_PLUGIN": os.path.abspath(os.path.join(
+            os.path.dirname(a.ctr), "..", "plugin", "signum.so")),
     })
     os.environ.setdefault("PS_TEST_DATA", os.path.join(
         os.path.dirname(os.path.dirname(HERE)), "..", "shared", "data"))

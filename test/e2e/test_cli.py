@@ -208,9 +208,14 @@ class Options(Case):
 
     def test_plugin_in_every_spelling(self):
         for words in spellings("plugin", None, "a.so"):
-            self.refused([*WHOLE_SERVER, *words], "--plugin", "not built yet",
-                         "a.so")
+            self.refused([*WHOLE_SERVER, *words], "--plugin", "a.so",
+                         "No such file")
         self.refused([*WHOLE_SERVER, "-plugin=", "--plugin", "b.so"], "b.so")
+
+    def test_a_plugin_is_loaded_before_any_other_option_is_read(self):
+        self.refused([*SERVER, "--no-such-option", "--plugin", "b.so"], "b.so")
+        self.refused(["--plugin", "libm.so.6"], "--plugin",
+                     "no symbol ps_plugin")
 
     def test_abbreviations_are_refused(self):
         for command, options in OPTIONS:
