@@ -7,7 +7,7 @@
 #include "base/map.h"
 #include "plan/plan.h"
 #include "server/shard.h"
-#include "server/window.h"
+#include "server/windows.h"
 #include "udf/chain.h"
 
 struct shard_connection {

@@ -15,7 +15,7 @@
 #define WINDOW_H
 
 #include "base/limits.h"
-#include "base/map.h"
+#include "base/base.h"
 
 struct window {
     uint64_t session;
@@ -46,21 +46,5 @@ void window_settle(struct window *w, uint64_t seq, int status);
 /* The fate of a number; if it has none yet it is canceled for good. Returns
  * PS_OK (applied), PS_ECANCELED, the reason of a refusal, or PS_EUNSURE. */
 int window_resolve(struct window *w, uint64_t seq);
-
-/* All windows of a lane, by session. */
-struct windows {
-    struct map map;
-    uint64_t forgotten; /* ended sessions up to this one are not known */
-};
-
-void windows_init(struct windows *ws);
-void windows_fini(struct windows *ws);
-struct window *windows_get(const struct windows *ws, uint64_t session);
-/* The window, made if absent; NULL when out of memory. */
-struct window *windows_make(struct windows *ws, uint64_t session) MUST_USE;
-/* Marks the sessions that are not in open[n] (rising) and below `next` as
- * ended, and forgets those that ended LIMIT_ENDED_SESSION_MS ago. */
-void windows_end(struct windows *ws, const uint64_t *open, size_t n,
-                 uint64_t next, uint64_t now_us);
 
 #endif

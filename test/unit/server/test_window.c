@@ -1,5 +1,5 @@
 /* test_window.c - which numbers are settled: in turn, ahead, canceled, old. */
-#include "server/window.h"
+#include "server/windows.h"
 
 #include <stdarg.h>
 #include <stddef.h>
