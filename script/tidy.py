@@ -35,6 +35,8 @@ THIRD_PARTY = {
     "xxhash.h": r"src/base/hash\.c$",
     "jansson.h": r"src/(cli/|client/status_gather\.c$)",
     "psplus.h": r"src/",
+    "psplus_plugin.h": r"src/udf/udf_plugin\.c$",
+    "dlfcn.h": r"src/udf/udf_plugin\.c$",
     "Random123/": r"src/kern/",
     "cmocka.h": r"$^",
 }
@@ -106,7 +108,7 @@ class Source:
 def rule_direction(s):
     """A folder includes itself and lower layers; examples see psplus.h."""
     for n, quote, name in s.includes():
-        if quote != '"' or name == "psplus.h":
+        if quote != '"' or name in ("psplus.h", "psplus_plugin.h"):
             continue
         parts = name.split("/")
         if s.path.startswith("examples/") and len(parts) > 1:

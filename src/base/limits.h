@@ -24,6 +24,10 @@ enum {
     LIMIT_SHARDS = 256,  /* of one server */
     LIMIT_CHAINS = 1024, /* chains registered at one shard */
     LIMIT_CHAIN_UDFS = 8,
+    /* DECLAREs and DROPs that may wait for the plan, and one's body: two texts
+     * of 4 KiB and numbers. They are copied until they are answered. */
+    LIMIT_DECLARES = 1024,
+    LIMIT_DECLARE_BYTES = 16 << 10,
     /* Updaters of plugins: the table of them is looked through by name. */
     LIMIT_PLUGIN_UDFS = 64,
     /* Open connections of one shard. */
@@ -41,6 +45,9 @@ enum {
     LIMIT_LOG_BYTES = 1024,
     /* What an arena keeps for the next request. */
     LIMIT_ARENA_KEEP_BYTES = 1 << 20,
+    /* Freed large blocks that a process keeps for their next use, for a second:
+     * a few of the largest frames. */
+    LIMIT_KEPT_BYTES = 256 << 20,
 
     /* Lease of the file:// store (architecture 8). */
     LIMIT_LEASE_MS = 3000,

@@ -1,4 +1,4 @@
-/* See map.h. A deletion leaves no mark: what probed past the hole moves back. */
+/* See map.h. A deletion leaves no mark: what probed past it moves back. */
 #include "map.h"
 
 #include "hash.h"

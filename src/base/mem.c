@@ -4,16 +4,57 @@
  * once to count its calls, and then once more for each of them with that one
  * failing. The two counters are relaxed atomics: they order nothing, they only
  * must not tear or lose a call.
+ *
+ * Large blocks. A frame of 10,000 rows is 640 KB. malloc takes a block of that
+ * size from the kernel and gives it back, so each request would pay for its
+ * pages: a fault and a cleared page for each 4 KiB, which is more than to send
+ * them. So freed large blocks are kept for the next one of about their size,
+ * and returned to malloc by mem_tidy once they have lain for a while: an idle
+ * process keeps none. Sizes are rounded up a little, so that they meet again.
+ * Not under ASan, which could not see the use of a freed block.
  */
 #include "mem.h"
 
+#include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "limits.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define MEM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MEM_ASAN 1
+#endif
+#endif
+
+#ifdef MEM_ASAN
+static const size_t large_bytes = SIZE_MAX;
+#else
+static const size_t large_bytes = (size_t)128 << 10;
+#endif
+
+enum { KEPT_MAX = 32, KEPT_US = 1000000 };
+
 static const size_t huge_bytes = (size_t)2 << 20;
+
+/* Large blocks that wait for their next use, oldest first. */
+static struct {
+    pthread_mutex_t m;
+    size_t n;        /* [m] */
+    size_t bytes;    /* [m] */
+    uint64_t now_us; /* [m] of the last mem_tidy */
+    struct {
+        void *p;
+        size_t size;
+        uint64_t since_us;
+    } blocks[KEPT_MAX]; /* [m] */
+} kept = {.m = PTHREAD_MUTEX_INITIALIZER};
 
 /* Alone on their cache line: shards allocate side by side. */
 static struct {
@@ -57,9 +98,100 @@ char *mem_text(const char *text)
     return memcpy(mem_new(bytes), text, bytes);
 }
 
+/* Takes block i out of the kept ones. */
+static void *unkeep(size_t i)
+{
+    void *p = kept.blocks[i].p;
+
+    kept.bytes -= kept.blocks[i].size;
+    kept.n--;
+    memmove(&kept.blocks[i], &kept.blocks[i + 1],
+            (kept.n - i) * sizeof(kept.blocks[0]));
+    return p;
+}
+
+/* Returns what has lain since before this time. */
+static void give_back(uint64_t before_us)
+{
+    void *old[KEPT_MAX];
+    size_t n_old = 0;
+
+    pthread_mutex_lock(&kept.m);
+    while (kept.n > 0 && kept.blocks[0].since_us < before_us) {
+        old[n_old++] = unkeep(0);
+    }
+    pthread_mutex_unlock(&kept.m);
+    for (size_t i = 0; i < n_old; i++) {
+        free(old[i]);
+    }
+}
+
+/* A large block, kept or new. The newest that fits: it may be in the cache. */
+static void *take_large(size_t bytes)
+{
+    void *p = NULL;
+    size_t step = bytes / 8;
+
+    pthread_mutex_lock(&kept.m);
+    for (size_t i = kept.n; i > 0 && p == NULL; i--) {
+        size_t size = kept.blocks[i - 1].size;
+
+        if (size >= bytes && size - bytes <= bytes) {
+            p = unkeep(i - 1);
+        }
+    }
+    pthread_mutex_unlock(&kept.m);
+    if (p == NULL) {
+        p = malloc(bytes + step);
+    }
+    if (p == NULL) {
+        give_back(UINT64_MAX);
+        p = malloc(bytes);
+    }
+    return p;
+}
+
+/* Keeps a freed block, in place of older ones; false: it is not one to keep. */
+static bool keep(void *p, size_t size)
+{
+    void *old[KEPT_MAX];
+    size_t n_old = 0;
+
+    if (size > LIMIT_KEPT_BYTES) {
+        return false;
+    }
+    pthread_mutex_lock(&kept.m);
+    while (kept.n == KEPT_MAX || kept.bytes + size > LIMIT_KEPT_BYTES) {
+        old[n_old++] = unkeep(0);
+    }
+    kept.blocks[kept.n].p = p;
+    kept.blocks[kept.n].size = size;
+    kept.blocks[kept.n].since_us = kept.now_us;
+    kept.n++;
+    kept.bytes += size;
+    pthread_mutex_unlock(&kept.m);
+    for (size_t i = 0; i < n_old; i++) {
+        free(old[i]);
+    }
+    return true;
+}
+
+void mem_tidy(uint64_t now_us)
+{
+    pthread_mutex_lock(&kept.m);
+    kept.now_us = now_us;
+    pthread_mutex_unlock(&kept.m);
+    if (now_us > KEPT_US) {
+        give_back(now_us - KEPT_US);
+    }
+}
+
 void *mem_try(size_t bytes)
 {
-    return take_call(bytes) ? malloc(at_least_1(bytes)) : NULL;
+    if (!take_call(bytes)) {
+        return NULL;
+    }
+    return bytes >= large_bytes ? take_large(bytes) : malloc(at_least_1(bytes));
 }
 
 void *mem_try_zero(size_t bytes)
@@ -86,7 +218,11 @@ void *mem_try_aligned(size_t align, size_t bytes)
 
 void mem_free(void *p)
 {
-    free(p);
+    size_t size = p == NULL ? 0 : malloc_usable_size(p);
+
+    if (size < large_bytes || !keep(p, size)) {
+        free(p);
+    }
 }
 
 size_t mem_array(size_t n, size_t size)

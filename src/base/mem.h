@@ -18,6 +18,9 @@ void *mem_try_zero(size_t bytes) MUST_USE;
 void *mem_try_resize(void *p, size_t bytes) MUST_USE;
 void *mem_try_aligned(size_t align, size_t bytes) MUST_USE;
 void mem_free(void *p);
+/* Freed blocks of 128 KiB and more are kept for their next use. Returns to the
+ * system what has not been used for a second; to be called about that often. */
+void mem_tidy(uint64_t now_us);
 /* n * size, or SIZE_MAX where that overflows (which mem_try then refuses). */
 size_t mem_array(size_t n, size_t size);
 /* Anonymous pages, aligned to 2 MiB where bytes is at least that, with huge

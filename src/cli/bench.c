@@ -40,6 +40,7 @@ struct options {
     int64_t seed;
     const char *redis;
     const char *commit;
+    const char *save;
     bool is_json;
     bool is_list;
 };
@@ -108,6 +109,11 @@ static const struct opt table[] = {
      .offset = AT(commit),
      .value = "NAME",
      .help = "What is measured, to be shown with the figures."},
+    {.name = "save",
+     .type = OPT_TEXT,
+     .offset = AT(save),
+     .value = "FILE",
+     .help = "Writes the JSON there, beside what is printed."},
     {.name = "json",
      .type = OPT_FLAG,
      .offset = AT(is_json),
@@ -136,7 +142,7 @@ static const struct cli_page page = {
         "keys are fresh in each batch, uniform or Zipf(1.0). Let nothing else\n"
         "run meanwhile.\n"
         "\n"
-        "One cell, well measured, and two on small tables, fast:\n"
+        "One cell, well measured; and a few on small tables, fast:\n"
         "    ps-plus bench --only tcp/pull/d16/b10000/q4/s1/uniform "
         "--repeat 15\n"
         "    ps-plus bench --rows 100000 --milliseconds 20 --repeat 5 "
@@ -605,6 +611,7 @@ static int run(const struct options *o)
     struct bench b = {
         .o = o,
         .report = {.commit = o->commit,
+                   .save = o->save,
                    .kernel = kern_choose()->name,
                    .is_json = o->is_json,
                    .gib = o->rows > 0 ? 0 : (double)o->gib},
@@ -614,6 +621,7 @@ static int run(const struct options *o)
 
     b.report.seed = o->seed > 0 ? (uint64_t)o->seed : (uint64_t)time(NULL);
     b.draw.state = b.report.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    (void)getloadavg(&b.report.load, 1);
     make_cells(&b.report, o);
     if (b.report.n_cells == 0) {
         err_set(&e, PS_EARGUMENT,
@@ -625,8 +633,8 @@ static int run(const struct options *o)
         }
     } else if (run_all(&b, &e) != PS_OK) {
         status = cli_fail(&e);
-    } else {
-        bench_report_write(&b.report);
+    } else if (bench_report_write(&b.report, &e) != PS_OK) {
+        status = cli_fail(&e);
     }
     bench_memory_free(b.memory);
     bench_redis_close(b.redis);

@@ -154,7 +154,9 @@ int bench_redis_run(struct bench_redis *r, struct bench_cell *cell,
 /* bench_report.c */
 struct bench_report {
     const char *commit;
+    const char *save; /* the JSON, to this file as well; NULL */
     const char *kernel;
+    double load; /* average before it began */
     uint64_t seed;
     double gib;
     bool is_json;
@@ -174,6 +176,6 @@ struct bench_report {
     size_t n_limits;
 };
 
-void bench_report_write(const struct bench_report *r);
+int bench_report_write(const struct bench_report *r, struct err *e) MUST_USE;
 
 #endif

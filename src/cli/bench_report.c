@@ -219,7 +219,7 @@ static json_t *fill_json(const struct bench_fill *f)
                      "row_bytes", f->row_bytes, "index_bytes", f->index_bytes);
 }
 
-static void print_json(const struct bench_report *r)
+static void print_json(const struct bench_report *r, FILE *out)
 {
     json_t *root = json_object();
     json_t *cells = json_array();
@@ -252,26 +252,41 @@ static void print_json(const struct bench_report *r)
     json_object_set_new(root, "seed", json_integer((json_int_t)r->seed));
     json_object_set_new(root, "kernel", json_string(r->kernel));
     json_object_set_new(root, "gib", json_real(r->gib));
+    json_object_set_new(root, "load", json_real(r->load));
     json_object_set_new(root, "limits", limits_json(r));
     json_object_set_new(root, "cells", cells);
     json_object_set_new(root, "fills", fills);
     json_object_set_new(root, "latencies", latencies);
-    (void)json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    printf("\n");
+    (void)json_dumpf(root, out, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    fprintf(out, "\n");
     json_decref(root);
 }
 
-void bench_report_write(const struct bench_report *r)
+int bench_report_write(const struct bench_report *r, struct err *e)
 {
+    if (r->save != NULL) {
+        FILE *f = fopen(r->save, "we");
+        bool is_bad = f == NULL;
+
+        if (f != NULL) {
+            print_json(r, f);
+            is_bad = ferror(f) != 0;
+            is_bad = fclose(f) != 0 || is_bad;
+        }
+        if (is_bad) {
+            return err_set(e, PS_EIO, "cannot write to %s", r->save);
+        }
+    }
     if (r->is_json) {
-        print_json(r);
-        return;
+        print_json(r, stdout);
+        return PS_OK;
     }
     printf("ps-plus %s, commit %s, %s kernel, seed %" PRIu64 ", tables of %.2f "
-           "GiB\n",
+           "GiB, load %.1f before\n",
            ps_version(), r->commit == NULL ? "not told" : r->commit, r->kernel,
-           r->seed, r->gib);
+           r->seed, r->gib, r->load);
     print_limits(r);
     print_cells(r);
     print_rest(r);
+    return PS_OK;
 }

@@ -23,6 +23,7 @@ struct options {
     int64_t memory_mb;
     int64_t queries;
     int64_t wait_s;
+    struct opt_list plugins;
     bool is_json;
 };
 _Static_assert(offsetof(struct options, cli) == 0, "rows of cli.h");
@@ -91,6 +92,12 @@ static const struct opt table[] = {
      .fallback = "300",
      .value = "SECONDS",
      .help = "How long it waits for the cluster to serve; 0 is for ever."},
+    {.name = "plugin",
+     .type = OPT_LIST,
+     .offset = AT(plugins),
+     .value = "LIB.so",
+     .help = "Loads a plugin into the scheduler and the servers. May be given "
+             "several times."},
     {.name = "json",
      .type = OPT_FLAG,
      .offset = AT(is_json),
@@ -262,6 +269,10 @@ static int check(struct options *o, const struct opt_list *rest,
         return err_set(e, PS_EARGUMENT,
                        "option --workers wants a command to run, behind --");
     }
+    if (o->plugins.n > LOCAL_PLUGINS_MAX) {
+        return err_set(e, PS_EARGUMENT, "option --plugin: at most %d of them",
+                       LOCAL_PLUGINS_MAX);
+    }
     if (o->workers == 0 && has_command) {
         o->workers = 1;
     }
@@ -299,6 +310,8 @@ int local_main(int argc, char **argv)
             .network_mb = o.network_mb,
             .memory_mb = o.memory_mb,
             .queries = o.queries,
+            .plugins = o.plugins.items,
+            .n_plugins = o.plugins.n,
             .log_level = o.cli.log_level,
             /* argv ends with NULL */
             .command = has_command ? (const char *const *)argv + at + 1 : NULL,
@@ -308,5 +321,6 @@ int local_main(int argc, char **argv)
         status = run_in_store(&run, o.kv == NULL ? NULL : url);
     }
     opt_list_free(&rest);
+    opt_list_free(&o.plugins);
     return status;
 }

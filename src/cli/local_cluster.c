@@ -26,7 +26,7 @@ enum {
     STOP_ROLES_MS = 12000,
     KILL_MS = 5000,
     READY_LOOK_MS = 50,
-    ARGUMENTS_MAX = 32,
+    ARGUMENTS_MAX = 32 + 2 * LOCAL_PLUGINS_MAX,
     NUMBER_BYTES = 24,
     TEXT_BYTES = 512
 };
@@ -263,6 +263,10 @@ static void begin_words(struct words *w, const struct local_cluster *c,
     add_word(w, "--log-level");
     add_word(w, c->options->log_level);
     add_number(w, "--wait", c->options->wait_s);
+    for (size_t i = 0; i < c->options->n_plugins; i++) {
+        add_word(w, "--plugin");
+        add_word(w, c->options->plugins[i]);
+    }
 }
 
 int local_cluster_start_roles(struct local_cluster *c, struct err *e)

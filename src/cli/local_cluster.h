@@ -7,7 +7,12 @@
 
 #include "cli/local_child.h"
 
-enum { LOCAL_FOLDER_BYTES = 4096, LOCAL_URL_BYTES = LOCAL_FOLDER_BYTES + 8 };
+enum {
+    LOCAL_FOLDER_BYTES = 4096,
+    LOCAL_URL_BYTES = LOCAL_FOLDER_BYTES + 8,
+    /* The words of a role's command line have a fixed room. */
+    LOCAL_PLUGINS_MAX = 16
+};
 
 struct local_options {
     uint32_t servers;
@@ -18,6 +23,9 @@ struct local_options {
     int64_t network_mb;
     int64_t memory_mb;
     int64_t queries;
+    /* Passed on to all roles. */
+    const char *const *plugins;
+    size_t n_plugins;
     const char *log_level;
     const char *const *command; /* NULL at its end; NULL: none */
     bool is_json;

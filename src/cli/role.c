@@ -15,8 +15,8 @@
 enum { FOLDER_BYTES = 4096 };
 
 /* The value of the first option of that name from word *at on, and in *at the
- * word behind it; "" where it has no value, NULL where it is not there. For what
- * has to be known before the table of options is. */
+ * word behind it; "" where it has no value, NULL where it is not there. For
+ * what has to be known before the table of options is. */
 static const char *find_option(int argc, char **argv, const char *name,
                                const char *brief, int *at)
 {

@@ -24,8 +24,7 @@ struct fs_ops {
     int (*read)(struct fs *fs, const char *path, size_t limit, struct buf *out,
                 struct err *e);
     /* A second name for a file; PS_EEXIST if `to` is there. Atomic. */
-    int (*link)(struct fs *fs, const char *from, const char *to,
-                struct err *e);
+    int (*link)(struct fs *fs, const char *from, const char *to, struct err *e);
     int (*rename)(struct fs *fs, const char *from, const char *to,
                   struct err *e);
     int (*unlink)(struct fs *fs, const char *path, struct err *e);

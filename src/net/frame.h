@@ -91,8 +91,8 @@ void frame_reader_init(struct frame_reader *r);
 void frame_reader_fini(struct frame_reader *r);
 /* Where to put the next bytes, and how many fit; NULL when out of memory. */
 uint8_t *frame_reader_want(struct frame_reader *r, size_t *room) MUST_USE;
-/* PS_OK: more to come. 1: r->header and r->frame are whole, and the body is what
- * its checksum says where it has one; the caller takes the frame with
+/* PS_OK: more to come. 1: r->header and r->frame are whole, and the body is
+ * what its checksum says where it has one; the caller takes the frame with
  * frame_reader_take. PS_EPROTOCOL, or PS_ENOMEM where there is no memory for a
  * frame without a body: end the connection. */
 int frame_reader_got(struct frame_reader *r, size_t n) MUST_USE;

@@ -240,6 +240,7 @@ static void settle(struct loop *l)
     }
     now = loop_now();
     if (next <= now) {
+        mem_tidy(now);
         if (l->handler->on_tick != NULL) {
             l->handler->on_tick(l->context);
         }

@@ -113,9 +113,24 @@ void declare_drop_all(struct scheduler *s)
 static void enqueue(struct scheduler *s, uint64_t connection,
                     const struct frame_header *h, struct frame *frame)
 {
-    struct pending *p = mem_try_zero(sizeof(*p));
+    struct pending *p;
     struct pending **at = &s->first;
+    size_t n = 0;
 
+    while (*at != NULL) {
+        at = &(*at)->next;
+        n++;
+    }
+    if (frame->body_bytes > LIMIT_DECLARE_BYTES) {
+        refuse_connection(s, connection, "a DECLARE or DROP that is too long");
+        return;
+    }
+    if (n >= LIMIT_DECLARES) {
+        declare_answer_text(s, connection, h, PS_ENOTREADY,
+                            "as many requests wait for the plan as may");
+        return;
+    }
+    p = mem_try_zero(sizeof(*p));
     if (p == NULL) {
         declare_answer_text(s, connection, h, PS_ENOMEM, "out of memory");
         return;
@@ -123,9 +138,6 @@ static void enqueue(struct scheduler *s, uint64_t connection,
     p->connection = connection;
     p->header = *h;
     p->frame = frame_get(frame);
-    while (*at != NULL) {
-        at = &(*at)->next;
-    }
     *at = p;
     plan_owner_update(s);
 }

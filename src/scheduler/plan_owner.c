@@ -15,7 +15,7 @@
 static void read_plan(struct scheduler *s)
 {
     s->plan_in_flight = true;
-    s->plan_must_read = false;
+    s->plan_must_read = true;
     scheduler_ask(s, COORD_GET, TAG_PLAN, "plan", 0, NULL);
 }
 
@@ -105,6 +105,7 @@ static void on_read(struct scheduler *s, const struct coord_result *r)
     plan_free(s->plan);
     s->plan = plan;
     s->plan_version = r->version;
+    s->plan_must_read = false;
     if (plan->w.nonce != s->nonce) {
         plan_owner_take_term(s);
     } else if (s->state == SCHEDULER_TERM) {
@@ -294,7 +295,8 @@ void plan_owner_update(struct scheduler *s)
     struct pending *next;
     bool changed = false;
 
-    if (s->state != SCHEDULER_RUN || s->plan_in_flight || s->plan == NULL) {
+    if (s->state != SCHEDULER_RUN || s->plan_in_flight || s->plan_must_read ||
+        s->plan == NULL) {
         return;
     }
     arena_reset(&s->arena);

@@ -34,11 +34,9 @@ void scheduler_free(struct scheduler *s);
 void scheduler_start(struct scheduler *s);
 void scheduler_on_open(struct scheduler *s, uint64_t connection);
 void scheduler_on_frame(struct scheduler *s, uint64_t connection,
-                        const struct frame_header *header,
-                        struct frame *frame);
+                        const struct frame_header *header, struct frame *frame);
 void scheduler_on_close(struct scheduler *s, uint64_t connection);
-void scheduler_on_coord(struct scheduler *s,
-                        const struct coord_result *result);
+void scheduler_on_coord(struct scheduler *s, const struct coord_result *result);
 void scheduler_tick(struct scheduler *s);
 uint64_t scheduler_next(const struct scheduler *s);
 void scheduler_stop(struct scheduler *s);

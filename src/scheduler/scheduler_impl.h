@@ -79,8 +79,8 @@ struct scheduler {
     struct plan *plan; /* as written last */
     uint64_t plan_version;
     bool plan_in_flight;
-    bool plan_must_read;
-    struct arena arena; /* of one update or one message */
+    bool plan_must_read; /* what is in the store may be another */
+    struct arena arena;  /* of one update or one message */
 
     struct member *members; /* [options.servers] */
 

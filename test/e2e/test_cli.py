@@ -289,7 +289,7 @@ class Options(Case):
         self.refused([*WHOLE_SERVER, "more"], '"more"')
         self.refused(["stauts"], 'unknown subcommand "stauts"')
         for word in ("top", "save", "restore", "checkpoints", "variables",
-                     "inspect", "verify", "placement", "bench", "doctor"):
+                     "inspect", "verify", "placement", "doctor"):
             self.refused([word], word + " is not built yet")
             self.refused([word, "--help"], word + " is not built yet")
 

@@ -19,7 +19,7 @@ static struct client_actor *actor_of(const struct thread *t)
     return t->self;
 }
 
-/* ---- declarations ----------------------------------------------------------- */
+/* ---- declarations ------------------------------------------------------ */
 
 static struct wire_variable wire_of(const struct client_variable *v)
 {
@@ -126,7 +126,7 @@ static bool is_declaration(struct client_actor *a, struct request *r)
     return false;
 }
 
-/* ---- what the session tells its owner --------------------------------------- */
+/* ---- what the session tells its owner ---------------------------------- */
 
 static bool is_status(struct client_actor *a, struct request *r)
 {
@@ -191,7 +191,7 @@ static void framed(struct session_owner *o, const struct ps_frame_outcome *f,
                      j != NULL ? &j->asked : NULL, ops, n_ops);
 }
 
-/* ---- the machine ------------------------------------------------------------- */
+/* ---- the machine ------------------------------------------------------- */
 
 static void on_open(struct thread *t, uint64_t connection)
 {
@@ -287,8 +287,8 @@ void actor_client_start(struct place *p)
     a->owner = (struct session_owner){settled, lost, framed};
     a->thread->self = a;
     a->thread->machine = &machine;
-    rc = session_new(&a->session, &options, &a->process->coord,
-                     &a->thread->net, &a->owner);
+    rc = session_new(&a->session, &options, &a->process->coord, &a->thread->net,
+                     &a->owner);
     ASSERT(rc == PS_OK);
     world_enter(a->thread);
     session_start(a->session);
@@ -307,9 +307,8 @@ void actor_client_kill(struct process *p)
 void actor_client_init(struct sim *s)
 {
     bool has_wide = s->memory_bytes == 0 && world_chance(s, 80000);
-    uint64_t key_space = s->memory_bytes != 0
-                             ? world_between(s, 1000, 3000)
-                             : world_between(s, 20, 1500);
+    uint64_t key_space = s->memory_bytes != 0 ? world_between(s, 1000, 3000)
+                                              : world_between(s, 20, 1500);
     uint64_t pace_us = world_between(s, 60 * SIM_MS, 160 * SIM_MS);
     uint64_t total = world_between(s, 520, 640);
 
@@ -382,12 +381,14 @@ void actor_client_says(const struct process *p, char *text, size_t size)
     char waits[192];
 
     session_waits_for(a->session, waits, sizeof(waits));
-    snprintf(text, size, "%s: %llu of %llu pushes, %llu requests in flight, "
-             "waits for %s", world_name(p), (ull)a->work->done,
-             (ull)a->work->target, (ull)a->n_jobs, waits);
+    snprintf(text, size,
+             "%s: %llu of %llu pushes, %llu requests in flight, "
+             "waits for %s",
+             world_name(p), (ull)a->work->done, (ull)a->work->target,
+             (ull)a->n_jobs, waits);
 }
 
-/* ---- the end ------------------------------------------------------------------ */
+/* ---- the end ----------------------------------------------------------- */
 
 static void check_canaries(struct client_actor *a)
 {
@@ -399,7 +400,7 @@ static void check_canaries(struct client_actor *a)
                 if (j->ops[i].out[k] < CLIENT_CANARY ||
                     j->ops[i].out[k] > CLIENT_CANARY) {
                     world_fail(a->thread->sim, "an abandoned request wrote "
-                               "into its buffer");
+                                               "into its buffer");
                     return;
                 }
             }

@@ -18,8 +18,13 @@ enum {
 };
 
 /* One step of a client's work; its job's number is above the low byte. */
-enum client_step { STEP_NEXT, STEP_RESOLVE, STEP_ABANDON, STEP_DECLARE,
-                   STEP_CLOSE };
+enum client_step {
+    STEP_NEXT,
+    STEP_RESOLVE,
+    STEP_ABANDON,
+    STEP_DECLARE,
+    STEP_CLOSE
+};
 
 /* A place's share of the work: outlives its processes. */
 struct client_work {
@@ -92,7 +97,6 @@ void client_declare(struct client_actor *a, uint32_t variable);
 /* workload.c */
 void workload_step(struct client_actor *a, uint64_t value);
 /* A job's request has settled. */
-void workload_settled(struct client_actor *a, struct client_job *j,
-                      int status);
+void workload_settled(struct client_actor *a, struct client_job *j, int status);
 
 #endif

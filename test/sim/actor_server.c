@@ -32,7 +32,7 @@ struct server_actor {
     uint32_t n_shards;
 };
 
-/* ---- from the control machine to the shards -------------------------------- */
+/* ---- from the control machine to the shards ---------------------------- */
 
 static void to_shard(struct server_owner *o, uint32_t shard,
                      const struct mail *m)
@@ -75,8 +75,8 @@ static void *borrow(const void *data)
 
 static void set_plan(struct server_owner *o, const void *record, size_t size)
 {
-    struct mail m = {.kind = MAIL_SET_PLAN, .data = borrow(record),
-                     .size = size};
+    struct mail m = {
+        .kind = MAIL_SET_PLAN, .data = borrow(record), .size = size};
 
     to_all(o, &m);
 }
@@ -84,8 +84,10 @@ static void set_plan(struct server_owner *o, const void *record, size_t size)
 static void set_sessions(struct server_owner *o, uint64_t version,
                          const void *record, size_t size)
 {
-    struct mail m = {.kind = MAIL_SET_SESSIONS, .a = version,
-                     .data = borrow(record), .size = size};
+    struct mail m = {.kind = MAIL_SET_SESSIONS,
+                     .a = version,
+                     .data = borrow(record),
+                     .size = size};
 
     to_all(o, &m);
 }
@@ -97,14 +99,14 @@ static void ping(struct server_owner *o, uint64_t serial)
     to_all(o, &m);
 }
 
-/* ---- a shard --------------------------------------------------------------- */
+/* ---- a shard ----------------------------------------------------------- */
 
 static void want(struct shard_owner *o, uint32_t shard, enum shard_want what,
                  uint64_t number)
 {
     struct shard_actor *a = CONTAINER_OF(o, struct shard_actor, owner);
-    struct mail m = {.kind = MAIL_WANT, .shard = shard, .a = (uint64_t)what,
-                     .b = number};
+    struct mail m = {
+        .kind = MAIL_WANT, .shard = shard, .a = (uint64_t)what, .b = number};
 
     world_mail(a->thread, &a->thread->process->threads[0], &m);
 }
@@ -142,8 +144,7 @@ static void shard_closed(struct thread *t, uint64_t connection)
 static void must_be_ok(struct sim *s, int rc, const char *what)
 {
     if (rc != PS_OK) {
-        world_fail(s, "a shard does not take %s: %s", what,
-                   ps_status_name(rc));
+        world_fail(s, "a shard does not take %s: %s", what, ps_status_name(rc));
     }
 }
 
@@ -163,8 +164,7 @@ static void shard_mail(struct thread *t, const struct mail *m)
         must_be_ok(t->sim, shard_set_plan(shard, m->data, m->size), "a plan");
         break;
     case MAIL_SET_SESSIONS:
-        must_be_ok(t->sim,
-                   shard_set_sessions(shard, m->a, m->data, m->size),
+        must_be_ok(t->sim, shard_set_sessions(shard, m->a, m->data, m->size),
                    "the sessions");
         break;
     case MAIL_PING:
@@ -198,7 +198,7 @@ static const struct machine shard_machine = {
     .next = no_next,
 };
 
-/* ---- the control machine --------------------------------------------------- */
+/* ---- the control machine ----------------------------------------------- */
 
 static struct server_actor *actor_of(const struct thread *t)
 {
@@ -261,8 +261,7 @@ void actor_server_start(struct place *p)
         snprintf(shard->thread->address, SIM_ADDRESS_BYTES, "10.0.0.%u:%u",
                  10 + p->index, port + i);
         addresses[i] = shard->thread->address;
-        rc = shard_new(&shard->shard, &so, &shard->thread->net,
-                       &shard->owner);
+        rc = shard_new(&shard->shard, &so, &shard->thread->net, &shard->owner);
         ASSERT(rc == PS_OK);
         world_thread_start(shard->thread);
     }

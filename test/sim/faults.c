@@ -16,32 +16,19 @@ const char *const faults_names[FAULTS_N] = {
 
 /* In a million, of what each happens to; of process faults: weights. */
 static const uint32_t usual[FAULTS_N] = {
-    [FAULT_frame_lost] = 5000,
-    [FAULT_ack_lost] = 10000,
-    [FAULT_frame_delayed] = 4000,
-    [FAULT_cut_mid_frame] = 2500,
-    [FAULT_old_bytes_late] = 400000,
-    [FAULT_stall_one_way] = 500,
-    [FAULT_connect_refused] = 60000,
-    [FAULT_connect_slow] = 60000,
-    [FAULT_kill_server] = 110,
-    [FAULT_kill_client] = 60,
-    [FAULT_kill_scheduler] = 80,
-    [FAULT_pause_server] = 120,
-    [FAULT_pause_client] = 100,
-    [FAULT_pause_scheduler] = 60,
-    [FAULT_stop_in_handler] = 200,
-    [FAULT_thread_slow] = 10000,
-    [FAULT_clock_jump] = 80,
-    [FAULT_store_away] = 60,
-    [FAULT_store_cut_off] = 160,
-    [FAULT_store_full] = 100,
-    [FAULT_store_slow] = 6000,
-    [FAULT_store_read_fails] = 4000,
-    [FAULT_store_write_lied] = 20000,
-    [FAULT_store_write_stuck] = 10000,
-    [FAULT_store_step_failed] = 15000,
-    [FAULT_store_step_lied] = 15000,
+    [FAULT_frame_lost] = 5000,         [FAULT_ack_lost] = 10000,
+    [FAULT_frame_delayed] = 4000,      [FAULT_cut_mid_frame] = 2500,
+    [FAULT_old_bytes_late] = 400000,   [FAULT_stall_one_way] = 500,
+    [FAULT_connect_refused] = 60000,   [FAULT_connect_slow] = 60000,
+    [FAULT_kill_server] = 110,         [FAULT_kill_client] = 60,
+    [FAULT_kill_scheduler] = 80,       [FAULT_pause_server] = 120,
+    [FAULT_pause_client] = 100,        [FAULT_pause_scheduler] = 60,
+    [FAULT_stop_in_handler] = 200,     [FAULT_thread_slow] = 10000,
+    [FAULT_clock_jump] = 80,           [FAULT_store_away] = 60,
+    [FAULT_store_cut_off] = 160,       [FAULT_store_full] = 100,
+    [FAULT_store_slow] = 6000,         [FAULT_store_read_fails] = 4000,
+    [FAULT_store_write_lied] = 20000,  [FAULT_store_write_stuck] = 10000,
+    [FAULT_store_step_failed] = 15000, [FAULT_store_step_lied] = 15000,
     [FAULT_store_link_late] = 10000,
 };
 
@@ -56,9 +43,9 @@ void faults_init(struct sim *s)
     for (uint32_t f = 0; f < FAULTS_N; f++) {
         static const uint32_t times[] = {0, 500, 1000, 1000, 2000};
 
-        s->rates[f] = (uint32_t)((uint64_t)usual[f] *
-                                 times[world_below(s, ARRAY_LEN(times))] /
-                                 1000);
+        s->rates[f] =
+            (uint32_t)((uint64_t)usual[f] *
+                       times[world_below(s, ARRAY_LEN(times))] / 1000);
         /* Calm: only network and store; and of the store what passes. */
         if (s->is_calm &&
             (is_of_process((enum fault)f) || f >= FAULT_store_cut_off)) {
@@ -163,10 +150,9 @@ static void jump_one(struct sim *s)
 /* One process, servers above all, cannot reach the store for some seconds. */
 static void cut_one_off(struct sim *s)
 {
-    struct process *p =
-        pick(s, world_chance(s, 700000)   ? PLACE_SERVER
-                : world_chance(s, 600000) ? PLACE_CLIENT
-                                          : PLACE_SCHEDULER);
+    struct process *p = pick(s, world_chance(s, 700000)   ? PLACE_SERVER
+                                : world_chance(s, 600000) ? PLACE_CLIENT
+                                                          : PLACE_SCHEDULER);
 
     if (p == NULL) {
         return;
@@ -186,8 +172,8 @@ static void fill_one(struct sim *s)
     if (p != NULL) {
         faults_count(s, FAULT_store_full);
         p->full_until = s->now + world_between(s, SIM_S, 9 * SIM_S);
-        trace_note(s, "%s cannot write to the store until %.3f",
-                   world_name(p), (double)p->full_until / SIM_S);
+        trace_note(s, "%s cannot write to the store until %.3f", world_name(p),
+                   (double)p->full_until / SIM_S);
     }
 }
 
@@ -231,9 +217,9 @@ static void happen(struct sim *s, enum fault f)
 void faults_on_event(struct sim *s)
 {
     static const enum fault kinds[] = {
-        FAULT_kill_server,     FAULT_kill_client,  FAULT_kill_scheduler,
-        FAULT_pause_server,    FAULT_pause_client, FAULT_pause_scheduler,
-        FAULT_clock_jump,      FAULT_store_away,   FAULT_store_cut_off,
+        FAULT_kill_server,  FAULT_kill_client,  FAULT_kill_scheduler,
+        FAULT_pause_server, FAULT_pause_client, FAULT_pause_scheduler,
+        FAULT_clock_jump,   FAULT_store_away,   FAULT_store_cut_off,
         FAULT_store_full,
     };
     uint64_t all = 0, at;

@@ -21,14 +21,14 @@
 
 enum {
     DEEP_SEEDS = 20000,
-    TWICE_EVERY = 50,      /* seeds: one is run twice */
-    PLANT_SEEDS = 200,     /* a plant must be found within */
-    PLANT_WALL_S = 20,     /* or its child is ended, which is found as well */
-    FAULTS_MEAN = 100,     /* at least, a seed */
-    ACKED_PERCENT = 95,    /* at least, of the pushes */
-    PUSHES_MIN = 500,      /* at least, a seed */
-    VALID_SEEDS = 100,     /* fewer are not judged as a run */
-    PROBE_SEEDS = 500,     /* fewer need not have hit every probe */
+    TWICE_EVERY = 50,   /* seeds: one is run twice */
+    PLANT_SEEDS = 200,  /* a plant must be found within */
+    PLANT_WALL_S = 20,  /* or its child is ended, which is found as well */
+    FAULTS_MEAN = 100,  /* at least, a seed */
+    ACKED_PERCENT = 95, /* at least, of the pushes */
+    PUSHES_MIN = 500,   /* at least, a seed */
+    VALID_SEEDS = 100,  /* fewer are not judged as a run */
+    PROBE_SEEDS = 500,  /* fewer need not have hit every probe */
     FAILURES_SHOWN = 20,
     PROBES_MAX = 256
 };
@@ -153,7 +153,7 @@ static bool read_all(int fd, void *data, size_t size)
     return true;
 }
 
-/* ---- a run of seeds --------------------------------------------------------- */
+/* ---- a run of seeds ---------------------------------------------------- */
 
 struct worker {
     pid_t pid;
@@ -189,8 +189,7 @@ static void start_worker(struct worker *w, const struct options *o)
         return;
     }
     close(fds[0]);
-    for (uint64_t seed = w->next; seed < o->first + o->seeds;
-         seed += o->jobs) {
+    for (uint64_t seed = w->next; seed < o->first + o->seeds; seed += o->jobs) {
         if (seed % TWICE_EVERY == 0) {
             run_twice(seed, &r);
         } else {
@@ -206,7 +205,8 @@ static void say_failed(uint64_t seed, const char *why, uint64_t *n_failed)
     (*n_failed)++;
     if (*n_failed <= FAILURES_SHOWN) {
         printf("seed %" PRIu64 " FAILED: %s\n    replay: ps-sim --seed %" PRIu64
-               " --trace\n", seed, why, seed);
+               " --trace\n",
+               seed, why, seed);
         fflush(stdout);
     }
 }
@@ -305,8 +305,7 @@ static void print_totals(const struct sim_totals *t, const uint64_t *probes,
 
     for (uint32_t f = 0; f < FAULTS_N; f++) {
         faults += t->faults[f];
-        printf("  fault %-18s %10" PRIu64 "\n", faults_names[f],
-               t->faults[f]);
+        printf("  fault %-18s %10" PRIu64 "\n", faults_names[f], t->faults[f]);
     }
 #ifdef PS_TEST_HOOKS
     size_t n;
@@ -322,8 +321,8 @@ static void print_totals(const struct sim_totals *t, const uint64_t *probes,
 #endif
     printf("%" PRIu64 " seeds, %.1f s (%.1f a second): %" PRIu64
            " pushes, %.2f %% acknowledged; mean faults %.1f, events %.0f, "
-           "frames %.0f, virtual seconds %.0f\n", t->seeds, wall_s,
-           (double)t->seeds / wall_s, t->pushes,
+           "frames %.0f, virtual seconds %.0f\n",
+           t->seeds, wall_s, (double)t->seeds / wall_s, t->pushes,
            100.0 * (double)t->pushes_acked /
                (double)(t->pushes == 0 ? 1 : t->pushes),
            (double)faults / seeds, (double)t->events / seeds,
@@ -335,8 +334,9 @@ static void print_totals(const struct sim_totals *t, const uint64_t *probes,
            t->pushes_given_up);
     printf("%" PRIu64 " frames applied, %" PRIu64 " lost and told, %" PRIu64
            " come-backs, %" PRIu64 " sessions, %" PRIu64 " rows and %" PRIu64
-           " pulled rows checked\n", t->applied, t->losses, t->come_backs,
-           t->sessions, t->rows, t->pulls_checked);
+           " pulled rows checked\n",
+           t->applied, t->losses, t->come_backs, t->sessions, t->rows,
+           t->pulls_checked);
 }
 
 static double wall(void)
@@ -377,7 +377,7 @@ static uint64_t run_seeds(const struct options *o, uint64_t *n_passed)
     return n_failed;
 }
 
-/* ---- one seed ---------------------------------------------------------------- */
+/* ---- one seed ---------------------------------------------------------- */
 
 static uint64_t run_one(const struct options *o)
 {
@@ -388,8 +388,9 @@ static uint64_t run_one(const struct options *o)
         log_set_sink(print_log);
     }
     run_seed(o->first, o->is_traced, &r);
-    printf("seed %" PRIu64 ": trace %016" PRIx64 ", %" PRIu64 " events, %"
-           PRIu64 " pushes, %" PRIu64 " acknowledged, %.1f virtual s\n",
+    printf("seed %" PRIu64 ": trace %016" PRIx64 ", %" PRIu64
+           " events, %" PRIu64 " pushes, %" PRIu64
+           " acknowledged, %.1f virtual s\n",
            r.seed, r.trace, r.totals.events, r.totals.pushes,
            r.totals.pushes_acked, (double)r.totals.virtual_us / SIM_S);
     if (r.has_failed != 0) {
@@ -398,7 +399,7 @@ static uint64_t run_one(const struct options *o)
     return r.has_failed;
 }
 
-/* ---- plants ------------------------------------------------------------------ */
+/* ---- plants ------------------------------------------------------------ */
 
 #ifdef PS_TEST_HOOKS
 /* Runs one seed with a plant in a child. True if it was found. */
@@ -431,8 +432,7 @@ static bool finds(const char *plant, uint64_t seed, char *why, size_t size)
     if (found) {
         snprintf(why, size, "the process ends with %s %d",
                  WIFSIGNALED(status) ? "signal" : "status",
-                 WIFSIGNALED(status) ? WTERMSIG(status)
-                                     : WEXITSTATUS(status));
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         return true;
     }
     snprintf(why, size, "%s", r.why);
@@ -492,7 +492,7 @@ static uint64_t run_plants(const struct options *o, uint64_t *n_passed)
 }
 #endif
 
-/* ---- the command line --------------------------------------------------------- */
+/* ---- the command line -------------------------------------------------- */
 
 static void usage(void)
 {

@@ -95,8 +95,7 @@ static void keep(struct stream *t, const struct frame_header *h,
 {
     if (t->n == t->room) {
         t->room = t->room == 0 ? 64 : 2 * t->room;
-        t->numbers =
-            mem_try_resize(t->numbers, t->room * sizeof(*t->numbers));
+        t->numbers = mem_try_resize(t->numbers, t->room * sizeof(*t->numbers));
         ASSERT(t->numbers != NULL);
     }
     t->numbers[t->n++] = (struct numbered){
@@ -125,9 +124,11 @@ static void on_push_sent(struct sim *s, struct thread *from,
     }
     if (h->first == 0 || h->seq < h->first ||
         h->seq - h->first >= LIMIT_WINDOW) {
-        world_fail(s, "%s sends (%llu, %llu, %llu) with %llu unanswered: more "
-                   "than the window", world_name(from->process),
-                   (ull)h->session, (ull)h->lane, (ull)h->seq, (ull)h->first);
+        world_fail(s,
+                   "%s sends (%llu, %llu, %llu) with %llu unanswered: more "
+                   "than the window",
+                   world_name(from->process), (ull)h->session, (ull)h->lane,
+                   (ull)h->seq, (ull)h->first);
         return;
     }
     if (h->seq > t->n + 1) {
@@ -158,8 +159,8 @@ static void note_acker(struct sim *s, uint64_t lane, uint64_t plan,
     uint32_t n_ops;
 
     arena_reset(&o->arena);
-    if (run_decode(frame_body(n->frame), n->frame->body_bytes, &o->arena,
-                   &ops, &n_ops) != PS_OK) {
+    if (run_decode(frame_body(n->frame), n->frame->body_bytes, &o->arena, &ops,
+                   &n_ops) != PS_OK) {
         return;
     }
     for (uint32_t i = 0; i < n_ops; i++) {
@@ -170,7 +171,8 @@ static void note_acker(struct sim *s, uint64_t lane, uint64_t plan,
         int rc;
 
         if (other != NULL && (uint64_t)(uintptr_t)other != lane) {
-            world_fail(s, "lanes %llu and %llu both acknowledge for variable "
+            world_fail(s,
+                       "lanes %llu and %llu both acknowledge for variable "
                        "%u from bucket %u in one term",
                        (ull)(uintptr_t)other, (ull)lane, ops[i].variable,
                        ops[i].begin);
@@ -185,9 +187,10 @@ void oracle_on_ack(struct sim *s, void *lane)
     const struct lane *l = lane;
 
     if (l->has_ended) {
-        world_fail(s, "lane %llu answers, though it ended in the store "
-                   "%.3f s ago", (ull)l->number,
-                   (double)(s->now - l->ended_at) / SIM_S);
+        world_fail(s,
+                   "lane %llu answers, though it ended in the store "
+                   "%.3f s ago",
+                   (ull)l->number, (double)(s->now - l->ended_at) / SIM_S);
     }
 }
 
@@ -253,8 +256,7 @@ static void on_push_answered(struct sim *s, struct thread *from,
 
 /* A shard answers RESOLVE (protocol 6). */
 static void on_resolve_answered(struct sim *s, struct thread *from,
-                                const struct frame_header *h,
-                                struct frame *f)
+                                const struct frame_header *h, struct frame *f)
 {
     struct oracle *o = s->oracle;
     struct wire_resolve asked;
@@ -283,20 +285,25 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
         int fate = -(int)a.parts[i].status_negated;
 
         if (!is_own && fate == PS_ECANCELED && !l->has_ended) {
-            world_fail(s, "%s says of lane %llu, which lives, that it has not "
-                       "applied", world_name(from->process), (ull)asked.lane);
+            world_fail(s,
+                       "%s says of lane %llu, which lives, that it has not "
+                       "applied",
+                       world_name(from->process), (ull)asked.lane);
         } else if (is_own && fate == PS_OK && !n->is_applied) {
-            world_fail(s, "%s resolves (%llu, %llu, %llu) as applied, which it "
-                       "is not", world_name(from->process), (ull)asked.session,
+            world_fail(s,
+                       "%s resolves (%llu, %llu, %llu) as applied, which it "
+                       "is not",
+                       world_name(from->process), (ull)asked.session,
                        (ull)asked.lane, (ull)asked.seq);
         } else if (is_own && fate != PS_OK && fate != PS_EUNSURE &&
                    fate != PS_EMOVED) {
             n->is_canceled = n->is_canceled || fate == PS_ECANCELED;
             if (n->is_applied) {
-                world_fail(s, "%s resolves (%llu, %llu, %llu) as not applied, "
-                           "but it is", world_name(from->process),
-                           (ull)asked.session, (ull)asked.lane,
-                           (ull)asked.seq);
+                world_fail(s,
+                           "%s resolves (%llu, %llu, %llu) as not applied, "
+                           "but it is",
+                           world_name(from->process), (ull)asked.session,
+                           (ull)asked.lane, (ull)asked.seq);
             }
         }
     }
@@ -325,8 +332,8 @@ void oracle_on_sent(struct sim *s, struct thread *from, struct thread *to,
     struct oracle *o = s->oracle;
 
     (void)to;
-    if (from->process->place->kind == PLACE_CLIENT &&
-        h->type == WIRE_RUN && h->seq != 0) {
+    if (from->process->place->kind == PLACE_CLIENT && h->type == WIRE_RUN &&
+        h->seq != 0) {
         on_push_sent(s, from, connection, h, f);
     } else if (from->process->place->kind == PLACE_SERVER &&
                h->type == WIRE_RUN && h->seq != 0) {
@@ -385,8 +392,7 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
                t->number, (ull)session, (ull)lane, (ull)seq);
     if (stream == NULL || n == NULL) {
         world_fail(s, "%s applies (%llu, %llu, %llu), which nobody sent",
-                   world_name(t->process), (ull)session, (ull)lane,
-                   (ull)seq);
+                   world_name(t->process), (ull)session, (ull)lane, (ull)seq);
         return;
     }
     while (stream->settled < stream->n &&
@@ -418,7 +424,7 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
     stream->settled = seq;
 }
 
-/* ---- what a client's owner is told --------------------------------------- */
+/* ---- what a client's owner is told ------------------------------------- */
 
 struct told {
     struct sim *s;
@@ -450,8 +456,10 @@ static void tell_row(void *context, uint32_t variable, uint64_t key,
             p->done[k] += (double)values[k];
         }
     } else if (values[0] != 0.0F && a != NULL) {
-        world_fail(t->s, "a frame pushes to variable %u key %llu, which its "
-                   "request does not name", variable, (ull)key);
+        world_fail(t->s,
+                   "a frame pushes to variable %u key %llu, which its "
+                   "request does not name",
+                   variable, (ull)key);
     }
 }
 
@@ -476,8 +484,8 @@ static bool same_ops(struct sim *s, const struct numbered *n,
             (a->n_keys > 0 &&
              memcmp(a->keys, b->keys, a->n_keys * sizeof(*a->keys)) != 0) ||
             (a->n_values > 0 &&
-             memcmp(a->values, b->values,
-                    a->n_values * sizeof(*a->values)) != 0)) {
+             memcmp(a->values, b->values, a->n_values * sizeof(*a->values)) !=
+                 0)) {
             return false;
         }
     }
@@ -500,9 +508,11 @@ void oracle_on_framed(struct sim *s, struct process *client,
     if (n == NULL) {
         /* Never sent: numbered, and given up before. */
         if (f->status == PS_OK) {
-            world_fail(s, "%s is told that (%llu, %llu, %llu) was applied, "
-                       "which was never sent", world_name(client),
-                       (ull)f->session, (ull)f->lane, (ull)f->seq);
+            world_fail(s,
+                       "%s is told that (%llu, %llu, %llu) was applied, "
+                       "which was never sent",
+                       world_name(client), (ull)f->session, (ull)f->lane,
+                       (ull)f->seq);
         }
         return;
     }
@@ -550,10 +560,12 @@ void oracle_on_lost(struct sim *s, struct process *client,
     if (t == NULL || t->client != client || loss->first == 0 ||
         loss->first > loss->last || loss->last > t->n ||
         l->server != loss->server || l->shard != loss->shard) {
-        world_fail(s, "%s is told of a loss (%llu, %llu, %llu..%llu) of server "
-                   "%u shard %u, which cannot be", world_name(client),
-                   (ull)loss->session, (ull)loss->lane, (ull)loss->first,
-                   (ull)loss->last, loss->server, loss->shard);
+        world_fail(s,
+                   "%s is told of a loss (%llu, %llu, %llu..%llu) of server "
+                   "%u shard %u, which cannot be",
+                   world_name(client), (ull)loss->session, (ull)loss->lane,
+                   (ull)loss->first, (ull)loss->last, loss->server,
+                   loss->shard);
         return;
     }
     for (uint64_t seq = loss->first; seq <= loss->last; seq++) {

@@ -75,8 +75,8 @@ struct row {
     struct row *next; /* of the bucket */
     uint32_t variable;
     uint64_t key;
-    uint64_t sent;   /* pushes that were submitted */
-    uint64_t acked;  /* ... and told as applied, by acked_lane */
+    uint64_t sent;  /* pushes that were submitted */
+    uint64_t acked; /* ... and told as applied, by acked_lane */
     uint64_t acked_lane;
     bool must_exist; /* a frame that counts names it */
     bool was_walked;
@@ -167,8 +167,8 @@ struct variable_life *oracle_variable(const struct sim *s, uint32_t id);
 struct row *oracle_row(struct sim *s, uint32_t variable, uint64_t key);
 /* Calls fn for each row that an op writes or creates. */
 void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
-                     void (*fn)(void *context, uint32_t variable,
-                                uint64_t key, const float *values),
+                     void (*fn)(void *context, uint32_t variable, uint64_t key,
+                                const float *values),
                      void *context);
 /* The lane that holds a row now, by the newest plan in the store; 0. */
 uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key);
@@ -187,8 +187,7 @@ void oracle_pull_begin(struct sim *s, uint32_t variable, uint64_t key,
 void oracle_pull_end(struct sim *s, uint32_t variable, uint64_t key,
                      const struct oracle_bound *b, const float *values);
 /* A shard's answer to STATUS. */
-void oracle_status(struct sim *s, uint64_t lane, const void *data,
-                   size_t size);
+void oracle_status(struct sim *s, uint64_t lane, const void *data, size_t size);
 void oracle_end(struct sim *s);
 
 #endif

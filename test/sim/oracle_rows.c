@@ -33,8 +33,8 @@ struct row *oracle_row(struct sim *s, uint32_t variable, uint64_t key)
 }
 
 void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
-                     void (*fn)(void *context, uint32_t variable,
-                                uint64_t key, const float *values),
+                     void (*fn)(void *context, uint32_t variable, uint64_t key,
+                                const float *values),
                      void *context)
 {
     const struct oracle *o = s->oracle;
@@ -45,8 +45,10 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
         uint64_t begin = 0, end = op->n_keys;
 
         if (v == NULL || op->dim != v->dim) {
-            world_fail(s, "a frame names variable %u of dim %u, which is not "
-                       "in the store", op->variable, op->dim);
+            world_fail(s,
+                       "a frame names variable %u of dim %u, which is not "
+                       "in the store",
+                       op->variable, op->dim);
             return;
         }
         if (v->kind == PS_DENSE) {
@@ -61,10 +63,8 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
             continue; /* it only reads */
         }
         for (uint64_t k = begin; k < end; k++) {
-            fn(context, op->variable,
-               v->kind == PS_DENSE ? k : op->keys[k],
-               op->n_values == 0 ? NULL
-                                 : op->values + (k - begin) * v->dim);
+            fn(context, op->variable, v->kind == PS_DENSE ? k : op->keys[k],
+               op->n_values == 0 ? NULL : op->values + (k - begin) * v->dim);
         }
     }
 }
@@ -89,7 +89,7 @@ uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key)
     return l == NULL || l->has_ended ? 0 : l->number;
 }
 
-/* ---- requests ------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------- */
 
 static int compare_pushed(const void *a, const void *b)
 {
@@ -141,8 +141,8 @@ void oracle_settled(struct sim *s, struct asked *a, int status)
 {
     a->is_settled = true;
     if (status == PS_EUNSURE || status == PS_ETIMEOUT) {
-        world_fail(s, "a request of %s settles as %s",
-                   world_name(a->client), ps_status_name(status));
+        world_fail(s, "a request of %s settles as %s", world_name(a->client),
+                   ps_status_name(status));
     }
     for (size_t i = 0; i < a->n_pushed; i++) {
         const struct pushed *p = &a->pushed[i];
@@ -152,7 +152,8 @@ void oracle_settled(struct sim *s, struct asked *a, int status)
             whole = whole && (uint64_t)p->done[k] == (uint64_t)p->sum[k];
         }
         if ((status == PS_OK && !whole) || p->done[0] > p->sum[0]) {
-            world_fail(s, "a request of %s settles as %s; of variable %u key "
+            world_fail(s,
+                       "a request of %s settles as %s; of variable %u key "
                        "%llu it pushed (%.0f, %.0f, %.0f), and frames with "
                        "(%.0f, %.0f, %.0f) were applied",
                        world_name(a->client), ps_status_name(status),
@@ -163,7 +164,7 @@ void oracle_settled(struct sim *s, struct asked *a, int status)
     }
 }
 
-/* ---- pulls ---------------------------------------------------------------- */
+/* ---- pulls ------------------------------------------------------------- */
 
 void oracle_pull_begin(struct sim *s, uint32_t variable, uint64_t key,
                        struct oracle_bound *b)
@@ -186,26 +187,29 @@ void oracle_pull_end(struct sim *s, uint32_t variable, uint64_t key,
     s->totals.pulls_checked++;
     if (v[1] < v[0] || v[2] < v[1] || ((v[1] ^ v[2]) & 1) != 0 ||
         v[1] * v[1] > v[0] * v[2]) {
-        world_fail(s, "variable %u key %llu is pulled torn: (%llu, %llu, "
-                   "%llu)", variable, (ull)key, (ull)v[0], (ull)v[1],
-                   (ull)v[2]);
+        world_fail(s,
+                   "variable %u key %llu is pulled torn: (%llu, %llu, "
+                   "%llu)",
+                   variable, (ull)key, (ull)v[0], (ull)v[1], (ull)v[2]);
     }
     if (v[0] > r->sent) {
-        world_fail(s, "variable %u key %llu has %llu pushes, but %llu were "
-                   "sent", variable, (ull)key, (ull)v[0], (ull)r->sent);
+        world_fail(s,
+                   "variable %u key %llu has %llu pushes, but %llu were "
+                   "sent",
+                   variable, (ull)key, (ull)v[0], (ull)r->sent);
     }
     if (b->lane != 0 && b->lane == oracle_holder(s, variable, key) &&
         v[0] < b->low) {
-        world_fail(s, "variable %u key %llu has %llu pushes, but %llu were "
-                   "acknowledged before the pull", variable, (ull)key,
-                   (ull)v[0], (ull)b->low);
+        world_fail(s,
+                   "variable %u key %llu has %llu pushes, but %llu were "
+                   "acknowledged before the pull",
+                   variable, (ull)key, (ull)v[0], (ull)b->low);
     }
 }
 
-/* ---- status --------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------ */
 
-void oracle_status(struct sim *s, uint64_t lane, const void *data,
-                   size_t size)
+void oracle_status(struct sim *s, uint64_t lane, const void *data, size_t size)
 {
     struct oracle *o = s->oracle;
     struct wire_status_answer w;
@@ -220,9 +224,10 @@ void oracle_status(struct sim *s, uint64_t lane, const void *data,
     }
     if (w.lane != lane || w.server != l->server || w.shard != l->shard ||
         w.emptied != o->lives[l->server] - 1) {
-        world_fail(s, "status of server %u shard %u lane %llu: lane %llu, "
-                   "emptied %u; it came back %u times", l->server, l->shard,
-                   (ull)lane, (ull)w.lane, w.emptied,
+        world_fail(s,
+                   "status of server %u shard %u lane %llu: lane %llu, "
+                   "emptied %u; it came back %u times",
+                   l->server, l->shard, (ull)lane, (ull)w.lane, w.emptied,
                    o->lives[l->server] - 1);
         return;
     }
@@ -239,14 +244,16 @@ void oracle_status(struct sim *s, uint64_t lane, const void *data,
 
         if (strcmp(w.counters[i].name, "pushes_applied") == 0 &&
             w.counters[i].value != applied) {
-            world_fail(s, "server %u shard %u says that it applied %llu "
-                       "frames; it was %llu", l->server, l->shard,
-                       (ull)w.counters[i].value, (ull)applied);
+            world_fail(s,
+                       "server %u shard %u says that it applied %llu "
+                       "frames; it was %llu",
+                       l->server, l->shard, (ull)w.counters[i].value,
+                       (ull)applied);
         }
     }
 }
 
-/* ---- the end -------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------- */
 
 static void expect_row(void *context, uint32_t variable, uint64_t key,
                        const float *values)
@@ -280,8 +287,10 @@ static void expect_stream(struct sim *s, const struct stream *t)
     bool lived = !t->client->is_dead;
 
     if (l == NULL) {
-        world_fail(s, "frames were sent to lane %llu, which is not in the "
-                   "store", (ull)t->lane);
+        world_fail(s,
+                   "frames were sent to lane %llu, which is not in the "
+                   "store",
+                   (ull)t->lane);
         return;
     }
     for (size_t i = 0; i < t->n && !s->has_failed; i++) {
@@ -292,11 +301,14 @@ static void expect_stream(struct sim *s, const struct stream *t)
             counts = n->told == PS_OK && !n->is_lost;
         }
         if (lived && !n->is_told) {
-            world_fail(s, "%s lives and was never told what became of "
-                       "(%llu, %llu, %zu)", world_name(t->client),
-                       (ull)t->session, (ull)t->lane, i + 1);
+            world_fail(s,
+                       "%s lives and was never told what became of "
+                       "(%llu, %llu, %zu)",
+                       world_name(t->client), (ull)t->session, (ull)t->lane,
+                       i + 1);
         } else if (counts && l->has_ended) {
-            world_fail(s, "(%llu, %llu, %zu) was acknowledged by a lane that "
+            world_fail(s,
+                       "(%llu, %llu, %zu) was acknowledged by a lane that "
                        "ended, and %s was not told of the loss",
                        (ull)t->session, (ull)t->lane, i + 1,
                        world_name(t->client));
@@ -332,16 +344,19 @@ static void check_row(void *context, uint32_t variable, uint64_t key,
     }
     r->was_walked = true;
     if (!r->must_exist && v->kind != PS_DENSE) {
-        world_fail(s, "variable %u key %llu is there, but no frame that made "
-                   "it counts", variable, (ull)key);
+        world_fail(s,
+                   "variable %u key %llu is there, but no frame that made "
+                   "it counts",
+                   variable, (ull)key);
     }
     for (uint32_t k = 0; k < dim; k++) {
         double wanted = r->sum[k < ORACLE_DIM ? k : 1];
 
         if (values[k] < (float)wanted || values[k] > (float)wanted) {
-            world_fail(s, "variable %u key %llu is (%.0f, %.0f, %.0f); the "
-                       "clients were told (%.0f, %.0f, %.0f)", variable,
-                       (ull)key, (double)values[0], (double)values[1],
+            world_fail(s,
+                       "variable %u key %llu is (%.0f, %.0f, %.0f); the "
+                       "clients were told (%.0f, %.0f, %.0f)",
+                       variable, (ull)key, (double)values[0], (double)values[1],
                        (double)values[2], r->sum[0], r->sum[1], r->sum[2]);
             return;
         }
@@ -360,8 +375,10 @@ static void check_shards(struct sim *s)
 
             if (l == NULL || l->has_ended || l->server != i || l->shard != k ||
                 plan_lane(s->oracle->plan, w.lane) == NULL) {
-                world_fail(s, "server %u shard %u lives in lane %llu, which is "
-                           "not in the plan", i, k, (ull)w.lane);
+                world_fail(s,
+                           "server %u shard %u lives in lane %llu, which is "
+                           "not in the plan",
+                           i, k, (ull)w.lane);
                 return;
             }
             shard_walk(shard, check_row, &w);
@@ -384,17 +401,21 @@ void oracle_end(struct sim *s)
         for (const struct row *r = o->rows[i]; r != NULL; r = r->next) {
             if (r->must_exist && !r->was_walked &&
                 plan_variable(o->plan, r->variable) != NULL) {
-                world_fail(s, "variable %u key %llu is gone; the clients were "
-                           "told (%.0f, %.0f, %.0f)", r->variable,
-                           (ull)r->key, r->sum[0], r->sum[1], r->sum[2]);
+                world_fail(s,
+                           "variable %u key %llu is gone; the clients were "
+                           "told (%.0f, %.0f, %.0f)",
+                           r->variable, (ull)r->key, r->sum[0], r->sum[1],
+                           r->sum[2]);
                 break;
             }
         }
     }
     for (uint32_t i = 0; i < s->n_servers && s->is_calm; i++) {
         if (o->lives[i] != 1) {
-            world_fail(s, "server %u lost its rows, though only the store and "
-                       "the network were disturbed", i);
+            world_fail(s,
+                       "server %u lost its rows, though only the store and "
+                       "the network were disturbed",
+                       i);
         }
     }
 }

@@ -54,15 +54,19 @@ static void on_lane(struct sim *s, const struct wire_lease *lease,
 
     if (l == NULL) {
         l = world_take(s, sizeof(*l));
-        *l = (struct lane){.number = number, .server = w->id, .shard = shard,
-                           .nonce = lease->nonce, .emptied = w->emptied};
+        *l = (struct lane){.number = number,
+                           .server = w->id,
+                           .shard = shard,
+                           .nonce = lease->nonce,
+                           .emptied = w->emptied};
         rc = map_put(&o->lanes, number, l);
         ASSERT(rc == PS_OK);
     } else if (l->server != w->id || l->shard != shard ||
                l->nonce != lease->nonce || l->emptied != w->emptied) {
-        world_fail(s, "lane %llu is given twice: to server %u shard %u and to "
-                   "server %u shard %u", (ull)number, l->server, l->shard,
-                   w->id, shard);
+        world_fail(s,
+                   "lane %llu is given twice: to server %u shard %u and to "
+                   "server %u shard %u",
+                   (ull)number, l->server, l->shard, w->id, shard);
     } else if (l->has_ended) {
         world_fail(s, "lane %llu has ended and is in the store again",
                    (ull)number);
@@ -90,14 +94,14 @@ static void on_life(struct sim *s, const struct wire_lease *lease,
     o->lives[w->id]++;
     s->totals.come_backs += o->lives[w->id] > 1;
     if (w->emptied != o->lives[w->id] - 1) {
-        world_fail(s, "server %u says that it came back empty %u times, but "
-                   "this is its life number %u", w->id, w->emptied,
-                   o->lives[w->id]);
+        world_fail(s,
+                   "server %u says that it came back empty %u times, but "
+                   "this is its life number %u",
+                   w->id, w->emptied, o->lives[w->id]);
     }
 }
 
-static void on_server(struct sim *s, uint32_t id, const void *data,
-                      size_t size)
+static void on_server(struct sim *s, uint32_t id, const void *data, size_t size)
 {
     struct oracle *o = s->oracle;
     struct wire_lease lease;
@@ -138,9 +142,10 @@ static void on_session(struct sim *s, const struct wire_sessions *w,
         return;
     }
     if (one->session < o->next_session || one->session >= w->next) {
-        world_fail(s, "session %llu is given out of turn: the record went from "
-                   "next %llu to %llu", (ull)one->session,
-                   (ull)o->next_session, (ull)w->next);
+        world_fail(s,
+                   "session %llu is given out of turn: the record went from "
+                   "next %llu to %llu",
+                   (ull)one->session, (ull)o->next_session, (ull)w->next);
     }
     l = world_take(s, sizeof(*l));
     l->number = one->session;
@@ -178,9 +183,11 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
         on_session(s, &w, &w.open[i], version);
         for (uint32_t k = 0; k < i; k++) {
             if (w.open[k].worker == w.open[i].worker) {
-                world_fail(s, "sessions %llu and %llu of worker %u are both "
-                           "open", (ull)w.open[k].session,
-                           (ull)w.open[i].session, w.open[i].worker);
+                world_fail(s,
+                           "sessions %llu and %llu of worker %u are both "
+                           "open",
+                           (ull)w.open[k].session, (ull)w.open[i].session,
+                           w.open[i].worker);
             }
         }
     }
@@ -201,8 +208,10 @@ static void on_variable(struct sim *s, const struct wire_variable *v)
         return;
     }
     l = world_take(s, sizeof(*l));
-    *l = (struct variable_life){.next = o->all_variables, .id = v->id,
-                                .kind = v->kind, .dim = v->dim,
+    *l = (struct variable_life){.next = o->all_variables,
+                                .id = v->id,
+                                .kind = v->kind,
+                                .dim = v->dim,
                                 .rows = v->rows};
     o->all_variables = l;
     rc = map_put(&o->variables, v->id, l);
@@ -216,12 +225,11 @@ static void on_plan(struct sim *s, const void *data, size_t size)
     int rc = plan_new(&p, data, size);
 
     if (rc != PS_OK) {
-        world_fail(s, "the record plan cannot be read: %s",
-                   ps_status_name(rc));
+        world_fail(s, "the record plan cannot be read: %s", ps_status_name(rc));
         return;
     }
-    if (o->plan != NULL && (p->w.plan <= o->plan->w.plan ||
-                            p->w.term < o->plan->w.term)) {
+    if (o->plan != NULL &&
+        (p->w.plan <= o->plan->w.plan || p->w.term < o->plan->w.term)) {
         world_fail(s, "plan %llu of term %llu follows plan %llu of term %llu",
                    (ull)p->w.plan, (ull)p->w.term, (ull)o->plan->w.plan,
                    (ull)o->plan->w.term);
@@ -237,8 +245,10 @@ static void on_plan(struct sim *s, const void *data, size_t size)
         const struct lane *l = oracle_lane(s, p->w.ended[i].lane);
 
         if (l == NULL || !l->has_ended) {
-            world_fail(s, "plan %llu says that lane %llu has ended, which "
-                       "lives", (ull)p->w.plan, (ull)p->w.ended[i].lane);
+            world_fail(s,
+                       "plan %llu says that lane %llu has ended, which "
+                       "lives",
+                       (ull)p->w.plan, (ull)p->w.ended[i].lane);
         }
     }
     trace_note(s, "plan %llu of term %llu: %u variables, %u lanes, %u ended",
@@ -273,7 +283,7 @@ static int index_of(const char *key)
         return VERSION_COUNTERS;
     }
     if (strncmp(key, "server/", 7) == 0) {
-        return VERSION_SERVER + atoi(key + 7);
+        return VERSION_SERVER + (int)strtol(key + 7, NULL, 10);
     }
     return -1;
 }

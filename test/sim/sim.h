@@ -40,7 +40,7 @@ enum {
     SIM_MILLION = 1000000
 };
 
-/* ---- faults --------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------ */
 
 /* clang-format off */
 #define FAULTS_MAP(X)                                                         \
@@ -82,7 +82,7 @@ enum fault {
         FAULTS_N
 };
 
-/* ---- events --------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------ */
 
 enum event_kind {
     EVENT_START,   /* a place's process begins */
@@ -116,7 +116,7 @@ struct event {
     uint64_t value;
 };
 
-/* ---- processes ------------------------------------------------------------ */
+/* ---- processes --------------------------------------------------------- */
 
 /* What a thread's machine is called with. Each is one handler. */
 struct machine {
@@ -173,7 +173,7 @@ struct place {
     enum place_kind kind;
     uint32_t index; /* of its kind */
     uint32_t lives;
-    bool is_starting; /* EVENT_START is on its way */
+    bool is_starting;        /* EVENT_START is on its way */
     struct process *process; /* NULL: dead */
     void *work;              /* of a client: outlives its processes */
 };
@@ -197,7 +197,7 @@ struct process {
     void *self;
 };
 
-/* ---- the world ------------------------------------------------------------ */
+/* ---- the world --------------------------------------------------------- */
 
 struct sim_rng {
     uint64_t s;
@@ -209,13 +209,13 @@ struct simfs;
 /* What a run adds up to; summed over seeds by main. */
 struct sim_totals {
     uint64_t seeds;
-    uint64_t pushes;        /* requests with a push */
+    uint64_t pushes; /* requests with a push */
     uint64_t pushes_acked;
     uint64_t pushes_canceled; /* by resolve */
     uint64_t pushes_gone;     /* their variable was dropped */
     uint64_t pushes_limited;  /* by memory */
     uint64_t pushes_given_up; /* abandoned */
-    uint64_t pulls_checked; /* rows */
+    uint64_t pulls_checked;   /* rows */
     uint64_t frames;
     uint64_t applied;
     uint64_t losses; /* frames */
@@ -247,8 +247,8 @@ struct sim {
     uint32_t n_servers;
     uint32_t n_shards;
     uint32_t n_clients;
-    uint64_t memory_bytes; /* 0: no limit */
-    bool is_calm;          /* no process suffers: nothing may be lost */
+    uint64_t memory_bytes;    /* 0: no limit */
+    bool is_calm;             /* no process suffers: nothing may be lost */
     uint32_t rates[FAULTS_N]; /* in a million, of what they happen to */
     bool faults_on;
     uint64_t healed_at;
@@ -264,7 +264,7 @@ struct sim {
     size_t links_room;
     struct fs *memory;
     struct simfs *fs;
-    uint64_t away_until; /* the store, for everybody */
+    uint64_t away_until;  /* the store, for everybody */
     struct store_op *ops; /* unanswered ones */
     struct store_op *free_ops;
     struct oracle *oracle;

@@ -4,7 +4,7 @@
  * process with a handle of its own. What a process asks is done by an event
  * some time later, and answered by another. Operations of one process are done
  * in any order: coord.h promises none. A write may be answered with an error
- * and take effect all the same, then or later, also when its process is dead. */
+ * and take effect all the same, then or later, its process dead or alive. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -83,9 +83,8 @@ static void give_op(struct sim *s, struct store_op *op)
 
 static uint64_t latency(struct sim *s)
 {
-    return world_chance(s, 950000)
-               ? world_between(s, 100, 4 * SIM_MS)
-               : world_between(s, 4 * SIM_MS, 150 * SIM_MS);
+    return world_chance(s, 950000) ? world_between(s, 100, 4 * SIM_MS)
+                                   : world_between(s, 4 * SIM_MS, 150 * SIM_MS);
 }
 
 static void submit(struct coord *c, const struct coord_request *request)
@@ -118,8 +117,8 @@ void simcoord_start(struct process *p)
     int rc;
 
     p->coord.submit = submit;
-    rc = coord_file_open(&p->store, simfs_fs(s->fs), "/store",
-                         world_random(s), &e);
+    rc = coord_file_open(&p->store, simfs_fs(s->fs), "/store", world_random(s),
+                         &e);
     if (rc != PS_OK) {
         world_fail(s, "the store cannot be opened: %s", e.text);
     }
@@ -215,10 +214,9 @@ static void poll(struct sim *s, struct store_op *op)
     }
     perform(s, op, &op->result);
     if (op->result.status == PS_EBUSY) {
-        world_push(s,
-                   s->now + LIMIT_WATCH_MS * SIM_MS +
-                       world_below(s, 5 * SIM_MS),
-                   EVENT_STORE, NULL, op, 0);
+        world_push(
+            s, s->now + LIMIT_WATCH_MS * SIM_MS + world_below(s, 5 * SIM_MS),
+            EVENT_STORE, NULL, op, 0);
     } else {
         answer(s, op, s->now + latency(s));
     }
@@ -269,14 +267,13 @@ void simcoord_on_store(struct sim *s, struct store_op *op)
         ASSERT(rc == PS_OK || op->data.size == 0);
         copy->request.data = copy->data.data;
         copy->is_silent = true;
-        world_push(s, s->now + world_between(s, SIM_MS, 6 * SIM_S),
-                   EVENT_STORE, NULL, copy, 0);
+        world_push(s, s->now + world_between(s, SIM_MS, 6 * SIM_S), EVENT_STORE,
+                   NULL, copy, 0);
         answer_error(s, op, s->now + late + latency(s));
         return;
     }
     perform(s, op, &op->result);
-    if (op->result.status == PS_OK &&
-        faults_draw(s, FAULT_store_write_lied)) {
+    if (op->result.status == PS_OK && faults_draw(s, FAULT_store_write_lied)) {
         answer_error(s, op, s->now + late + latency(s));
     } else {
         answer(s, op, s->now + late + latency(s));

@@ -150,8 +150,7 @@ static int do_rename(struct fs *fs, const char *from, const char *to,
 
     return step == STEP_FAILS
                ? failed(e)
-               : finish(step, f->under->ops->rename(f->under, from, to, e),
-                        e);
+               : finish(step, f->under->ops->rename(f->under, from, to, e), e);
 }
 
 static int do_unlink(struct fs *fs, const char *path, struct err *e)
@@ -195,14 +194,13 @@ static int do_sync_dir(struct fs *fs, const char *path, struct err *e)
 }
 
 static int do_list(struct fs *fs, const char *path,
-                   bool (*fn)(void *context, const char *name),
-                   void *context, struct err *e)
+                   bool (*fn)(void *context, const char *name), void *context,
+                   struct err *e)
 {
     struct simfs *f = simfs_of(fs);
 
-    return f->is_dying
-               ? failed(e)
-               : f->under->ops->list(f->under, path, fn, context, e);
+    return f->is_dying ? failed(e)
+                       : f->under->ops->list(f->under, path, fn, context, e);
 }
 
 static int do_is_local(struct fs *fs, const char *path, struct err *e)

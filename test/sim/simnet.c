@@ -33,9 +33,9 @@ struct parcel {
 struct pipe {
     struct parcel *first;
     struct parcel *last;
-    uint64_t at;         /* of the last parcel */
+    uint64_t at; /* of the last parcel */
     uint64_t stalled_until;
-    bool has_close;      /* nothing more goes in */
+    bool has_close; /* nothing more goes in */
 };
 
 struct end {
@@ -94,8 +94,8 @@ static struct parcel *put(struct sim *s, struct link *l, uint32_t side,
     }
     pipe->last = p;
     pipe->has_close = kind == PARCEL_CLOSE;
-    world_push(s, base_max_u64(p->at, pipe->stalled_until), EVENT_DELIVER,
-               NULL, l, side);
+    world_push(s, base_max_u64(p->at, pipe->stalled_until), EVENT_DELIVER, NULL,
+               l, side);
     return p;
 }
 
@@ -116,7 +116,7 @@ static void empty(struct pipe *pipe)
     }
 }
 
-/* ---- the seam ------------------------------------------------------------- */
+/* ---- the seam ---------------------------------------------------------- */
 
 static uint64_t net_now(struct net *net)
 {
@@ -153,8 +153,8 @@ static uint64_t net_connect(struct net *net, const char *address)
     s->links = l;
     if (s->n_links == s->links_room) {
         s->links_room = s->links_room == 0 ? 256 : 2 * s->links_room;
-        s->by_number = mem_try_resize(
-            s->by_number, s->links_room * sizeof(*s->by_number));
+        s->by_number =
+            mem_try_resize(s->by_number, s->links_room * sizeof(*s->by_number));
         ASSERT(s->by_number != NULL);
     }
     s->by_number[s->n_links++] = l;
@@ -240,8 +240,7 @@ static void draw_faults(struct sim *s, struct link *l, uint32_t side,
     }
 }
 
-static void net_send(struct net *net, uint64_t connection,
-                     struct frame *frame)
+static void net_send(struct net *net, uint64_t connection, struct frame *frame)
 {
     struct thread *t = thread_of(net);
     struct sim *s = t->sim;
@@ -305,9 +304,9 @@ static void net_close(struct net *net, uint64_t connection)
         return;
     }
     if (pipe->first != NULL && faults_draw(s, FAULT_old_bytes_late)) {
-        pipe->stalled_until = base_max_u64(
-            pipe->stalled_until,
-            s->now + world_between(s, 200 * SIM_MS, 8 * SIM_S));
+        pipe->stalled_until =
+            base_max_u64(pipe->stalled_until,
+                         s->now + world_between(s, 200 * SIM_MS, 8 * SIM_S));
     } else if (world_chance(s, 300000)) {
         empty(pipe);
     }
@@ -316,11 +315,11 @@ static void net_close(struct net *net, uint64_t connection)
 
 void simnet_init(struct thread *t)
 {
-    t->net = (struct net){net_connect, net_send, net_close, net_now,
-                          net_random};
+    t->net =
+        (struct net){net_connect, net_send, net_close, net_now, net_random};
 }
 
-/* ---- arrival -------------------------------------------------------------- */
+/* ---- arrival ----------------------------------------------------------- */
 
 /* Moves n bytes of a parcel into the reader, in pieces. */
 static int feed(struct sim *s, struct parcel *p, struct frame_reader *r,
@@ -339,10 +338,10 @@ static int feed(struct sim *s, struct parcel *p, struct frame_reader *r,
         }
         for (size_t done = 0; done < piece;) {
             size_t at = p->sent + done;
-            size_t part = at < FRAME_HEADER_BYTES
-                              ? base_min_u64(FRAME_HEADER_BYTES - at,
-                                             piece - done)
-                              : piece - done;
+            size_t part =
+                at < FRAME_HEADER_BYTES
+                    ? base_min_u64(FRAME_HEADER_BYTES - at, piece - done)
+                    : piece - done;
             const uint8_t *from =
                 at < FRAME_HEADER_BYTES ? p->head : p->frame->data;
 
@@ -352,9 +351,9 @@ static int feed(struct sim *s, struct parcel *p, struct frame_reader *r,
         p->sent += piece;
         n -= piece;
         rc = frame_reader_got(r, piece);
-        if (rc < 0 || (rc == 1) != (p->sent == FRAME_HEADER_BYTES +
-                                                   (size_t)p->frame
-                                                       ->body_bytes)) {
+        if (rc < 0 ||
+            (rc == 1) != (p->sent ==
+                          FRAME_HEADER_BYTES + (size_t)p->frame->body_bytes)) {
             world_fail(s, "the frame reader answers %d at byte %zu of %u", rc,
                        p->sent, p->frame->body_bytes + FRAME_HEADER_BYTES);
             return PS_EPROTOCOL;
@@ -390,8 +389,8 @@ static void arrive(struct sim *s, struct link *l, uint32_t side)
     f = frame_reader_take(&to->reader);
     world_enter(to->thread);
     oracle_on_handling(s, to->thread, l->ends[side].thread, &p->header, f);
-    to->thread->machine->on_frame(to->thread,
-                                  2 * l->id + 2 + (1 - side), &p->header, f);
+    to->thread->machine->on_frame(to->thread, 2 * l->id + 2 + (1 - side),
+                                  &p->header, f);
     oracle_on_handled(s);
     world_leave(to->thread);
     frame_put(f);
@@ -445,7 +444,7 @@ void simnet_on_deliver(struct sim *s, struct link *l, uint32_t side)
     world_leave(to->thread);
 }
 
-/* ---- ends ----------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------- */
 
 /* One end's process has died. */
 static void orphan(struct sim *s, struct link *l, uint32_t side)
@@ -458,17 +457,17 @@ static void orphan(struct sim *s, struct link *l, uint32_t side)
         return;
     }
     if (faults_draw(s, FAULT_old_bytes_late)) {
-        pipe->stalled_until = base_max_u64(
-            pipe->stalled_until,
-            s->now + world_between(s, 200 * SIM_MS, 8 * SIM_S));
+        pipe->stalled_until =
+            base_max_u64(pipe->stalled_until,
+                         s->now + world_between(s, 200 * SIM_MS, 8 * SIM_S));
     } else if (world_chance(s, 400000)) {
         empty(pipe);
     }
     /* Most peers hear of it at once, some much later. */
     put(s, l, side, PARCEL_CLOSE,
-        s->now + (world_chance(s, 800000) ? latency(s)
-                                          : world_between(s, SIM_S,
-                                                          8 * SIM_S)));
+        s->now + (world_chance(s, 800000)
+                      ? latency(s)
+                      : world_between(s, SIM_S, 8 * SIM_S)));
 }
 
 void simnet_on_kill(struct process *p)

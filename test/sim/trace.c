@@ -29,27 +29,24 @@ void trace_event(struct sim *s, const struct event *e)
     if (e->thread != NULL) {
         const struct process *p = e->thread->process;
 
-        who = (uint64_t)p->place->kind << 40 |
-              (uint64_t)p->place->index << 32 | (uint64_t)p->life << 8 |
-              e->thread->number;
+        who = (uint64_t)p->place->kind << 40 | (uint64_t)p->place->index << 32 |
+              (uint64_t)p->life << 8 | e->thread->number;
     }
     trace_mix(s, e->at << 8 | (uint64_t)e->kind, who ^ e->value << 48);
     if (s->is_traced && (e->kind == EVENT_TICK || e->kind == EVENT_WORK)) {
-        printf("%10.6f %s %s/%u\n", (double)s->now / SIM_S,
-               names[e->kind], world_name(e->thread->process),
-               e->thread->number);
+        printf("%10.6f %s %s/%u\n", (double)s->now / SIM_S, names[e->kind],
+               world_name(e->thread->process), e->thread->number);
     }
 }
 
-void trace_frame(struct sim *s, const struct thread *from,
-                 uint64_t connection, const struct frame_header *h,
-                 const struct frame *f, const char *what)
+void trace_frame(struct sim *s, const struct thread *from, uint64_t connection,
+                 const struct frame_header *h, const struct frame *f,
+                 const char *what)
 {
     uint64_t sum;
 
     memcpy(&sum, f->data + 88, sizeof(sum));
-    trace_mix(s, sum, hash_bytes(f->data + FRAME_HEADER_BYTES,
-                                 f->body_bytes));
+    trace_mix(s, sum, hash_bytes(f->data + FRAME_HEADER_BYTES, f->body_bytes));
     if (s->is_traced) {
         printf("%10.6f %s/%u %s on %" PRIu64 ": type %u%s%s request %" PRIu64
                " session %" PRIu64 " lane %" PRIu64 " seq %" PRIu64

@@ -8,13 +8,13 @@
 
 typedef unsigned long long ull;
 
-/* ---- making a request ------------------------------------------------------ */
+/* ---- making a request -------------------------------------------------- */
 
 static uint64_t draw_key(struct client_actor *a)
 {
     struct sim *s = a->thread->sim;
-    uint64_t k = world_chance(s, 150000) ? 0
-                                         : world_below(s, a->work->key_space);
+    uint64_t k =
+        world_chance(s, 150000) ? 0 : world_below(s, a->work->key_space);
 
     if (k == 1) {
         return UINT64_MAX;
@@ -78,12 +78,11 @@ static void finish_op(struct client_actor *a, struct client_job *j, uint32_t i,
     op->kind = kind;
     op->updater = (struct ps_updater){.name = "AssignAddUpdater"};
     if (kind == PS_PUSH) {
-        struct pushed *room = world_take(
-            s, (j->asked.n_pushed + n + 1) * sizeof(*room));
+        struct pushed *room =
+            world_take(s, (j->asked.n_pushed + n + 1) * sizeof(*room));
 
         if (j->asked.n_pushed > 0) {
-            memcpy(room, j->asked.pushed,
-                   j->asked.n_pushed * sizeof(*room));
+            memcpy(room, j->asked.pushed, j->asked.n_pushed * sizeof(*room));
         }
         j->asked.pushed = room;
         draw_values(a, j, i, data);
@@ -113,9 +112,8 @@ static void draw_op(struct client_actor *a, struct client_job *j,
         j->n_rows[i] = op->n_keys;
         keys = world_take(s, (op->n_keys + 1) * sizeof(*keys));
         for (size_t k = 0; k < op->n_keys; k++) {
-            keys[k] = k > 0 && world_chance(s, 80000)
-                          ? keys[world_below(s, k)]
-                          : draw_key(a);
+            keys[k] = k > 0 && world_chance(s, 80000) ? keys[world_below(s, k)]
+                                                      : draw_key(a);
         }
         op->keys = keys;
     }
@@ -263,7 +261,7 @@ static void ask_burst(struct client_actor *a)
     }
 }
 
-/* ---- steps ------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------- */
 
 static struct client_job *find_job(struct client_actor *a, uint64_t number)
 {
@@ -368,7 +366,7 @@ void workload_step(struct client_actor *a, uint64_t value)
     }
 }
 
-/* ---- answers ---------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------- */
 
 static bool may_end_as(const struct sim *s, const struct client_job *j,
                        int status)
@@ -393,8 +391,10 @@ void workload_settled(struct client_actor *a, struct client_job *j, int status)
 
     forget_job(a, j);
     if (!may_end_as(s, j, status)) {
-        world_fail(s, "a request of %s settles as %s, for no reason that there "
-                   "is", world_name(a->process), ps_status_name(status));
+        world_fail(s,
+                   "a request of %s settles as %s, for no reason that there "
+                   "is",
+                   world_name(a->process), ps_status_name(status));
         return;
     }
     oracle_settled(s, &j->asked, status);

@@ -14,7 +14,7 @@
 
 enum { HEAP_FIRST = 1024, TICK_MIN_US = 20, TICK_SLACK_US = 1000 };
 
-/* ---- chance --------------------------------------------------------------- */
+/* ---- chance ------------------------------------------------------------ */
 
 uint64_t world_random(struct sim *s)
 {
@@ -44,7 +44,7 @@ bool world_chance(struct sim *s, uint32_t in_a_million)
     return in_a_million > 0 && world_below(s, SIM_MILLION) < in_a_million;
 }
 
-/* ---- memory and failure --------------------------------------------------- */
+/* ---- memory and failure ------------------------------------------------ */
 
 void *world_take(struct sim *s, size_t bytes)
 {
@@ -69,7 +69,7 @@ void world_fail(struct sim *s, const char *format, ...)
     trace_note(s, "FAILED: %s", s->why);
 }
 
-/* ---- events --------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------ */
 
 static bool comes_before(const struct event *a, const struct event *b)
 {
@@ -91,15 +91,12 @@ void world_push(struct sim *s, uint64_t at, enum event_kind kind,
                 struct thread *thread, void *object, uint64_t value)
 {
     if (s->n_events == s->events_room) {
-        s->events_room = s->events_room == 0 ? HEAP_FIRST
-                                             : 2 * s->events_room;
-        s->heap = mem_try_resize(s->heap,
-                                 s->events_room * sizeof(*s->heap));
+        s->events_room = s->events_room == 0 ? HEAP_FIRST : 2 * s->events_room;
+        s->heap = mem_try_resize(s->heap, s->events_room * sizeof(*s->heap));
         ASSERT(s->heap != NULL);
     }
-    s->heap[s->n_events] = (struct event){base_max_u64(at, s->now),
-                                          s->order++, kind, thread, object,
-                                          value};
+    s->heap[s->n_events] = (struct event){
+        base_max_u64(at, s->now), s->order++, kind, thread, object, value};
     s->n_events++;
     sift_up(s, s->n_events - 1);
 }
@@ -135,7 +132,7 @@ static bool pop(struct sim *s, struct event *out)
     return true;
 }
 
-/* ---- clocks --------------------------------------------------------------- */
+/* ---- clocks ------------------------------------------------------------ */
 
 uint64_t world_clock(const struct process *p, uint64_t at)
 {
@@ -159,7 +156,7 @@ uint64_t world_when(const struct process *p, uint64_t clock_us)
     return s->now + (uint64_t)left;
 }
 
-/* ---- threads -------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------- */
 
 static void set_tick(struct thread *t)
 {
@@ -333,7 +330,7 @@ const char *world_name(const struct process *p)
     return out;
 }
 
-/* ---- the run -------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------- */
 
 static void start_place(struct sim *s, struct place *p)
 {
@@ -426,8 +423,7 @@ static void watchdog(struct sim *s)
             }
         } else if (s->quiet_since == 0) {
             s->quiet_since = s->now;
-        } else if (!s->asked_status &&
-                   s->now > s->quiet_since + 5 * SIM_S) {
+        } else if (!s->asked_status && s->now > s->quiet_since + 5 * SIM_S) {
             s->asked_status = true;
             actor_client_ask_status(s);
         } else if (s->asked_status && actor_client_has_status(s)) {
@@ -511,10 +507,11 @@ static void draw_world(struct sim *s)
         s->memory_bytes = world_between(s, 26, 40) * 1024 * s->n_shards;
     }
     faults_init(s);
-    trace_note(s, "%u schedulers, %u servers of %u shards, %u clients, %llu "
-               "bytes a server%s", s->n_schedulers, s->n_servers, s->n_shards,
-               s->n_clients, (unsigned long long)s->memory_bytes,
-               s->is_calm ? ", calm" : "");
+    trace_note(s,
+               "%u schedulers, %u servers of %u shards, %u clients, %llu "
+               "bytes a server%s",
+               s->n_schedulers, s->n_servers, s->n_shards, s->n_clients,
+               (unsigned long long)s->memory_bytes, s->is_calm ? ", calm" : "");
 }
 
 static void add_places(struct sim *s, enum place_kind kind, uint32_t n)
@@ -522,8 +519,8 @@ static void add_places(struct sim *s, enum place_kind kind, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         struct place *p = &s->places[s->n_places++];
 
-        *p = (struct place){.sim = s, .kind = kind, .index = i,
-                            .is_starting = true};
+        *p = (struct place){
+            .sim = s, .kind = kind, .index = i, .is_starting = true};
         world_push(s, world_below(s, 500 * SIM_MS), EVENT_START, NULL, p, 0);
     }
 }

@@ -102,9 +102,8 @@ static struct frame *read(void)
 {
     static const uint64_t keys[KEYS] = {77, 78, 79};
     struct frame_header h = stage_header(WIRE_RUN, 0);
-    struct run_op ops[2] = {
-        stage_op(stage_read, WHOLE, 2, keys, NULL),
-        stage_op(stage_read_dense, DENSE, 2, NULL, NULL)};
+    struct run_op ops[2] = {stage_op(stage_read, WHOLE, 2, keys, NULL),
+                            stage_op(stage_read_dense, DENSE, 2, NULL, NULL)};
 
     ops[0].n_keys = KEYS;
     return draft_run(&h, ops, 2);
@@ -145,10 +144,9 @@ static struct frame *write(uint64_t seq)
     static const float ones[2 * KEYS] = {1, 1, 1, 1, 1, 1};
     static const float dense[8] = {1, 1, 1, 1, 1, 1, 1, 1};
     struct frame_header h = stage_header(WIRE_RUN, seq);
-    struct run_op ops[3] = {
-        stage_op(stage_add_read, WHOLE, 2, keys, ones),
-        stage_op(stage_add_dense, DENSE, 2, NULL, dense),
-        stage_op(stage_add, HALF, 1, keys, ones)};
+    struct run_op ops[3] = {stage_op(stage_add_read, WHOLE, 2, keys, ones),
+                            stage_op(stage_add_dense, DENSE, 2, NULL, dense),
+                            stage_op(stage_add, HALF, 1, keys, ones)};
 
     for (size_t i = 0; i < KEYS; i++) {
         keys[i] = draft_key_in(0, MIDDLE, KEYS * (size_t)seq + i);
