@@ -252,8 +252,8 @@ void peers_frame(struct peers *p, struct feed *f)
     size_t i = feed_u8(f) % FEED_PEERS;
     struct frame_header h = {.type = feed_u8(f)};
     uint8_t how = feed_u8(f);
-    size_t piece = how >> HOW_PIECE == 0 ? SIZE_MAX
-                                         : (size_t)1 << (how >> HOW_PIECE);
+    size_t piece =
+        how >> HOW_PIECE == 0 ? SIZE_MAX : (size_t)1 << (how >> HOW_PIECE);
     const uint8_t *data;
     uint8_t *bytes;
     size_t size;

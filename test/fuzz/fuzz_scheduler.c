@@ -116,10 +116,8 @@ static void put_server(struct feed *f)
     uint32_t id = how % SERVERS;
     uint64_t *life = &world.lives[id];
     struct wire_shard shards[SHARDS];
-    struct wire_server m = {.id = id,
-                            .sessions_seen = 1,
-                            .shards = shards,
-                            .n_shards = SHARDS};
+    struct wire_server m = {
+        .id = id, .sessions_seen = 1, .shards = shards, .n_shards = SHARDS};
     char key[COORD_KEY_MAX + 1];
 
     if (*life == 0 || (how & 8) != 0) {
@@ -127,8 +125,8 @@ static void put_server(struct feed *f)
     }
     m.incarnation = *life;
     for (uint64_t i = 0; i < SHARDS; i++) {
-        shards[i] = (struct wire_shard){.lane = SHARDS * *life + i,
-                                        .address = "s:1"};
+        shards[i] =
+            (struct wire_shard){.lane = SHARDS * *life + i, .address = "s:1"};
     }
     buf_clear(&world.body);
     wire_server_encode(&m, &world.body);
@@ -149,9 +147,9 @@ static void put_sessions(struct feed *f)
 /* Bytes of the input as a record, or as the body of a leased one. */
 static void put_raw(struct feed *f)
 {
-    static const char *const keys[] = {
-        "cluster",  "plan",     "sessions",    "scheduler",
-        "server/0", "server/1", "session/200", "counters"};
+    static const char *const keys[] = {"cluster",     "plan",     "sessions",
+                                       "scheduler",   "server/0", "server/1",
+                                       "session/200", "counters"};
     uint8_t how = feed_u8(f);
     const char *key = keys[how % ARRAY_LEN(keys)];
     size_t size;
@@ -159,8 +157,8 @@ static void put_raw(struct feed *f)
 
     buf_clear(&world.body);
     ASSERT(buf_append(&world.body, data, size) == PS_OK);
-    world.has_foreign_plan = world.has_foreign_plan || how % 8 == 1 ||
-                             how % 8 == 4 || how % 8 == 5;
+    world.has_foreign_plan =
+        world.has_foreign_plan || how % 8 == 1 || how % 8 == 4 || how % 8 == 5;
     if (how >= 128) {
         put_leased(key, how, true);
     } else {

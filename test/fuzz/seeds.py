@@ -340,8 +340,8 @@ def dispatch_seeds():
         pull(read, peer=1, how=16) + bytes([9, 1]) + pull(read, peer=0) + \
         hello(2) + pull(read, peer=2, how=48) + bytes([9, 0])
     yield "full", begin + b"".join(
-        push(i + 1, (2, 1, *WHOLE, list(range(200 * i, 200 * i + 200)), [], 2,
-                     [1.0] * 400)) for i in range(4)) + status
+        push(i + 1, (2, 1, *WHOLE, list(range(40 * i, 40 * i + 40)), [], 2,
+                     [1.0] * 80)) for i in range(3)) + status
     yield "records", begin + push(1, add) + bytes([15, 0]) + \
         block(plan_of(9)) + push(2, add, plan=9) + bytes([15, 1]) + \
         block(WIRE.make("sessions", {"next": 50})) + bytes([15, 0]) + \

@@ -70,11 +70,11 @@ static void answer_run(const struct tape_frame *to)
 static void serve(const struct tape_frame *f)
 {
     const char *address = stage.net.connects[f->connection - 1].address;
-    struct wire_hello_answer hello = {
-        .version = WIRE_VERSION,
-        .lane = strcmp(address, "a:1") == 0   ? A
-                : strcmp(address, "b:1") == 0 ? B
-                                              : 0};
+    struct wire_hello_answer hello = {.version = WIRE_VERSION,
+                                      .lane = strcmp(address, "a:1") == 0 ? A
+                                              : strcmp(address, "b:1") == 0
+                                                  ? B
+                                                  : 0};
     struct wire_declare_answer declared = {.id = WHOLE, .plan = PLAN};
     struct wire_fate fates[4] = {{0}, {0}, {0}, {0}};
     struct wire_resolve_answer resolved = {.parts = fates};

@@ -69,8 +69,7 @@ static bool connect(void)
         ARMED(scheduler_on_frame(d->scheduler, d->connection, &h, f));
     }
     frame_put(f);
-    return stage_answer(d) == PS_OK &&
-           !tape_is_closed(&d->net, d->connection);
+    return stage_answer(d) == PS_OK && !tape_is_closed(&d->net, d->connection);
 }
 
 /* Asks as a client does: again where there was no answer, or one that says to
@@ -80,8 +79,7 @@ static int ask(enum wire_type type)
     static uint64_t request = 1;
     struct frame_header h = {.type = (uint16_t)type, .request = ++request};
     struct desk *d = &stage.a;
-    struct frame *f =
-        draft_frame(&h, stage.record.data, stage.record.size);
+    struct frame *f = draft_frame(&h, stage.record.data, stage.record.size);
     int rc = NO_ANSWER;
 
     assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
