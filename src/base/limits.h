@@ -35,10 +35,19 @@ enum {
     /* Bytes of answers that may wait on one connection before the shard stops
      * reading from it. */
     LIMIT_SEND_QUEUE_BYTES = 128 << 20,
+    /* Bytes of frames of all connections of one shard, those that come in and
+     * those that wait to go out: 16 of the largest. */
+    LIMIT_LOOP_BYTES = 1 << 30,
+    /* A connection's first frame: a HELLO has a name in it and little else. */
+    LIMIT_GREETING_BYTES = 4 << 10,
+    /* How long it may take to come, and how long a connection may stand still
+     * that holds memory which others wait for. */
+    LIMIT_GREETING_MS = 10000,
+    /* Open files of a process that are not connections of its shards: the
+     * store, the log, libraries, the kernel's handles of the main loop. */
+    LIMIT_OTHER_FILES = 128,
     /* Ended lanes whose history the plan keeps; older ones answer UNKNOWN. */
     LIMIT_ENDED_LANES = 4096,
-    /* Ended sessions that a shard keeps resolvable, beside the time limit. */
-    LIMIT_ENDED_SESSIONS = 65536,
     /* Options of one role: about 30 today. */
     LIMIT_OPTIONS = 64,
     /* One line of the log: longer ones are cut, so that it is one write. */

@@ -28,6 +28,7 @@ static void send_requests(struct session *s)
         if (is_ours(r) && !r->is_sent && r->plan_wanted == 0 &&
             now >= r->retry_us) {
             r->is_sent = true;
+            r->n_sent++;
             s->control.sent_us = now;
             s->net->send(s->net, s->control.connection, r->frame);
         }
@@ -243,9 +244,15 @@ void control_on_frame(struct session *s, const struct frame_header *h,
         on_done(s, r, h, frame);
         return;
     }
+    if (h->status == PS_ENOTFOUND && r->kind == REQUEST_DROP && r->n_sent > 1) {
+        PROBE(control_drop_was_done);
+        on_done(s, r, h, frame); /* the first answer was lost */
+        return;
+    }
     keep_text(s, r, frame);
     if (h->status == PS_ENOTREADY || h->status == PS_ENOMEM) {
         r->is_sent = false;
+        r->n_sent = 0;
         r->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
         if (!s->control.is_reading) {
             /* It may stand by, and another run by now. */

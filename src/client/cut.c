@@ -305,23 +305,6 @@ static int make_room(struct request *r, uint32_t more)
     return PS_OK;
 }
 
-static int make_acked_room(struct session *s)
-{
-    size_t room = (s->n_acked + s->links.n + 8) * 2;
-    struct acked *a;
-
-    if (s->n_acked + s->links.n + 4 <= s->acked_room) {
-        return PS_OK;
-    }
-    a = mem_try_resize(s->acked, mem_array(room, sizeof(*a)));
-    if (a == NULL) {
-        return PS_ENOMEM;
-    }
-    s->acked = a;
-    s->acked_room = room;
-    return PS_OK;
-}
-
 static void queue_done(struct cutter *c)
 {
     struct flight *f;
@@ -370,7 +353,7 @@ int cut_slices(struct session *s, struct request *r, const struct slice *slices,
         group(&c);
     }
     if (c.is_short || make_room(r, c.n_done) != PS_OK ||
-        make_acked_room(s) != PS_OK) {
+        flight_make_acked_room(s) != PS_OK) {
         drop_done(&c);
         rc = PS_ENOMEM;
     } else {

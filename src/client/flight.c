@@ -88,6 +88,23 @@ void flight_free(struct flight *f)
     mem_free(f);
 }
 
+int flight_make_acked_room(struct session *s)
+{
+    size_t room = (s->n_acked + s->links.n + 8) * 2;
+    struct acked *a;
+
+    if (s->n_acked + s->links.n + 4 <= s->acked_room) {
+        return PS_OK;
+    }
+    a = mem_try_resize(s->acked, mem_array(room, sizeof(*a)));
+    if (a == NULL) {
+        return PS_ENOMEM;
+    }
+    s->acked = a;
+    s->acked_room = room;
+    return PS_OK;
+}
+
 /* Keeps the highest acknowledged number for the report of losses. */
 static void note_acked(struct session *s, const struct flight *f)
 {
@@ -549,6 +566,23 @@ void flight_ask_again(struct session *s, struct flight *r)
     }
 }
 
+/* A user's question that could not be asked; true when one was found. */
+static bool ask_for_user(struct session *s)
+{
+    struct link *l;
+    size_t i = 0;
+
+    while ((l = map_next(&s->links, &i)) != NULL) {
+        for (struct flight *f = l->writes.first; f != NULL; f = f->next) {
+            if (f->by_user && f->seq != 0 && f->n_resolves == 0) {
+                flight_resolve(s, f);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void flight_ask_pending(struct session *s)
 {
     struct flight *next;
@@ -556,6 +590,9 @@ void flight_ask_pending(struct session *s)
     for (struct flight *f = s->resolving.first; f != NULL; f = next) {
         next = f->next;
         ask_or_conclude(s, f);
+    }
+    /* Without memory again, the time for the next try is set. */
+    while (s->recut_us == 0 && ask_for_user(s)) {
     }
 }
 
@@ -589,7 +626,8 @@ void flight_on_resolve(struct session *s, struct flight *r,
         return;
     }
     for (uint32_t i = 0; i < r->n; i++) {
-        int fate = -(int)m.parts[i].status_negated;
+        uint32_t negated = m.parts[i].status_negated;
+        int fate = negated <= INT8_MAX ? -(int)negated : PS_EUNSURE;
 
         if (fate == PS_EMOVED) {
             session_want_plan(s);

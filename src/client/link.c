@@ -69,6 +69,7 @@ void link_free(struct link *l)
     }
     free_list(&l->writes);
     free_list(&l->reads);
+    mem_free(l->refused);
     mem_free(l->address);
     mem_free(l);
 }
@@ -225,6 +226,10 @@ static bool may_number(struct link *l)
         return false;
     }
     if (l->number_session != s->number) {
+        if (flight_make_acked_room(s) != PS_OK) {
+            s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+            return false;
+        }
         l->number_session = s->number;
         l->next_seq = 1;
     }
@@ -268,23 +273,65 @@ static void seal(struct link *l, struct flight *f)
     session_seal(l->session, f->frame, &h);
 }
 
+/* A frame that a connection may still be writing is not sealed anew: then the
+ * flight gets a copy, and its slices point into that. */
+static int own_frame(struct flight *f)
+{
+    struct frame *copy;
+    const uint8_t *old;
+    uint8_t *body;
+
+    if (f->frame->refs == 1) {
+        return PS_OK;
+    }
+    copy = frame_new(f->frame->body_bytes);
+    if (copy == NULL) {
+        return PS_ENOMEM;
+    }
+    PROBE(link_copies_frame);
+    old = frame_body(f->frame);
+    body = frame_body(copy);
+    memcpy(body, old, copy->body_bytes);
+    for (uint32_t i = 0; i < f->n && f->kind == FLIGHT_RUN; i++) {
+        struct slice *slice = &f->slices[i];
+
+        if (slice->keys != NULL) {
+            slice->keys =
+                (const uint64_t *)(const void *)(body +
+                                                 ((const uint8_t *)slice->keys -
+                                                  old));
+        }
+        if (slice->values != NULL) {
+            slice->values =
+                (const float *)(const void *)(body +
+                                              ((const uint8_t *)slice->values -
+                                               old));
+        }
+    }
+    frame_put(f->frame);
+    f->frame = copy;
+    return PS_OK;
+}
+
 /* The chain is known to the shard; settles what it has refused. */
 static bool chain_is_there(struct link *l, struct flight *f)
 {
     return f->kind != FLIGHT_RUN || f->chain < l->chains_known;
 }
 
-static int refusal_of(const struct session *s, const struct flight *f)
+/* What the shard said of the chains that a flight needs. */
+static int refusal_of(const struct link *l, const struct flight *f)
 {
     const struct request *r = f->request;
 
     for (uint32_t i = 0; i < f->n; i++) {
         const struct request_op *op = &r->ops[f->slices[i].op];
-        uint32_t chain =
-            op->write_chain != UINT32_MAX ? op->write_chain : op->pull_chain;
+        bool writes = f->is_write && !f->slices[i].as_pull &&
+                      op->write_chain != UINT32_MAX;
+        uint32_t chain = writes ? op->write_chain : op->pull_chain;
 
-        if (chain != UINT32_MAX && s->chains[chain].refused != PS_OK) {
-            return s->chains[chain].refused;
+        if (chain < l->chains_known && l->refused[chain] != PS_OK) {
+            return l->refused[chain];
         }
     }
     return PS_OK;
@@ -307,7 +354,7 @@ static void send_writes(struct link *l)
             return;
         }
         if (f->seq == 0) {
-            refused = refusal_of(s, f);
+            refused = refusal_of(l, f);
             if (refused != PS_OK) {
                 flight_settle(s, f, refused);
                 /* The lists may have changed under us. */
@@ -334,7 +381,8 @@ static void send_writes(struct link *l)
     }
 }
 
-/* A read does not overtake a write that was submitted before it. */
+/* A read does not overtake a write that was submitted before it, nor one that
+ * is being asked for. */
 static void send_reads(struct link *l)
 {
     const struct flight *unsent = l->writes.first;
@@ -348,9 +396,19 @@ static void send_reads(struct link *l)
         if (f->connection == l->connection || !chain_is_there(l, f)) {
             continue;
         }
-        if (f->kind == FLIGHT_RUN && unsent != NULL &&
-            unsent->order < f->order) {
+        if (f->kind == FLIGHT_RUN &&
+            ((unsent != NULL && unsent->order < f->order) ||
+             l->n_resolves > 0)) {
             continue;
+        }
+        if (f->kind == FLIGHT_RUN && refusal_of(l, f) != PS_OK) {
+            flight_settle(l->session, f, refusal_of(l, f));
+            next = l->reads.first;
+            continue;
+        }
+        if (own_frame(f) != PS_OK) {
+            link_hold(l);
+            return;
         }
         seal(l, f);
         send_frame(l, f);
@@ -385,6 +443,14 @@ void link_hold(struct link *l)
 
     for (struct flight *f = l->writes.first; f != NULL; f = f->next) {
         f->connection = 0;
+    }
+    /* Reads behind them wait too; an answer that is on its way is stale. */
+    for (struct flight *f = l->reads.first; f != NULL; f = f->next) {
+        if (f->kind == FLIGHT_RUN && l->writes.first != NULL &&
+            f->order > l->writes.first->order) {
+            f->connection = 0;
+            f->id = l->session->next_id++;
+        }
     }
     if (l->hold_us > now) {
         return;
@@ -461,6 +527,23 @@ static void on_hello(struct link *l, const struct frame_header *h,
     l->pause_ms = LIMIT_RETRY_MS;
 }
 
+static int make_refused_room(struct link *l)
+{
+    uint32_t room = l->refused_room == 0 ? 8 : l->refused_room * 2;
+    int *refused;
+
+    if (l->chains_known < l->refused_room) {
+        return PS_OK;
+    }
+    refused = mem_try_resize(l->refused, mem_array(room, sizeof(*refused)));
+    if (refused == NULL) {
+        return PS_ENOMEM;
+    }
+    l->refused = refused;
+    l->refused_room = room;
+    return PS_OK;
+}
+
 static void on_chain(struct link *l, const struct frame_header *h)
 {
     struct session *s = l->session;
@@ -468,12 +551,11 @@ static void on_chain(struct link *l, const struct frame_header *h)
     if (h->request != l->chains_known || h->request >= s->n_chains) {
         return;
     }
-    if (h->status == PS_ENOMEM) {
+    if (h->status == PS_ENOMEM || make_refused_room(l) != PS_OK) {
         give_up_connection(l);
         return;
     }
-    s->chains[l->chains_known].refused = h->status;
-    l->chains_known++;
+    l->refused[l->chains_known++] = h->status;
 }
 
 static struct flight *find(const struct flight_list *list, uint64_t id)
@@ -566,6 +648,9 @@ static bool take_numbered(struct session *s, struct flight *f)
     }
     flight_remove(f);
     f->connection = 0;
+    for (uint32_t i = 0; i < f->n && f->n_resolves == 0; i++) {
+        f->slices[i].fate = FATE_TO_ASK;
+    }
     flight_append(&s->resolving, f);
     return true;
 }

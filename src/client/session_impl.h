@@ -103,6 +103,8 @@ struct link {
     uint64_t patience_us;
     uint32_t chains_sent; /* on this connection */
     uint32_t chains_known;
+    int *refused; /* [refused_room] what this shard said of each chain */
+    uint32_t refused_room;
 };
 
 /* Acknowledged numbers of one session on one lane, for the loss report. */
@@ -115,7 +117,6 @@ struct acked {
 
 struct chain_entry {
     uint64_t id;
-    int refused; /* the servers' reason, or PS_OK */
     char definition[128];
 };
 
@@ -159,6 +160,7 @@ struct request {
     struct frame *frame;
     uint64_t id;
     bool is_sent;
+    uint32_t n_sent;      /* since it was last refused */
     uint64_t plan_wanted; /* settles when this plan is here */
     uint64_t retry_us;
     struct session_variable declared;
@@ -219,7 +221,6 @@ struct session {
     bool has_lease;
     struct lease lease;
     uint64_t number_retry_us;
-    uint32_t close_tries;
 
     struct map links;         /* struct link by lane */
     struct map by_connection; /* struct link by connection */
@@ -308,6 +309,8 @@ void flight_on_status(struct session *s, struct flight *f,
 void flight_resolve(struct session *s, struct flight *f);
 /* A RESOLVE flight that got no use: asks anew, by the present plan. */
 void flight_ask_again(struct session *s, struct flight *r);
+/* Room for the losses of one more number of each lane. */
+int flight_make_acked_room(struct session *s) MUST_USE;
 /* Asks what could not be asked for want of memory. */
 void flight_ask_pending(struct session *s);
 

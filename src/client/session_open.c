@@ -10,6 +10,18 @@
 
 PLANT_DECLARE(session_number_reused);
 
+/* Nobody renews or looks at the lease of a session that has ended. */
+static void forget_lease(struct session *s)
+{
+    char key[COORD_KEY_MAX + 1];
+
+    if (s->number != 0) {
+        snprintf(key, sizeof(key), "session/%llu",
+                 (unsigned long long)s->number);
+        session_ask(s, COORD_DEL, TAG_FORGET, key, 0, NULL);
+    }
+}
+
 static void read_sessions(struct session *s)
 {
     s->number_retry_us = UINT64_MAX;
@@ -35,6 +47,7 @@ void session_open_begin(struct session *s)
         lease_fini(&s->lease);
         s->has_lease = false;
     }
+    forget_lease(s);
     s->number_state = NUMBER_READING;
     s->nonce = s->net->random(s->net);
     read_sessions(s);
@@ -76,7 +89,7 @@ static int write_sessions(struct session *s, const struct wire_sessions *old,
     }
     w.n_open = 0;
     for (uint32_t i = 0; i < old->n_open; i++) {
-        bool goes = closing ? old->open[i].session == s->number
+        bool goes = closing ? old->open[i].nonce == s->nonce
                             : is_same_worker(s, &old->open[i]);
 
         if (!goes) {
@@ -114,12 +127,9 @@ static int write_sessions(struct session *s, const struct wire_sessions *old,
 
 static void closed(struct session *s)
 {
-    char key[COORD_KEY_MAX + 1];
-
     s->number_state = NUMBER_CLOSED;
     s->number_retry_us = UINT64_MAX;
-    snprintf(key, sizeof(key), "session/%llu", (unsigned long long)s->number);
-    session_ask(s, COORD_DEL, TAG_FORGET, key, 0, NULL);
+    forget_lease(s);
 }
 
 static const struct wire_session *find_ours(const struct session *s,
@@ -145,6 +155,9 @@ static void on_read(struct session *s, const struct coord_result *r)
         return;
     }
     ours = find_ours(s, &w);
+    if (s->number_state == NUMBER_CLOSING && ours != NULL) {
+        s->number = ours->session;
+    }
     if (s->number_state == NUMBER_CLOSING && ours == NULL) {
         closed(s);
     } else if (s->number_state != NUMBER_CLOSING && ours != NULL) {

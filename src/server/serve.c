@@ -57,6 +57,7 @@ struct reply {
     enum shard_want what;
     uint64_t number; /* wanted, or serial of the ping */
     uint64_t plan;
+    uint64_t lane;
     uint64_t sessions_version;
 };
 
@@ -95,7 +96,7 @@ static void post_reply(struct unit *u, const struct reply *reply)
     struct reply *r = mem_try(sizeof(*r));
 
     if (r == NULL) {
-        /* A want is asked again; a pong that is missing delays a renewal. */
+        /* A want is asked again, and so is a pong. */
         log_write(LOG_ERROR, "out of memory: a shard cannot answer");
         return;
     }
@@ -175,6 +176,7 @@ static void unit_mail(void *context, struct loop_mail *mail)
             .mail.kind = MAIL_PONG,
             .shard = u->number,
             .number = order->number,
+            .lane = shard_lane(u->shard),
             .plan = shard_plan_number(u->shard),
             .sessions_version = shard_sessions_version(u->shard),
         };
@@ -299,8 +301,9 @@ static void main_mail(void *context, struct loop_mail *mail)
         server_on_want(p->server, r->what, r->number);
     } else {
         ASSERT(mail->kind == MAIL_PONG);
-        server_on_pong(p->server, r->shard, r->number, r->plan,
-                       r->sessions_version);
+        server_on_pong(p->server, r->shard,
+                       &(struct server_pong){r->number, r->lane, r->plan,
+                                             r->sessions_version});
     }
 }
 
@@ -373,6 +376,8 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
         .handler = &unit_handler,
         .context = u,
         .spin_us = loop_spin_us(p->n_units),
+        .accepted_max = loop_accepted_max(p->n_units),
+        .patience_ms = LIMIT_GREETING_MS,
     };
     struct shard_options shard = {
         .server = o->id,

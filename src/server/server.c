@@ -48,7 +48,8 @@ struct server {
     uint64_t first_lane; /* of this life */
     uint64_t retry_us;   /* try what failed again; UINT64_MAX: nothing */
     uint64_t ping;
-    bool is_due; /* a renewal waits for the shards' answers */
+    uint64_t ping_us; /* when it is sent again, unanswered */
+    bool is_due;      /* a renewal waits for the shards' answers */
     bool is_in_plan;
     uint64_t plan_number;  /* of the plan that the shards were given */
     uint64_t plan_with_us; /* the first one that has all our lanes; 0 */
@@ -473,7 +474,8 @@ static bool all_answered(const struct server *s)
     return true;
 }
 
-/* Renews, if every shard has answered since the last time (protocol 7.1). */
+/* Renews, if every shard has answered since the last time (protocol 7.1). A
+ * ping or its answer may have been lost: it is sent again meanwhile. */
 static void renew(struct server *s)
 {
     uint64_t now = now_of(s);
@@ -483,6 +485,10 @@ static void renew(struct server *s)
     }
     s->is_due = s->state == SERVE && !all_answered(s);
     if (s->is_due) {
+        if (now >= s->ping_us) {
+            s->ping_us = now + s->lease.length_us / 8;
+            s->owner->ping(s->owner, s->ping);
+        }
         return;
     }
     if (s->state == SERVE) {
@@ -491,32 +497,59 @@ static void renew(struct server *s)
     lease_tick(&s->lease, now, true);
     if (s->state == SERVE) {
         s->ping++;
+        s->ping_us = now + s->lease.length_us / 8;
         s->owner->ping(s->owner, s->ping);
     }
 }
 
-void server_on_pong(struct server *s, uint32_t shard, uint64_t serial,
-                    uint64_t plan, uint64_t sessions_version)
+/* True if the shard lives the lane that it was told to; else tells it again. */
+static bool has_its_lane(struct server *s, uint32_t shard, uint64_t lane)
 {
-    struct server_shard *h = &s->shards[shard];
-    bool in_plan = true;
+    uint64_t wanted = s->state == SERVE ? s->shards[shard].lane : 0;
 
-    h->pong = serial;
-    h->plan = plan;
-    h->sessions = sessions_version;
+    if (lane == wanted || (s->state != SERVE && s->state != STOPPING)) {
+        return true;
+    }
+    s->owner->start_lane(s->owner, shard, wanted, s->emptied);
+    if (wanted != 0) {
+        s->owner->set_lease(s->owner, shard, wanted, lease_until(&s->lease));
+        server_on_want(s, SHARD_WANT_PLAN, 0);
+        server_on_want(s, SHARD_WANT_SESSIONS, 0);
+    }
+    return false;
+}
+
+/* All shards have a plan with our lanes. */
+static void look_whether_in_plan(struct server *s)
+{
+    bool in_plan = s->plan_with_us != 0;
+
     for (uint32_t i = 0; i < s->n_shards; i++) {
         in_plan = in_plan && s->shards[i].plan >= s->plan_with_us;
     }
-    in_plan = in_plan && s->plan_with_us != 0;
     if (in_plan && !s->is_in_plan && s->state == SERVE) {
         s->is_in_plan = true;
         say(s, "serves");
     }
+}
+
+void server_on_pong(struct server *s, uint32_t shard,
+                    const struct server_pong *pong)
+{
+    struct server_shard *h = &s->shards[shard];
+
+    if (!has_its_lane(s, shard, pong->lane)) {
+        return;
+    }
+    h->pong = pong->serial;
+    h->plan = pong->plan;
+    h->sessions = pong->sessions_version;
+    look_whether_in_plan(s);
     /* Mostly the record is still on its way to the shard. */
-    if (plan < s->plan_number) {
+    if (h->plan < s->plan_number) {
         server_on_want(s, SHARD_WANT_PLAN, s->plan_number);
     }
-    if (sessions_version < s->sessions.version) {
+    if (h->sessions < s->sessions.version) {
         server_on_want(s, SHARD_WANT_SESSIONS, 0);
     }
     if (s->is_due) {
@@ -558,14 +591,22 @@ void server_tick(struct server *s)
     if (s->has_lease) {
         renew(s);
     }
+    if (s->state == STOPPING && !all_answered(s) && now_of(s) >= s->ping_us) {
+        s->ping_us = now_of(s) + s->lease.length_us / 8;
+        s->owner->ping(s->owner, s->ping);
+    }
 }
 
 uint64_t server_next(const struct server *s)
 {
     uint64_t next = s->retry_us;
 
-    if (s->has_lease && !s->is_due) {
-        next = base_min_u64(next, lease_next(&s->lease));
+    if (s->has_lease) {
+        next =
+            base_min_u64(next, s->is_due ? s->ping_us : lease_next(&s->lease));
+    }
+    if (s->state == STOPPING && !all_answered(s)) {
+        next = base_min_u64(next, s->ping_us);
     }
     return next;
 }
@@ -581,6 +622,7 @@ void server_stop(struct server *s)
             s->owner->start_lane(s->owner, i, 0, s->emptied);
         }
         s->ping++;
+        s->ping_us = now_of(s) + s->lease.length_us / 8;
         s->owner->ping(s->owner, s->ping);
     } else if (s->state != STOPPING) {
         s->state = STOPPED;

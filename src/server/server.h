@@ -35,6 +35,15 @@ struct server_owner {
     void (*ping)(struct server_owner *o, uint64_t serial);
 };
 
+/* What a shard has when it answers a ping. An order may have been lost on its
+ * way for want of memory: what the pong shows missing is ordered again. */
+struct server_pong {
+    uint64_t serial; /* of the ping */
+    uint64_t lane;
+    uint64_t plan;
+    uint64_t sessions_version;
+};
+
 struct server_options {
     uint32_t id;
     uint32_t n_shards;
@@ -49,8 +58,8 @@ void server_start(struct server *s);
 void server_on_coord(struct server *s, const struct coord_result *result);
 /* From a shard: it wants something, or it answers a ping with what it has. */
 void server_on_want(struct server *s, enum shard_want what, uint64_t number);
-void server_on_pong(struct server *s, uint32_t shard, uint64_t serial,
-                    uint64_t plan, uint64_t sessions_version);
+void server_on_pong(struct server *s, uint32_t shard,
+                    const struct server_pong *pong);
 void server_tick(struct server *s);
 /* When server_tick wants to be called; UINT64_MAX: no need. */
 uint64_t server_next(const struct server *s);

@@ -212,6 +212,9 @@ void shard_answer_buf(struct shard *s, uint64_t connection,
 
 void shard_start_lane(struct shard *s, uint64_t lane, uint32_t emptied)
 {
+    if (lane == s->lane) {
+        return; /* ordered twice: a pong was overtaken by the first order */
+    }
     end_life(s);
     s->lane = lane;
     s->emptied = emptied;

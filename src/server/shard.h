@@ -46,7 +46,8 @@ void shard_on_frame(struct shard *s, uint64_t connection,
                     const struct frame_header *header, struct frame *frame);
 void shard_on_close(struct shard *s, uint64_t connection);
 
-/* A new life: drops all tables, windows and the plan. Lane 0: no life. */
+/* A new life: drops all tables, windows and the plan. Lane 0: no life. The
+ * lane that it lives already: nothing happens. */
 void shard_start_lane(struct shard *s, uint64_t lane, uint32_t emptied);
 /* Until when lane `lane` may acknowledge; ignored for another lane. */
 void shard_set_lease(struct shard *s, uint64_t lane, uint64_t until_us);

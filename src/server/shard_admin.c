@@ -103,12 +103,11 @@ static int fate_on_this_lane(struct shard *s, const struct wire_resolve *m)
     struct window *w = windows_get(&s->windows, m->session);
 
     if (w == NULL) {
-        if (m->session <= s->windows.forgotten) {
-            return PS_EUNSURE;
-        }
         if (!shard_session_is_open(s, m->session)) {
-            /* It ended before it sent anything here, and cannot any more. */
-            return PS_ECANCELED;
+            /* It ended before it sent anything here, and cannot any more; or
+             * what it sent is forgotten. */
+            return m->session <= s->windows.forgotten ? PS_EUNSURE
+                                                      : PS_ECANCELED;
         }
         w = windows_make(&s->windows, m->session);
         if (w == NULL) {
@@ -130,6 +129,11 @@ void shard_resolve(struct shard *s, uint64_t connection,
     if (wire_resolve_decode(frame_body(frame), frame->body_bytes, &s->arena,
                             &m) != PS_OK) {
         shard_refuse_connection(s, connection, "a RESOLVE, malformed");
+        return;
+    }
+    if (h->lane != s->lane) {
+        shard_answer(s, connection, h, s->lane == 0 ? PS_EBUSY : PS_ELANE,
+                     NULL);
         return;
     }
     fates = arena_take(&s->arena, ((size_t)m.n_parts + 1) * sizeof(*fates));

@@ -78,7 +78,8 @@ void windows_end(struct windows *ws, const uint64_t *open, size_t n,
                  uint64_t next, uint64_t now_us)
 {
     struct window *w;
-    uint64_t old = 0;
+    uint64_t old[64]; /* a map does not change under a walk */
+    size_t n_old = 0;
     size_t i = 0;
 
     while ((w = map_next(&ws->map, &i)) != NULL) {
@@ -86,15 +87,14 @@ void windows_end(struct windows *ws, const uint64_t *open, size_t n,
             w->has_ended = true;
             w->ended_us = now_us;
         }
-        if (w->has_ended &&
+        if (w->has_ended && n_old < ARRAY_LEN(old) &&
             now_us - w->ended_us > (uint64_t)LIMIT_ENDED_SESSION_MS * 1000) {
-            old = w->session;
+            old[n_old++] = w->session;
         }
     }
-    /* One at a time: a map does not change under a walk, and the next call
-     * takes the next. */
-    if (old != 0) {
-        mem_free(map_take(&ws->map, old));
-        ws->forgotten = base_max_u64(ws->forgotten, old);
+    /* What is left over goes with the next session that ends. */
+    for (i = 0; i < n_old; i++) {
+        mem_free(map_take(&ws->map, old[i]));
+        ws->forgotten = base_max_u64(ws->forgotten, old[i]);
     }
 }

@@ -170,6 +170,7 @@ static void shard_mail(struct thread *t, const struct mail *m)
     case MAIL_PING:
         pong.b = shard_plan_number(shard);
         pong.c = shard_sessions_version(shard);
+        pong.d = shard_lane(shard);
         world_mail(t, &t->process->threads[0], &pong);
         break;
     case MAIL_WANT:
@@ -215,7 +216,8 @@ static void control_mail(struct thread *t, const struct mail *m)
     if (m->kind == MAIL_WANT) {
         server_on_want(actor_of(t)->server, (enum shard_want)m->a, m->b);
     } else {
-        server_on_pong(actor_of(t)->server, m->shard, m->a, m->b, m->c);
+        server_on_pong(actor_of(t)->server, m->shard,
+                       &(struct server_pong){m->a, m->d, m->b, m->c});
     }
 }
 

@@ -142,6 +142,7 @@ struct mail {
     uint64_t a;
     uint64_t b;
     uint64_t c;
+    uint64_t d;
     void *data;
     size_t size;
 };

@@ -163,12 +163,21 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* The shard answers with the lane that it was started with last. */
+static void pong(struct house *h, uint32_t shard, uint64_t serial,
+                 uint64_t plan, uint64_t sessions_version)
+{
+    server_on_pong(
+        h->server, shard,
+        &(struct server_pong){serial, h->lanes[shard], plan, sessions_version});
+}
+
 static void answer_ping(struct house *h)
 {
     uint64_t serial = h->serial;
 
     for (uint32_t i = 0; serial != 0 && i < SHARDS; i++) {
-        server_on_pong(h->server, i, serial, h->plan, h->sessions_version);
+        pong(h, i, serial, h->plan, h->sessions_version);
     }
     h->serial = 0;
 }
@@ -428,8 +437,7 @@ static void it_does_not_renew_for_a_shard_that_is_stuck(void **state)
     for (int i = 0; i < 1000; i++) {
         step(&h0);
         if (h0.serial != 0) {
-            server_on_pong(h0.server, 0, h0.serial, h0.plan,
-                           h0.sessions_version);
+            pong(&h0, 0, h0.serial, h0.plan, h0.sessions_version);
         }
     }
     assert_true(h0.until[0] < h0.net.now_us);
@@ -455,8 +463,8 @@ static void a_pong_of_an_old_ping_does_not_count(void **state)
     for (int i = 0; i < 1000; i++) {
         step(&h0);
         if (h0.serial != old) {
-            server_on_pong(h0.server, 0, old, h0.plan, h0.sessions_version);
-            server_on_pong(h0.server, 1, old, h0.plan, h0.sessions_version);
+            pong(&h0, 0, old, h0.plan, h0.sessions_version);
+            pong(&h0, 1, old, h0.plan, h0.sessions_version);
         }
     }
     assert_true(h0.until[0] < h0.net.now_us);
@@ -538,8 +546,8 @@ static void it_tells_which_plan_and_sessions_every_shard_has(void **state)
     for (int i = 0; i < 100; i++) {
         step(&h0);
         if (h0.serial != 0) {
-            server_on_pong(h0.server, 0, h0.serial, 6, 2);
-            server_on_pong(h0.server, 1, h0.serial, 5, 1);
+            pong(&h0, 0, h0.serial, 6, 2);
+            pong(&h0, 1, h0.serial, 5, 1);
         }
     }
     assert_int_equal(h0.plan, 6);
@@ -586,7 +594,7 @@ static void a_shard_that_lacks_what_it_was_given_gets_it_again(void **state)
     while (h0.serial == 0) {
         step(&h0);
     }
-    server_on_pong(h0.server, 0, h0.serial, 4, 0);
+    pong(&h0, 0, h0.serial, 4, 0);
     h0.sessions_version = 0;
     shelf_run(&h0.shelf);
     assert_true(h0.n_plans > n);
