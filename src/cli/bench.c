@@ -533,13 +533,19 @@ static int run_set(struct bench *b, const struct set *s, struct err *e)
 {
     struct bench_limits_of *limits = &b->report.limits[b->report.n_limits];
     struct bench_limits l = {0};
-    int rc = need_memory(b, s, e);
+    int rc = need_redis(b, s, e);
 
+    if (rc == PS_OK) {
+        rc = need_memory(b, s, e);
+    }
     if (rc == PS_OK) {
         rc = need_cluster(b, s, e);
     }
     if (rc == PS_OK) {
-        rc = need_redis(b, s, e);
+        bench_memory_touch(b->memory);
+    }
+    if (rc == PS_OK && b->has_cluster) {
+        rc = bench_cluster_touch(&b->cluster, s->dim, s->n_rows, e);
     }
     if (rc == PS_OK) {
         ASSERT(b->report.n_limits < ARRAY_LEN(b->report.limits));

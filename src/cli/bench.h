@@ -97,6 +97,9 @@ int bench_memory_new(struct bench_memory **m, uint32_t dim,
                      enum bench_what layout, uint64_t n_rows,
                      struct bench_fill *fill, struct err *e) MUST_USE;
 void bench_memory_free(struct bench_memory *m);
+/* Reads all rows once: memory that lay idle while something else was filled may
+ * have been taken by the host of a virtual machine. */
+void bench_memory_touch(struct bench_memory *m);
 /* All but T. */
 void bench_memory_limits(struct bench_memory *m, struct bench_draw *draw,
                          struct bench_limits *out);
@@ -128,6 +131,8 @@ int bench_cluster_fill(struct bench_cluster *c, uint32_t dim,
                        enum bench_what layout, uint64_t n_rows,
                        size_t batch_max, struct bench_fill *fill,
                        struct err *e) MUST_USE;
+int bench_cluster_touch(struct bench_cluster *c, uint32_t dim, uint64_t n_rows,
+                        struct err *e) MUST_USE;
 /* Runs a cell for about so long. */
 int bench_cluster_run(struct bench_cluster *c, struct bench_cell *cell,
                       struct bench_draw *draw, double seconds,

@@ -351,6 +351,27 @@ int bench_cluster_fill(struct bench_cluster *c, uint32_t dim,
     return rc;
 }
 
+int bench_cluster_touch(struct bench_cluster *c, uint32_t dim, uint64_t n_rows,
+                        struct err *e)
+{
+    struct ps_op op = {.kind = PS_PULL, .n_keys = FILL_BATCH};
+    uint64_t some = KEYS_MAX / FILL_BATCH;
+    uint64_t n_batches = n_rows / FILL_BATCH;
+    int rc = PS_OK;
+
+    for (uint64_t at = 0; at < n_batches && rc == PS_OK; at += some) {
+        size_t n = (size_t)base_min_u64(some, n_batches - at);
+
+        for (size_t i = 0; i < n * FILL_BATCH; i++) {
+            c->keys[i] = bench_key(at * FILL_BATCH + i);
+        }
+        rc = run(c, &op, dim, c->keys, n, FILL_DEPTH, NULL);
+    }
+    return rc == PS_OK
+               ? PS_OK
+               : err_set(e, rc, "reading the table: %s", ps_status_text(rc));
+}
+
 /* Draws keys for about so many seconds; returns how many batches. */
 static size_t draw_batches(struct bench_cluster *c,
                            const struct bench_cell *cell,

@@ -388,6 +388,20 @@ int bench_memory_new(struct bench_memory **memory, uint32_t dim,
     return PS_OK;
 }
 
+static void look(void *context, uint64_t key, const float *values)
+{
+    struct bench_memory *m = context;
+
+    m->sink = key + (uint64_t)(values[0] != 0);
+}
+
+void bench_memory_touch(struct bench_memory *m)
+{
+    for (size_t i = 0; i < HALVES; i++) {
+        table_walk(m->halves[i].table, look, m);
+    }
+}
+
 void bench_memory_free(struct bench_memory *m)
 {
     if (m == NULL) {

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -215,6 +216,16 @@ void role_warn(const struct role_options *o)
                   "listens on %s: whoever reaches that address can read and "
                   "change the model, for there is no token and no TLS yet",
                   o->bind);
+    }
+}
+
+void role_raise_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* then there are fewer */
     }
 }
 

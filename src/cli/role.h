@@ -84,6 +84,9 @@ int role_refuse_text(const char *text, const char *option, const char *feature,
 bool role_is_exposed(const char *host);
 /* Says so in the log. */
 void role_warn(const struct role_options *o);
+/* Lets this process have as many files open as it may: a shard has one for
+ * each connection, and the usual limit is meant for programs with few. */
+void role_raise_files(void);
 
 /* How many parameter servers "4" and "4,0" say. PS_EARGUMENT for what is no
  * number, for 0, for too many, and for model servers. */

@@ -136,6 +136,7 @@ int role_scheduler_main(int argc, char **argv)
     } else if (!cli_shows_config(&page, &o)) {
         log_set_name("scheduler");
         role_warn(&o.role);
+        role_raise_files();
         if (schedule_run(&run, &e) != PS_OK) {
             err_wrap(&e, "scheduler");
             status = cli_fail(&e);

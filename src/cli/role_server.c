@@ -95,6 +95,7 @@ int role_server_main(int argc, char **argv)
     } else if (!cli_shows_config(&page, &o)) {
         log_set_name(name);
         role_warn(&o.role);
+        role_raise_files();
         if (serve_run(&run, &e) != PS_OK) {
             err_wrap(&e, "%s", name);
             status = cli_fail(&e);

@@ -252,7 +252,7 @@ void control_on_frame(struct session *s, const struct frame_header *h,
     keep_text(s, r, frame);
     if (h->status == PS_ENOTREADY || h->status == PS_ENOMEM) {
         r->is_sent = false;
-        r->n_sent = 0;
+        r->n_sent--; /* this one did nothing; one before may have */
         r->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
         if (!s->control.is_reading) {
             /* It may stand by, and another run by now. */

@@ -160,7 +160,7 @@ struct request {
     struct frame *frame;
     uint64_t id;
     bool is_sent;
-    uint32_t n_sent;      /* since it was last refused */
+    uint32_t n_sent;      /* less those that were put off */
     uint64_t plan_wanted; /* settles when this plan is here */
     uint64_t retry_us;
     struct session_variable declared;

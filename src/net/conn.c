@@ -12,6 +12,14 @@
  * That holds for connections that came to us only. If a client stopped reading
  * as well, both would wait for each other for ever.
  *
+ * Room. What comes in and what waits to go out is counted over the loop. Where
+ * the next body has no room, or there is none at all, a connection that came to
+ * us waits in line, not read, until the others' frames are served or sent; a
+ * body that has been let in is read to its end, so it always ends. Who holds
+ * memory meanwhile and stands still is closed after a time: a client connects
+ * anew and sends again. A stranger, from whom no frame has come yet, has as
+ * long for its first one, which must be small.
+ *
  * Closing. A connection is in the map while its owner may hear of it. Taking it
  * out, and nothing else, decides who said the last word.
  */
@@ -24,8 +32,7 @@
 
 enum {
     WRITE_BUFS = 16,
-    /* Seconds of silence before the kernel asks whether the peer is there. */
-    KEEPALIVE_S = 30
+    KEEPALIVE_S = 30 /* of silence, before the kernel asks for the peer */
 };
 
 enum conn_state { RESOLVING, CONNECTING, OPEN, BROKEN, CLOSING };
@@ -36,12 +43,19 @@ struct conn {
     uint64_t number;
     enum conn_state state;
     bool is_accepted;
-    bool is_paused; /* not read: its answers wait */
+    bool is_reading;
+    bool is_paused;  /* not read: its answers wait */
+    bool is_waiting; /* not read: no room in the loop; in its list */
+    bool is_known;   /* a frame has come */
     bool is_resolving;
     bool is_closed; /* libuv has let go of tcp */
     uint16_t port;
     struct conn *next_broken;
+    struct conn *next_waiting;
     struct frame_reader reader;
+    uint64_t bytes_read; /* of the body under way, where it is counted */
+    uint64_t moved_ms;   /* when bytes came or went last, or it came to us */
+    size_t unwritten;    /* by libuv, at the last sweep */
 
     /* A ring of frames to be written; the first n_writing are libuv's. */
     struct frame **queue;
@@ -77,8 +91,7 @@ static void free_queue(struct conn *c)
         frame_put(c->queue[(c->head + i) & (c->room - 1)]);
     }
     mem_free(c->queue);
-    c->queue = NULL;
-    c->n_queued = 0;
+    c->loop->bytes -= c->bytes_queued;
 }
 
 /* Frees once neither the socket nor the look-up of its name needs it. */
@@ -128,6 +141,43 @@ static struct conn *new_conn(struct loop *l)
     return c;
 }
 
+static void leave_line(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct conn *before = NULL;
+
+    for (struct conn *w = l->first_waiting; w != c; w = w->next_waiting) {
+        before = w;
+    }
+    if (before == NULL) {
+        l->first_waiting = c->next_waiting;
+    } else {
+        before->next_waiting = c->next_waiting;
+    }
+    if (l->last_waiting == c) {
+        l->last_waiting = before;
+    }
+    c->next_waiting = NULL;
+    c->is_waiting = false;
+}
+
+/* What the loop counts of it is gone with it; what it has queued, when that is
+ * freed. */
+static void uncount(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    l->bytes -= c->bytes_read;
+    c->bytes_read = 0;
+    if (c->is_waiting) {
+        leave_line(c);
+    }
+    if (c->is_accepted) {
+        l->n_accepted--;
+        l->n_strangers -= !c->is_known;
+    }
+}
+
 /* Takes it out of the map; from now on nothing is said of it. */
 static void retire(struct conn *c)
 {
@@ -135,6 +185,7 @@ static void retire(struct conn *c)
 
     ASSERT(c->state != CLOSING);
     map_take(&l->conns, c->number);
+    uncount(c);
     if (c->state == BROKEN) {
         struct conn **p = &l->broken;
 
@@ -173,6 +224,63 @@ static void break_off(struct conn *c)
     c->loop->is_dirty = true;
 }
 
+/* Reads from it, or does not, as its state says. */
+static void set_reading(struct conn *c)
+{
+    bool must = c->state == OPEN && !c->is_paused && !c->is_waiting;
+
+    if (must == c->is_reading) {
+        return;
+    }
+    c->is_reading = must;
+    c->loop->is_dirty = true;
+    if (!must) {
+        uv_read_stop(stream_of(c));
+    } else if (uv_read_start(stream_of(c), on_alloc, on_read) != 0) {
+        break_off(c);
+    }
+}
+
+/* The body that is to come next, or is under way; 0: none is known of. */
+static uint64_t body_under_way(const struct conn *c)
+{
+    const struct frame_reader *r = &c->reader;
+
+    return r->frame != NULL || r->filled == FRAME_HEADER_BYTES
+               ? r->header.body_bytes
+               : 0;
+}
+
+/* Is there no room to read on? An empty loop has room for any frame, and a body
+ * that is counted goes on to its end. */
+static bool must_wait(const struct conn *c)
+{
+    const struct loop *l = c->loop;
+
+    return c->is_accepted && l->bytes > 0 && c->bytes_read == 0 &&
+           (l->bytes > l->bytes_max ||
+            body_under_way(c) > l->bytes_max - l->bytes);
+}
+
+static void count_body(struct conn *c)
+{
+    c->loop->bytes -= c->bytes_read;
+    c->bytes_read = body_under_way(c);
+    c->loop->bytes += c->bytes_read;
+}
+
+static void let_in(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = l->first_waiting) != NULL && !must_wait(c)) {
+        leave_line(c);
+        count_body(c);
+        c->moved_ms = uv_now(&l->uv);
+        set_reading(c);
+    }
+}
+
 void conn_settle(struct loop *l)
 {
     /* What breaks meanwhile waits for the next batch, so that an owner that
@@ -188,14 +296,70 @@ void conn_settle(struct loop *l)
             c = c->next_broken;
         }
     }
+    let_in(l);
 }
 
-static void start_read(struct conn *c)
+/* Does it hold what others wait for, or has it never said a word? */
+static bool wears_patience(const struct conn *c)
 {
-    c->loop->is_dirty = true;
-    if (uv_read_start(stream_of(c), on_alloc, on_read) != 0) {
-        break_off(c);
+    return c->state == OPEN && c->is_accepted &&
+           (!c->is_known || (c->loop->first_waiting != NULL &&
+                             c->bytes_read + c->bytes_queued > 0));
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct loop *l = timer->data;
+    uint64_t now = uv_now(&l->uv);
+    size_t i = 0;
+    struct conn *c;
+
+    while ((c = map_next(&l->conns, &i)) != NULL) {
+        if (c->unwritten != c->tcp.write_queue_size) {
+            c->unwritten = c->tcp.write_queue_size;
+            c->moved_ms = now;
+        }
+        if (wears_patience(c) && now - c->moved_ms >= l->patience_ms) {
+            log_limited(&l->impatient, loop_now(), LOG_WARNING,
+                        "a connection ends: %s",
+                        c->is_known ? "it stands still and holds what others "
+                                      "wait for"
+                                    : "its first frame has not come");
+            break_off(c);
+        }
     }
+    if (l->n_strangers == 0 && l->first_waiting == NULL) {
+        uv_timer_stop(timer);
+    }
+}
+
+static void start_sweep(struct loop *l)
+{
+    uint64_t every = l->patience_ms / 8 + 1;
+
+    if (l->patience_ms != 0 && !uv_is_active((uv_handle_t *)&l->sweep)) {
+        uv_timer_start(&l->sweep, on_sweep, every, every);
+    }
+}
+
+/* Counts a body that has begun, or has it wait in line for room. */
+static void find_room(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    if (!must_wait(c)) {
+        count_body(c);
+        return;
+    }
+    c->is_waiting = true;
+    if (l->last_waiting == NULL) {
+        l->first_waiting = c;
+    } else {
+        l->last_waiting->next_waiting = c;
+    }
+    l->last_waiting = c;
+    set_reading(c);
+    start_sweep(l);
 }
 
 static void set_up_socket(struct conn *c)
@@ -210,7 +374,7 @@ static void become_open(struct conn *c)
 
     c->state = OPEN;
     set_up_socket(c);
-    start_read(c);
+    set_reading(c);
     if (c->state == OPEN && c->n_queued > 0) {
         start_write(c);
     }
@@ -227,13 +391,17 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     uint8_t *p;
 
     (void)suggested;
+    if (must_wait(c)) {
+        *buf = uv_buf_init(NULL, 0); /* on_read is told UV_ENOBUFS */
+        return;
+    }
     *buf = uv_buf_init((char *)c->loop->staging, CONN_STAGING_BYTES);
     if (r->frame == NULL && r->filled < FRAME_HEADER_BYTES) {
         return;
     }
     p = frame_reader_want(r, &room);
     if (p == NULL) {
-        *buf = uv_buf_init(NULL, 0); /* on_read is told UV_ENOBUFS */
+        *buf = uv_buf_init(NULL, 0); /* likewise */
     } else if (room >= CONN_STAGING_BYTES / 2) {
         *buf = uv_buf_init((char *)p, (unsigned)room);
     }
@@ -246,11 +414,17 @@ static bool deliver(struct conn *c)
     struct frame_header header = c->reader.header;
     struct frame *f = frame_reader_take(&c->reader);
 
+    if (!c->is_known) {
+        c->is_known = true;
+        l->n_strangers -= c->is_accepted;
+    }
     loop_frame_came(l);
     if (l->handler->on_frame != NULL) {
         l->handler->on_frame(l->context, c->number, &header, f);
     }
     frame_put(f);
+    l->bytes -= c->bytes_read; /* 0 of one that was closed meanwhile */
+    c->bytes_read = 0;
     return c->state == OPEN;
 }
 
@@ -258,20 +432,25 @@ static bool deliver(struct conn *c)
 static bool take(struct conn *c, size_t n)
 {
     int rc = frame_reader_got(&c->reader, n);
+    const char *wrong;
 
     if (rc > 0) {
         return deliver(c);
     }
     if (rc < 0) {
-        log_limited(&c->loop->malformed, loop_now(), LOG_WARNING,
-                    "a connection ends: %s",
-                    rc == PS_ENOMEM ? "no memory for its frame"
-                                    : "what came is no frame, or was changed "
-                                      "on its way");
-        end(c);
-        return false;
+        wrong = rc == PS_ENOMEM ? "no memory for its frame"
+                                : "what came is no frame, or was changed on "
+                                  "its way";
+    } else if (!c->is_known && c->is_accepted && c->loop->patience_ms != 0 &&
+               body_under_way(c) > LIMIT_GREETING_BYTES) {
+        wrong = "its first frame is too large";
+    } else {
+        return true;
     }
-    return true;
+    log_limited(&c->loop->malformed, loop_now(), LOG_WARNING,
+                "a connection ends: %s", wrong);
+    end(c);
+    return false;
 }
 
 static bool take_staged(struct conn *c, const uint8_t *data, size_t n)
@@ -298,16 +477,27 @@ static bool take_staged(struct conn *c, const uint8_t *data, size_t n)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *c = stream->data;
+    bool is_open;
 
     if (c->state != OPEN || n == 0) {
         return; /* broken: conn_settle will end it */
     }
+    if (n == UV_ENOBUFS && must_wait(c)) {
+        find_room(c);
+        return;
+    }
     if (n < 0) {
         end(c);
-    } else if (buf->base == (char *)c->loop->staging) {
-        take_staged(c, c->loop->staging, (size_t)n);
+        return;
+    }
+    if (buf->base == (char *)c->loop->staging) {
+        is_open = take_staged(c, c->loop->staging, (size_t)n);
     } else {
-        take(c, (size_t)n);
+        is_open = take(c, (size_t)n);
+    }
+    if (is_open) {
+        c->moved_ms = c->is_known ? uv_now(&c->loop->uv) : c->moved_ms;
+        find_room(c);
     }
 }
 
@@ -331,16 +521,8 @@ static bool grow_queue(struct conn *c)
 
 static void set_paused(struct conn *c, bool is_paused)
 {
-    if (c->is_paused == is_paused) {
-        return;
-    }
     c->is_paused = is_paused;
-    c->loop->is_dirty = true;
-    if (is_paused) {
-        uv_read_stop(stream_of(c));
-    } else {
-        start_read(c);
-    }
+    set_reading(c);
 }
 
 static bool enqueue(struct conn *c, struct frame *f, size_t done)
@@ -354,6 +536,7 @@ static bool enqueue(struct conn *c, struct frame *f, size_t done)
     c->queue[(c->head + c->n_queued) & (c->room - 1)] = frame_get(f);
     c->n_queued++;
     c->bytes_queued += frame_bytes(f);
+    c->loop->bytes += frame_bytes(f);
     return true;
 }
 
@@ -363,6 +546,7 @@ static void drop_written(struct conn *c)
         struct frame *f = c->queue[c->head];
 
         c->bytes_queued -= frame_bytes(f);
+        c->loop->bytes -= frame_bytes(f);
         frame_put(f);
         c->head = (c->head + 1) & (c->room - 1);
         c->n_queued--;
@@ -567,8 +751,8 @@ static void refuse(struct loop *l)
     uv_tcp_t *tcp = mem_try_zero(sizeof(*tcp));
 
     log_limited(&l->refused, loop_now(), LOG_WARNING,
-                "a connection is refused: %zu are open, the limit is %d",
-                l->conns.n, (int)LIMIT_CONNECTIONS);
+                "a connection is refused: %u are open, the limit is %u",
+                l->n_accepted, l->accepted_max);
     if (tcp == NULL) {
         return;
     }
@@ -582,14 +766,17 @@ static void refuse(struct loop *l)
 
 void conn_accept(struct loop *l)
 {
-    struct conn *c;
+    struct conn *c = l->n_accepted < l->accepted_max ? new_conn(l) : NULL;
 
-    c = l->conns.n < LIMIT_CONNECTIONS ? new_conn(l) : NULL;
     if (c == NULL) {
         refuse(l);
         return;
     }
     c->is_accepted = true;
+    c->moved_ms = uv_now(&l->uv);
+    l->n_accepted++;
+    l->n_strangers++;
+    start_sweep(l);
     c->state = CONNECTING;
     if (uv_accept((uv_stream_t *)&l->listener, stream_of(c)) != 0) {
         retire(c); /* gone already: nobody has heard of it */

@@ -51,8 +51,18 @@ struct loop {
     struct map conns; /* struct conn by number */
     uint64_t serial;  /* the last number */
     struct conn *broken;
+    struct conn *first_waiting; /* not read: there is no room for its frame */
+    struct conn *last_waiting;
+    uv_timer_t sweep; /* runs while somebody may be out of patience */
+    uint32_t accepted_max;
+    uint32_t n_accepted;
+    uint32_t n_strangers; /* accepted, and no frame has come yet */
+    uint64_t patience_ms;
+    uint64_t bytes_max;
+    uint64_t bytes; /* of frames that come in or wait to go out */
     struct log_limit refused;
     struct log_limit malformed;
+    struct log_limit impatient;
 
     pthread_mutex_t m;
     struct loop_mail *first; /* [m] */
@@ -69,7 +79,8 @@ uint64_t conn_connect(struct net *net, const char *address);
 void conn_send(struct net *net, uint64_t connection, struct frame *frame);
 void conn_close(struct net *net, uint64_t connection);
 void conn_accept(struct loop *l);
-/* Tells the owner of what broke inside its own calls. */
+/* Tells the owner of what broke inside its own calls, and reads again from
+ * those for whom there is room now. */
 void conn_settle(struct loop *l);
 /* Closes all without a word. */
 void conn_close_all(struct loop *l);

@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -26,6 +27,8 @@
 
 enum {
     LISTEN_BACKLOG = 511,
+    /* Its epoll, event, signal, listener and spare handles, rounded up. */
+    LOOP_FILES = 8,
     SPIN_US = 100,
     SPIN_CREDIT_MAX = 8,
     /* A frame that finds the loop asleep is late by the waking-up, about 60
@@ -77,6 +80,20 @@ uint64_t loop_spin_us(uint32_t n_loops)
     uint32_t cpus = loop_cpus();
 
     return cpus > 1 && n_loops <= cpus ? SPIN_US : 0;
+}
+
+uint32_t loop_accepted_max(uint32_t n_loops)
+{
+    struct rlimit files;
+    uint64_t share;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 ||
+        files.rlim_cur <= LIMIT_OTHER_FILES) {
+        return 1;
+    }
+    share = (files.rlim_cur - LIMIT_OTHER_FILES) / base_max_u64(n_loops, 1);
+    share = share > LOOP_FILES ? share - LOOP_FILES : 1;
+    return (uint32_t)base_min_u64(share, LIMIT_CONNECTIONS);
 }
 
 void loop_frame_came(struct loop *l)
@@ -437,6 +454,11 @@ int loop_new(struct loop **loop, const struct loop_options *options,
     l->handler = options->handler;
     l->context = options->context;
     l->spin_us = options->spin_us;
+    l->accepted_max =
+        options->accepted_max != 0 ? options->accepted_max : LIMIT_CONNECTIONS;
+    l->bytes_max =
+        options->bytes_max != 0 ? options->bytes_max : LIMIT_LOOP_BYTES;
+    l->patience_ms = options->patience_ms;
     map_init(&l->conns);
     rc = uv_loop_init(&l->uv);
     if (rc != 0) {
@@ -450,8 +472,10 @@ int loop_new(struct loop **loop, const struct loop_options *options,
         return err_set(e, PS_EIO, "event loop: %s", uv_strerror(rc));
     }
     uv_timer_init(&l->uv, &l->timer); /* cannot fail */
+    uv_timer_init(&l->uv, &l->sweep);
     l->async.data = l;
     l->timer.data = l;
+    l->sweep.data = l;
     pthread_mutex_init(&l->m, NULL);
     *loop = l;
     return PS_OK;
@@ -475,6 +499,7 @@ void loop_stop(struct loop *l)
     l->is_stopped = true;
     conn_close_all(l);
     close_handle((uv_handle_t *)&l->timer);
+    close_handle((uv_handle_t *)&l->sweep);
     close_handle((uv_handle_t *)&l->async);
     if (l->is_listening) {
         close_handle((uv_handle_t *)&l->listener);

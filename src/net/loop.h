@@ -59,6 +59,18 @@ struct loop_options {
     /* Polls for this long after the last frame before it sleeps, as long as
      * that keeps paying; 0: never. See loop_spin_us. */
     uint64_t spin_us;
+
+    /* For a loop that listens, and is run by loop_run. */
+
+    /* Connections that came to it and are open; 0: LIMIT_CONNECTIONS. */
+    uint32_t accepted_max;
+    /* Bytes of frames that come in or wait to go out, beyond which it does not
+     * read from connections that came to it; 0: LIMIT_LOOP_BYTES. */
+    uint64_t bytes_max;
+    /* How long a connection that came to it has for its first frame, which is
+     * of LIMIT_GREETING_BYTES at most; and how long one may stand still that
+     * holds what others wait for. 0: no such limits. */
+    uint32_t patience_ms;
 };
 
 int loop_new(struct loop **loop, const struct loop_options *options,
@@ -100,6 +112,9 @@ void loop_wake(struct loop *l);
 uint64_t loop_turns(const struct loop *l);
 /* CPUs that this process may use. */
 uint32_t loop_cpus(void);
+/* What accepted_max should be where n_loops of this process listen: their
+ * share of the files that it may have open. */
+uint32_t loop_accepted_max(uint32_t n_loops);
 /* What spin_us should be where n_loops of this process do the same work: 0
  * where they outnumber the CPUs. */
 uint64_t loop_spin_us(uint32_t n_loops);

@@ -415,6 +415,39 @@ static int check_variable(const struct wire_plan *w,
     return PS_OK;
 }
 
+/* A dense part is pushed and pulled whole, in one frame. */
+static int check_frames(const struct placing *p, const struct wire_part *parts,
+                        uint32_t n, struct err *e)
+{
+    const struct wire_variable *v = p->v;
+    uint64_t per = v->rows / LIMIT_BUCKETS + (v->rows % LIMIT_BUCKETS != 0);
+    uint64_t most = LIMIT_FRAME_TARGET_BYTES / base_max_u64(value_bytes(v), 1);
+    uint64_t fit = most / per; /* buckets, where `most` counts rows */
+    char need[32];
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t begin;
+        uint64_t end;
+
+        plan_dense_rows(v->rows, parts[i].begin, parts[i].end, &begin, &end);
+        if (end - begin > most && fit == 0) {
+            return err_set(e, PS_ELIMIT,
+                           "cannot place \"%.*s\": a dense variable of that "
+                           "many rows is too large for any number of shards",
+                           shown_bytes(v->name), v->name);
+        }
+        if (end - begin > most) {
+            return err_set(
+                e, PS_ELIMIT,
+                "cannot place \"%.*s\": at most %d MB of a dense variable go "
+                "to one shard: it needs %s shards, or fewer rows",
+                shown_bytes(v->name), v->name, LIMIT_FRAME_TARGET_BYTES >> 20,
+                grouped((used_buckets(v) + fit - 1) / fit, need));
+        }
+    }
+    return PS_OK;
+}
+
 int place_variable(const struct wire_plan *w, const struct wire_variable *v,
                    const struct place_limits *limits,
                    uint32_t (*slots_of)(const struct wire_variable *v),
@@ -440,7 +473,10 @@ int place_variable(const struct wire_plan *w, const struct wire_variable *v,
     } else {
         n = deal(&p, given);
     }
-    rc = check_limits(&p, e);
+    rc = v->kind == PS_DENSE ? check_frames(&p, given, n, e) : PS_OK;
+    if (rc == PS_OK) {
+        rc = check_limits(&p, e);
+    }
     if (rc != PS_OK) {
         return rc;
     }

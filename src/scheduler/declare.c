@@ -407,6 +407,12 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         answer_and_forget(s, p, PS_ENOTREADY, text);
         return false;
     }
+    if (w->n_variables >= LIMIT_VARIABLES) {
+        snprintf(text, sizeof(text),
+                 "there are %d variables, as many as may be", LIMIT_VARIABLES);
+        answer_and_forget(s, p, PS_ELIMIT, text);
+        return false;
+    }
     v.id = w->next_variable;
     rc = add(s, w, &v, &e);
     if (rc != PS_OK) {
@@ -468,6 +474,21 @@ bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         return apply_drop(s, p, w);
     }
     return apply_declare(s, p, w);
+}
+
+bool declare_refuse_update(struct scheduler *s, int status, const char *text)
+{
+    bool had_any = false;
+    struct pending *next;
+
+    for (struct pending *p = s->first; p != NULL; p = next) {
+        next = p->next;
+        if (p->in_update && p->header.type == WIRE_DECLARE) {
+            answer_and_forget(s, p, status, text);
+            had_any = true;
+        }
+    }
+    return had_any;
 }
 
 void declare_answer_done(struct scheduler *s, struct pending *p)

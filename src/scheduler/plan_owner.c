@@ -12,6 +12,8 @@
 #include "base/probe.h"
 #include "scheduler/scheduler_impl.h"
 
+enum { LANES_ROOM_BYTES = 1 << 20 };
+
 static void read_plan(struct scheduler *s)
 {
     s->plan_in_flight = true;
@@ -26,6 +28,45 @@ void plan_owner_start(struct scheduler *s)
     }
 }
 
+static void try_later(struct scheduler *s)
+{
+    s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+}
+
+/* How large a plan may become. Declarations leave room for lanes, which come
+ * and go whatever the variables are. */
+static size_t room_of(const struct scheduler *s)
+{
+    for (const struct pending *p = s->first; p != NULL; p = p->next) {
+        if (p->in_update && p->header.type == WIRE_DECLARE) {
+            return COORD_VALUE_MAX - LANES_ROOM_BYTES;
+        }
+    }
+    return COORD_VALUE_MAX;
+}
+
+/* The store would refuse it each time. Without what asks for more it may go. */
+static void refuse_plan(struct scheduler *s, size_t size)
+{
+    char text[160];
+
+    PROBE(plan_owner_plan_too_large);
+    snprintf(text, sizeof(text),
+             "the plan would have %zu bytes, and the store takes %d, with %d "
+             "left for lanes: fewer variables or fewer shards",
+             size, COORD_VALUE_MAX, LANES_ROOM_BYTES);
+    if (declare_refuse_update(s, PS_ELIMIT, text)) {
+        plan_owner_update(s);
+        return;
+    }
+    log_limited(&s->size_log, scheduler_now(s), LOG_ERROR, "%s", text);
+    for (struct pending *p = s->first; p != NULL; p = p->next) {
+        p->in_update = false;
+    }
+    s->plan_must_read = true;
+    try_later(s);
+}
+
 static void write_plan(struct scheduler *s, struct wire_plan *w)
 {
     struct buf b;
@@ -37,7 +78,9 @@ static void write_plan(struct scheduler *s, struct wire_plan *w)
     buf_init(&b);
     wire_plan_encode(w, &b);
     if (b.failed) {
-        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+        try_later(s);
+    } else if (b.size > room_of(s)) {
+        refuse_plan(s, b.size);
     } else {
         s->plan_in_flight = true;
         scheduler_ask(s, COORD_CAS, TAG_PLAN, "plan", s->plan_version, &b);
@@ -65,7 +108,7 @@ static void begin_to_run(struct scheduler *s)
               (unsigned long long)s->plan->w.term,
               (unsigned long long)s->plan->w.plan);
     if (member_start(s) != PS_OK) {
-        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+        try_later(s);
     }
 }
 
@@ -93,7 +136,7 @@ static void on_read(struct scheduler *s, const struct coord_result *r)
         return;
     }
     if (r->status != PS_OK || plan_new(&plan, r->data, r->size) != PS_OK) {
-        s->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+        try_later(s);
         return;
     }
     if (s->state == SCHEDULER_RUN && plan->w.nonce != s->nonce) {
@@ -123,7 +166,13 @@ static void on_written(struct scheduler *s, const struct coord_result *r)
             p->was_tried = p->was_tried || p->in_update;
             p->in_update = false;
         }
-        read_plan(s);
+        if (r->status == PS_ECONFLICT || r->status == PS_EUNSURE) {
+            read_plan(s);
+            return;
+        }
+        /* A full disk stays full for a while. */
+        s->plan_must_read = true;
+        try_later(s);
         return;
     }
     answer_updated(s);

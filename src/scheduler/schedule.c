@@ -169,7 +169,12 @@ static int open_scheduler(struct process *p, struct err *e)
 
 static int run(struct process *p, struct err *e)
 {
-    struct loop_options options = {.handler = &handler, .context = p};
+    struct loop_options options = {
+        .handler = &handler,
+        .context = p,
+        .accepted_max = loop_accepted_max(1),
+        .patience_ms = LIMIT_GREETING_MS,
+    };
     int rc;
 
     rc = loop_new(&p->loop, &options, e);

@@ -93,6 +93,7 @@ struct scheduler {
     struct map connections;
     struct pending *first; /* oldest first */
     struct log_limit bad_log;
+    struct log_limit size_log;
 };
 
 void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
@@ -131,6 +132,9 @@ void declare_answer_text(struct scheduler *s, uint64_t connection,
  * update is written; otherwise it was answered and p is gone. */
 bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w);
 void declare_answer_done(struct scheduler *s, struct pending *p);
+/* Refuses the declarations of the update that is under way; false if it has
+ * none. */
+bool declare_refuse_update(struct scheduler *s, int status, const char *text);
 void declare_drop_all(struct scheduler *s);
 
 #endif

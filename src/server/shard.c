@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "server/shard_impl.h"
 
 int shard_new(struct shard **shard, const struct shard_options *options,
@@ -255,7 +256,9 @@ struct shard_part *shard_part(const struct shard *s, uint32_t variable,
     return NULL;
 }
 
-/* Takes over the table of a part that we hold already, or makes a new one. */
+/* Takes over the table of a part that we hold already, or makes a new one. One
+ * whose updater was not given to this server, which is a matter of its plugins,
+ * has none: the other variables must not suffer for that. */
 static int open_part(struct shard *s, const struct wire_variable *v,
                      const struct wire_part *w, struct shard_part *p)
 {
@@ -274,6 +277,7 @@ static int open_part(struct shard *s, const struct wire_variable *v,
                                           v->param3, v->param4, v->param5,
                                           v->param6, v->param7};
     const struct udf *udf;
+    struct err e;
 
     *p = (struct shard_part){w->variable, w->begin, w->end, w->since, NULL};
     if (old != NULL && old->begin == w->begin && old->end == w->end &&
@@ -281,8 +285,12 @@ static int open_part(struct shard *s, const struct wire_variable *v,
         p->table = old->table;
         return PS_OK;
     }
-    if (udf_updater(v->updater, params, v->n_params, &udf, NULL) != PS_OK) {
-        return PS_EPROTOCOL;
+    if (udf_updater(v->updater, params, v->n_params, &udf, &e) != PS_OK) {
+        PROBE(shard_part_without_updater);
+        log_limited(&s->part_log, s->net->now_us(s->net), LOG_ERROR,
+                    "shard %u cannot serve \"%.80s\": %s", s->options.shard,
+                    v->name, e.text);
+        return PS_OK;
     }
     spec.n_slots = udf_slots(udf, params);
     for (uint32_t i = 0; i < spec.n_slots; i++) {
@@ -458,8 +466,12 @@ void shard_walk(struct shard *s,
                 void *context)
 {
     for (size_t i = 0; i < s->n_parts; i++) {
-        struct walk w = {fn, context, table_spec(s->parts[i].table)};
+        struct walk w = {fn, context, NULL};
 
+        if (s->parts[i].table == NULL) {
+            continue;
+        }
+        w.spec = table_spec(s->parts[i].table);
         table_walk(s->parts[i].table, walk_row, &w);
     }
 }

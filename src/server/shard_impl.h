@@ -21,8 +21,8 @@ struct shard_part {
     uint32_t variable;
     uint32_t begin;
     uint32_t end;
-    uint64_t since; /* the plan that gave it to us */
-    struct table *table;
+    uint64_t since;      /* the plan that gave it to us */
+    struct table *table; /* NULL: its updater is not here, nothing works */
 };
 
 struct shard {
@@ -34,6 +34,7 @@ struct shard {
     struct stats stats;
     struct arena arena; /* of one frame */
     struct log_limit bad_log;
+    struct log_limit part_log;
 
     /* One life. */
     uint64_t lane; /* 0: none */

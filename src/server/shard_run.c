@@ -67,7 +67,8 @@ static int parse(struct shard *s, struct run *r, struct frame *frame,
 }
 
 /* Where each op's part is; PS_EPLAN if one is not here, or came later than
- * the frame's plan. With `repeat` an absent part only marks its op. */
+ * the frame's plan, PS_ENOUDF if it is one that cannot be served. With `repeat`
+ * an absent part only marks its op. */
 static int find_parts(struct shard *s, struct run *r, bool repeat)
 {
     for (uint32_t i = 0; i < r->n; i++) {
@@ -78,6 +79,9 @@ static int find_parts(struct shard *s, struct run *r, bool repeat)
             .op = op, .kern = s->options.kern, .arena = &s->arena};
         if (p != NULL && op->begin < op->end && op->end <= p->end &&
             p->since <= r->h->plan) {
+            if (p->table == NULL) {
+                return PS_ENOUDF;
+            }
             r->calls[i].table = p->table;
         } else if (repeat) {
             PROBE(shard_repeat_of_moved_part);

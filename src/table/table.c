@@ -118,13 +118,17 @@ const struct table_spec *table_spec(const struct table *t)
 
 uint64_t table_rows(const struct table *t)
 {
-    return t->rows.n;
+    return t == NULL ? 0 : t->rows.n;
 }
 
 uint64_t table_bytes(const struct table *t)
 {
-    uint64_t index = is_dense(t) ? 0 : keymap_bytes(&t->map);
+    uint64_t index;
 
+    if (t == NULL) {
+        return 0;
+    }
+    index = is_dense(t) ? 0 : keymap_bytes(&t->map);
     return sizeof(*t) + index + t->rows.bytes;
 }
 

@@ -47,6 +47,7 @@ struct table;
 int table_new(struct table **table, const struct table_spec *spec) MUST_USE;
 void table_free(struct table *t);
 const struct table_spec *table_spec(const struct table *t);
+/* 0 of no table. */
 uint64_t table_rows(const struct table *t);
 uint64_t table_bytes(const struct table *t);
 uint32_t table_stride(const struct table *t);

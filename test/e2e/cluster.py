@@ -9,6 +9,7 @@ import collections
 import ctypes
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -59,11 +60,22 @@ def _die_with_us():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _start_with(files):
+    """What a child does first; files: how many it may have open at the most,
+    where half of that is its limit as it begins."""
+    def start():
+        _die_with_us()
+        if files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files // 2, files))
+    return start
+
+
 class Process:
     """A child in a process group of its own. What it says on stderr goes to a
     log; so does stdout, unless lines are to be read from it."""
 
-    def __init__(self, name, command, folder, env=None, lines=False):
+    def __init__(self, name, command, folder, env=None, lines=False,
+                 files=None):
         self.name = name
         self.log = os.path.join(folder, f"{name}-{len(_logs)}.log")
         _logs[self.log] = True
@@ -73,7 +85,7 @@ class Process:
                 command, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if lines else log, stderr=log,
                 env={**os.environ, **(env or {})}, start_new_session=True,
-                preexec_fn=_die_with_us)
+                preexec_fn=_start_with(files))
         self.pid = self.child.pid
         _running.add(self)
 
@@ -184,7 +196,7 @@ class Cluster:
     end them one by one."""
 
     def __init__(self, servers=2, shards=2, scheduler_options=(),
-                 server_options=(), start=True):
+                 server_options=(), start=True, files=None):
         self.bin = program("PS_PLUS_BIN")
         self.folder = make_folder()
         self.kv = "file://" + os.path.join(self.folder, "store")
@@ -192,6 +204,7 @@ class Cluster:
         self.shards = shards
         self.scheduler_options = list(scheduler_options)
         self.server_options = list(server_options) or [[]] * servers
+        self.files = files  # of each role
         self.scheduler = None
         self.servers = [None] * servers
         self.processes = []
@@ -216,14 +229,15 @@ class Cluster:
     def start_scheduler(self, *options):
         self.scheduler = self.start(
             "scheduler", [self.bin, "-r", "scheduler", "-sp", self.kv, "-sn",
-                          str(self.n), *self.scheduler_options, *options])
+                          str(self.n), *self.scheduler_options, *options],
+            files=self.files)
         return self.scheduler
 
     def start_server(self, i):
         self.servers[i] = self.start(
             f"server-{i}", [self.bin, "-r", "server", "-sp", self.kv, "-si",
                             str(i), "--shards", str(self.shards),
-                            *self.server_options[i]])
+                            *self.server_options[i]], files=self.files)
         return self.servers[i]
 
     def probe(self, *words, name=None):

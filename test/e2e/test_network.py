@@ -1,6 +1,7 @@
 """Connections that are cut, held and abused. Servers are behind relays."""
 
 import random
+import resource
 import struct
 import time
 import unittest
@@ -11,6 +12,7 @@ import relay
 KEYS = 64
 HEADER_BYTES = 96
 SOME = 300
+FILES = 256
 
 
 class Network(cluster.CountTest):
@@ -185,6 +187,54 @@ class Network(cluster.CountTest):
         for role in (self.c.scheduler, *self.c.servers):
             self.assertIsNone(role.child.poll(), role.name)
         self.assertEqual(self.c.ask("declare", "after")["rows"], [1, 2, 3])
+
+
+class IdleConnections(cluster.CountTest):
+    deadline = 90
+
+    def test_more_connections_than_files_cost_no_row(self):
+        """Each port gets more idle connections than its process may have
+        files, twice: the store can still be read, so no lease is lost."""
+        c = cluster.Cluster(shards=1, files=FILES)
+        self.addCleanup(c.close)
+        probe = c.probe("count", 0, KEYS, 1)
+        probe.line()
+        ports = [p for role in (c.scheduler, *c.servers) for p in role.ports()]
+        self.assertEqual(len(ports), 3)
+        lanes = [cluster.lanes_of(c.status(), i) for i in range(2)]
+        for _ in range(2):
+            idle = []
+            for port in ports:
+                for _ in range(FILES + 4):
+                    s = relay.socket.create_connection(("127.0.0.1", port), 5)
+                    idle.append(s)
+            time.sleep(2 * cluster.LEASE_S)
+            for s in idle:
+                s.close()
+        status = c.wait_serving()
+        for server in status["servers"]:
+            self.assertEqual(server["emptied"], 0)
+        self.assertEqual([cluster.lanes_of(status, i) for i in range(2)],
+                         lanes)
+        for role in (c.scheduler, *c.servers):
+            self.assertIn("a connection is refused", role.text())
+            self.assertEqual(resource.prlimit(role.pid, resource.RLIMIT_NOFILE),
+                             (FILES, FILES))
+        accounts = cluster.end_accounts([probe])
+        self.check_accounts(c, accounts, KEYS)
+        self.assertEqual(accounts[0]["losses"], [])
+        self.assertEqual(accounts[0]["reconnects"], 0)
+
+    def test_who_says_nothing_is_closed(self):
+        c = cluster.Cluster(servers=1, shards=1)
+        self.addCleanup(c.close)
+        port = c.servers[0].ports()[0]
+        mute = relay.socket.create_connection(("127.0.0.1", port), 5)
+        mute.settimeout(20)
+        began = time.monotonic()
+        self.assertEqual(mute.recv(1), b"")
+        self.assertGreater(time.monotonic() - began, 9)
+        mute.close()
 
 
 def split(stream):

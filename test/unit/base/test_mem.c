@@ -219,6 +219,44 @@ static void what_was_mapped_too_much_is_given_back(void **state)
     assert_true(count_mapped() - before <= 256);
 }
 
+/* Not under ASan, where the second may be anywhere. */
+static void
+a_freed_large_block_is_used_again_for_one_of_about_its_size(void **state)
+{
+    uint8_t *first = mem_try(1000000);
+    uint8_t *small;
+    uint8_t *again;
+
+    (void)state;
+    assert_non_null(first);
+    memset(first, 1, 1000000);
+    mem_free(first);
+    small = mem_try(300000); /* less than half of it */
+    again = mem_try(900000);
+    assert_non_null(small);
+    assert_non_null(again);
+#if !defined(__SANITIZE_ADDRESS__)
+    assert_ptr_not_equal(small, first);
+    assert_ptr_equal(again, first);
+#endif
+    memset(again, 2, 900000);
+    mem_free(small);
+    mem_free(again);
+}
+
+static void tidying_twice_leaves_nothing_that_could_be_freed_again(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 40; i++) { /* more than are kept */
+        mem_free(mem_try((size_t)200000 + (size_t)i * 300000));
+    }
+    mem_tidy(1000000);
+    mem_tidy(9000000);
+    mem_tidy(9000000);
+    mem_free(mem_try(200000));
+    mem_tidy(99000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +271,10 @@ int main(void)
         cmocka_unit_test(large_maps_are_aligned_to_2_mib),
         cmocka_unit_test(small_maps_are_whole_pages_of_zeros),
         cmocka_unit_test(what_was_mapped_too_much_is_given_back),
+        cmocka_unit_test(
+            a_freed_large_block_is_used_again_for_one_of_about_its_size),
+        cmocka_unit_test(
+            tidying_twice_leaves_nothing_that_could_be_freed_again),
     };
 
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

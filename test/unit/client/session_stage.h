@@ -46,9 +46,10 @@ struct session_stage {
     struct ps_loss losses[LOSSES_MAX];
     struct tape_frame *first; /* for the test, not taken yet */
     struct tape_frame *last;
-    size_t n_opened;   /* connections that were answered */
-    bool refuse;       /* connections fail */
-    bool no_checksums; /* of the next session */
+    size_t n_opened;     /* connections that were answered */
+    bool refuse;         /* connections fail */
+    bool no_checksums;   /* of the next session */
+    uint64_t no_udfs_at; /* the shard of this lane takes no chain */
 };
 
 extern struct session_stage stage;

@@ -214,6 +214,15 @@ static void a_scheduler_that_is_silent_is_given_up(void **state)
     session_abandon(stage.session, r);
 }
 
+static void refuse_drop(int status, const char *text)
+{
+    struct tape_frame *f = take(WIRE_DROP);
+
+    answer_refused(f, status, text);
+    tape_free(f);
+    stage_pass(300);
+}
+
 static void a_drop_is_answered(void **state)
 {
     struct request *r;
@@ -231,10 +240,54 @@ static void a_drop_is_answered(void **state)
     stage_pass(300);
     stage_done(r, PS_OK);
     assert_int_equal(session_drop(stage.session, "none", &r), PS_OK);
-    f = take(WIRE_DROP);
-    answer_refused(f, PS_ENOTFOUND, "no variable none");
-    tape_free(f);
-    stage_pass(300);
+    refuse_drop(PS_ENOTFOUND, "no variable none");
+    stage_done(r, PS_ENOTFOUND);
+}
+
+/* The answer to the first was lost: what is not there any more was dropped. */
+static void a_drop_that_was_done_and_is_asked_again_is_done(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    put_scheduler("s:1");
+    assert_int_equal(session_drop(stage.session, "whole", &r), PS_OK);
+    tape_free(take(WIRE_DROP));
+    stage_cut_connection("s:1");
+    stage_pass(1000);
+    refuse_drop(PS_ENOTFOUND, "no variable whole");
+    stage_done(r, PS_OK);
+}
+
+/* The next scheduler stands by at first: the lost one may still have done it. */
+static void a_drop_that_was_done_and_then_put_off_is_done(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    put_scheduler("s:1");
+    assert_int_equal(session_drop(stage.session, "whole", &r), PS_OK);
+    tape_free(take(WIRE_DROP));
+    put_scheduler("s:2");
+    stage_cut_connection("s:1");
+    stage_pass(1000);
+    refuse_drop(PS_ENOTREADY, "stands by");
+    stage_pass(500);
+    refuse_drop(PS_ENOTFOUND, "no variable whole");
+    stage_done(r, PS_OK);
+}
+
+/* Then the first did nothing. */
+static void a_drop_that_was_refused_and_is_asked_again_is_not(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    put_scheduler("s:1");
+    assert_int_equal(session_drop(stage.session, "none", &r), PS_OK);
+    refuse_drop(PS_ENOTREADY, "waits for servers");
+    stage_pass(500);
+    refuse_drop(PS_ENOTFOUND, "no variable none");
     stage_done(r, PS_ENOTFOUND);
 }
 
@@ -248,6 +301,9 @@ int main(void)
         STAGED(after_a_failover_the_new_scheduler_is_asked),
         STAGED(a_scheduler_that_is_silent_is_given_up),
         STAGED(a_drop_is_answered),
+        STAGED(a_drop_that_was_done_and_is_asked_again_is_done),
+        STAGED(a_drop_that_was_done_and_then_put_off_is_done),
+        STAGED(a_drop_that_was_refused_and_is_asked_again_is_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,24 @@ static void what_nobody_knows_ends_as_unsure(void **state)
     stage_expect_silence();
 }
 
+/* No honest shard says so: -2 is no status and 2^31 has no negative. */
+static void a_fate_that_is_no_status_is_not_known(void **state)
+{
+    static const int fates[] = {2, INT32_MIN, 1, -128};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(fates); i++) {
+        struct request *r = stage_push(77, 5);
+        struct tape_frame *f = stage_take_run(A, 1 + i);
+
+        session_resolve(stage.session, r);
+        tape_free(f);
+        resolve_as(A, A, 1 + i, fates[i]);
+        stage_done(r, PS_EUNSURE);
+        stage_expect_silence();
+    }
+}
+
 /* The two parts of one frame have different fates: only the rows of the one
  * that was not applied go again. */
 static void a_frame_is_cut_anew_part_by_part(void **state)
@@ -510,6 +528,7 @@ int main(void)
         STAGED(what_was_not_applied_is_cut_anew_for_the_new_lane),
         STAGED(what_was_applied_is_not_sent_again),
         STAGED(what_nobody_knows_ends_as_unsure),
+        STAGED(a_fate_that_is_no_status_is_not_known),
         STAGED(a_frame_is_cut_anew_part_by_part),
         STAGED(answers_of_an_ended_lane_are_ignored),
         STAGED(what_was_not_sent_yet_goes_to_the_new_lane_at_once),

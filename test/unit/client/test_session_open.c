@@ -242,6 +242,34 @@ static void a_close_waits_for_the_store(void **state)
     assert_int_equal(table().n_open, 0);
 }
 
+/* The write is under way and its number is not known yet: whatever comes of
+ * it, the close ends, and nothing of ours stays in the table. */
+static void a_close_while_the_number_is_written_takes_it_out(void **state)
+{
+    static const int statuses[] = {PS_OK, PS_EUNSURE, PS_EUNSURE};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+        if (i > 0) {
+            open_anew(-1);
+        }
+        (void)stage_push(77, 1);
+        while (!shelf_has(&stage.shelf, COORD_CAS, "sessions")) {
+            assert_true(shelf_do_key(&stage.shelf, "sessions"));
+        }
+        stage.shelf.fail_status = statuses[i];
+        stage.shelf.fail_with_effect = i == 1;
+        stage.shelf.fail_count = statuses[i] != PS_OK;
+        session_close(stage.session);
+        stage_pass(2000);
+        assert_true(session_has_closed(stage.session));
+        assert_int_equal(stage.shelf.fail_count, 0);
+        assert_int_equal(table().n_open, 0);
+        assert_int_equal(table().next, SESSION + (i == 0 ? 1 : 2));
+        stage_expect_silence();
+    }
+}
+
 static void what_it_waits_for_has_a_name(void **state)
 {
     char text[256] = "";
@@ -272,6 +300,7 @@ int main(void)
         STAGED(a_close_takes_it_out_of_the_table),
         STAGED(a_close_without_a_session_is_quick),
         STAGED(a_close_waits_for_the_store),
+        STAGED(a_close_while_the_number_is_written_takes_it_out),
         STAGED(what_it_waits_for_has_a_name),
     };
 

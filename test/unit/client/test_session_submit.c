@@ -1,4 +1,5 @@
-/* test_session_submit.c - requests without memory, and ones that cannot be. */
+/* test_session_submit.c - requests without memory, ones that cannot be, and
+ * pulls that wait behind a push. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -176,6 +177,180 @@ static void an_unknown_variable_is_not_found(void **state)
     stage_expect_silence();
 }
 
+static struct request *pull(uint32_t variable, uint64_t key, float *out)
+{
+    struct session_op op = stage_pull_op(variable, &key, 1, out);
+    struct request *r = NULL;
+
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    return r;
+}
+
+static struct request *push(uint32_t variable, uint64_t key)
+{
+    const float one = 1;
+    struct session_op op = stage_push_op(variable, &key, 1, &one);
+    struct request *r = NULL;
+
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    return r;
+}
+
+/* Else a client would not see its own push. */
+static void a_pull_does_not_settle_before_a_push_that_is_put_off(void **state)
+{
+    float out[2] = {0};
+    struct request *w = stage_push(3, 1);
+    struct request *r = pull(WHOLE, 3, out);
+    struct tape_frame *pushed = stage_take_run(A, 1);
+    struct tape_frame *stale = stage_take_run(A, 0);
+    struct tape_frame *f;
+
+    (void)state;
+    stage_answer(pushed, PS_EBUSY);
+    stage_answer(stale, PS_OK);
+    stage_expect_silence();
+    assert_false(request_has_settled(r));
+    stage_pass(1000);
+    stage_serve(A, 1, PS_OK);
+    stage_done(w, PS_OK);
+    f = stage_take_run(A, 0);
+    assert_true(f->h.request != stale->h.request);
+    stage_answer(stale, PS_OK);
+    assert_false(request_has_settled(r));
+    assert_true(out[0] == 0);
+    stage_answer(f, PS_OK);
+    stage_done(r, PS_OK);
+    assert_true(out[0] == 3.5f && out[1] == 3.5f);
+    stage_expect_silence();
+    tape_free(pushed);
+    tape_free(stale);
+    tape_free(f);
+}
+
+/* One that was submitted before the push has nothing to wait for. */
+static void a_pull_before_a_push_that_is_put_off_settles(void **state)
+{
+    float out[2] = {0};
+    struct request *r = pull(WHOLE, 3, out);
+    struct tape_frame *pulled = stage_take_run(A, 0);
+    struct request *w = stage_push(3, 1);
+
+    (void)state;
+    stage_serve(A, 1, PS_EBUSY);
+    stage_answer(pulled, PS_OK);
+    stage_done(r, PS_OK);
+    stage_pass(1000);
+    stage_serve(A, 1, PS_OK);
+    stage_done(w, PS_OK);
+    stage_expect_silence();
+    tape_free(pulled);
+}
+
+/* Server B has not the plugin that A has. */
+static void what_one_shard_does_not_know_is_refused_there_only(void **state)
+{
+    const uint64_t low = draft_key_in(0, MIDDLE, 0);
+    const uint64_t high = draft_key_in(MIDDLE, LIMIT_BUCKETS, 0);
+    float out = 0;
+    struct request *r;
+    size_t n;
+
+    (void)state;
+    stage.no_udfs_at = B;
+    r = push(SPLIT, low);
+    stage_serve(A, 1, PS_OK);
+    stage_done(r, PS_OK);
+    stage_done(push(SPLIT, high), PS_ENOUDF);
+    stage_done(pull(SPLIT, high, &out), PS_ENOUDF);
+    stage_expect_silence();
+    n = stage.net.n_connects;
+    stage_pass(20000);
+    assert_int_equal(stage.net.n_connects, n);
+    r = pull(SPLIT, low, &out);
+    stage_serve(A, 0, PS_OK);
+    stage_done(r, PS_OK);
+    r = push(SPLIT, low);
+    stage_serve(A, 2, PS_OK);
+    stage_done(r, PS_OK);
+    /* It has it after a restart. */
+    stage.no_udfs_at = 0;
+    stage_cut_connection("b:1");
+    stage_pass(1000);
+    r = push(SPLIT, high);
+    stage_serve(B, 1, PS_OK);
+    stage_done(r, PS_OK);
+}
+
+/* A connection that has not written its frames out yet. */
+static struct {
+    void (*send)(struct net *net, uint64_t connection, struct frame *frame);
+    struct frame *frames[8];
+    uint8_t *as_sent[8];
+    size_t n;
+} slow;
+
+static void send_slowly(struct net *net, uint64_t connection, struct frame *f)
+{
+    size_t n = slow.n++;
+
+    assert_true(n < ARRAY_LEN(slow.frames));
+    slow.frames[n] = frame_get(f);
+    slow.as_sent[n] = mem_new(frame_bytes(f));
+    memcpy(slow.as_sent[n], f->data, frame_bytes(f));
+    slow.send(net, connection, f);
+}
+
+static void a_frame_that_is_being_written_is_not_changed(void **state)
+{
+    float out[2] = {0};
+    struct request *w, *r;
+    struct tape_frame *f, *again;
+    uint32_t n;
+
+    (void)state;
+    w = stage_push(3, 1);
+    stage_serve(A, 1, PS_OK);
+    stage_done(w, PS_OK);
+    r = pull(WHOLE, 3, out);
+    stage_serve(A, 0, PS_OK);
+    stage_done(r, PS_OK);
+    slow.n = 0;
+    slow.send = stage.net.net.send;
+    stage.net.net.send = send_slowly;
+    w = stage_push(3, 1);
+    r = pull(WHOLE, 4, out);
+    f = stage_take_run(A, 2);
+    stage_answer(f, PS_EBUSY);
+    tape_free(f);
+    f = stage_take_run(A, 0);
+    stage_pass(1000);
+    stage_serve(A, 2, PS_OK);
+    stage_done(w, PS_OK);
+    again = stage_take_run(A, 0);
+    assert_true(again->h.request != f->h.request);
+    assert_int_equal(slow.n, 4);
+    stage.net.net.send = slow.send;
+    for (size_t i = 0; i < slow.n; i++) {
+        assert_memory_equal(slow.frames[i]->data, slow.as_sent[i],
+                            frame_bytes(slow.frames[i]));
+        mem_free(slow.as_sent[i]);
+        frame_put(slow.frames[i]);
+    }
+    tape_free(f);
+    tape_free(again);
+    /* Its keys are those of the copy now: the former frame is gone. */
+    stage_end_lane_a();
+    stage_pass(200);
+    f = stage_take_run(9, 0);
+    assert_true(stage_ops(f, &n)->keys[0] == 4);
+    assert_int_equal(n, 1);
+    stage_answer(f, PS_OK);
+    tape_free(f);
+    stage_done(r, PS_OK);
+    assert_true(out[0] == 4.5f && out[1] == 4.5f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +359,10 @@ int main(void)
         STAGED(a_plan_without_memory_for_it_is_read_again),
         STAGED(a_request_that_cannot_be_is_refused),
         STAGED(an_unknown_variable_is_not_found),
+        STAGED(a_pull_does_not_settle_before_a_push_that_is_put_off),
+        STAGED(a_pull_before_a_push_that_is_put_off_settles),
+        STAGED(what_one_shard_does_not_know_is_refused_there_only),
+        STAGED(a_frame_that_is_being_written_is_not_changed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

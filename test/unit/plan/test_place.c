@@ -249,7 +249,8 @@ static void a_large_dense_variable_has_even_ranges_of_rows(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct wire_variable v = dense(1, cases[i].rows, 65536);
+        struct wire_variable v =
+            dense(1, cases[i].rows, cases[i].rows <= 100 ? 65536 : 64);
         uint64_t begin = 0;
         uint32_t bucket = 0;
         struct cluster c;
@@ -399,7 +400,8 @@ static void the_line_says_what_is_needed_and_what_there_is(void **state)
     stop(&c);
 }
 
-/* 2^20 rows of 64 values a step: 256 MB, 128 for each server. */
+/* 2^20 rows of 64 values a step: 256 MB, 128 for each server and 32, a whole
+ * frame, for each shard. */
 static void network_is_limited_by_what_a_step_reads(void **state)
 {
     struct wire_variable v = hash(1, 1 << 30, 64, 0);
@@ -408,7 +410,7 @@ static void network_is_limited_by_what_a_step_reads(void **state)
 
     (void)state;
     start(&c);
-    add_servers(&c, 2, 1);
+    add_servers(&c, 2, 4);
     c.limits.network_bytes = (uint64_t)127 * MB;
     assert_int_equal(place(&c, &v), PS_OK); /* not known, not counted */
     v.batch_read = 1 << 20;
@@ -556,6 +558,44 @@ static void a_long_name_leaves_room_for_the_numbers(void **state)
     stop(&c);
 }
 
+/* 32 MB go to a shard: 131,072 rows of 64 values. */
+static void a_dense_part_that_is_more_than_a_frame_is_refused(void **state)
+{
+    struct wire_variable v = dense(1, 262144, 64);
+    struct cluster c;
+
+    (void)state;
+    start(&c);
+    add_servers(&c, 1, 1);
+    assert_int_equal(place(&c, &v), PS_ELIMIT);
+    assert_string_equal(c.e.text,
+                        "cannot place \"w\": at most 32 MB of a dense variable "
+                        "go to one shard: it needs 2 shards, or fewer rows");
+    add_servers(&c, 1, 1);
+    assert_int_equal(place(&c, &v), PS_OK);
+    /* 5 rows in a bucket: 52,430 buckets, of which 26,214 fit. */
+    v.rows = 262148;
+    assert_int_equal(place(&c, &v), PS_ELIMIT);
+    assert_non_null(strstr(c.e.text, "it needs 3 shards"));
+    add_servers(&c, 1, 1);
+    assert_int_equal(place(&c, &v), PS_OK);
+    /* 129 rows in a bucket, where 128 fit. */
+    v = dense(1, (1 << 23) + 1, 65536);
+    assert_int_equal(place(&c, &v), PS_ELIMIT);
+    assert_non_null(strstr(c.e.text, "too large for any number of shards"));
+    stop(&c);
+}
+
+/* By field: a part has padding. */
+static void assert_same_parts(const struct cluster *a, const struct cluster *b)
+{
+    assert_int_equal(a->n_got, b->n_got);
+    for (uint32_t i = 0; i < a->n_got; i++) {
+        assert_part(b, i, a->got[i].lane, a->got[i].begin, a->got[i].end);
+        assert_int_equal(a->got[i].variable, b->got[i].variable);
+    }
+}
+
 static void the_same_plan_gives_the_same_parts(void **state)
 {
     struct wire_variable v = hash(9, 1000, 8, 0);
@@ -577,12 +617,11 @@ static void the_same_plan_gives_the_same_parts(void **state)
         place_and_keep(&a, &d);
         place_and_keep(&b, &d);
         assert_int_equal(a.n_got, 1);
-        assert_memory_equal(a.got, b.got, sizeof(*a.got));
+        assert_same_parts(&a, &b);
     }
     assert_int_equal(place(&a, &v), PS_OK);
     assert_int_equal(place(&b, &v), PS_OK);
-    assert_int_equal(a.n_got, b.n_got);
-    assert_memory_equal(a.got, b.got, a.n_got * sizeof(*a.got));
+    assert_same_parts(&a, &b);
     stop(&a);
     stop(&b);
 }
@@ -624,6 +663,7 @@ int main(void)
         cmocka_unit_test(a_server_that_gets_nothing_is_not_held_to_its_limit),
         cmocka_unit_test(what_cannot_be_placed_is_refused_with_a_line),
         cmocka_unit_test(a_long_name_leaves_room_for_the_numbers),
+        cmocka_unit_test(a_dense_part_that_is_more_than_a_frame_is_refused),
         cmocka_unit_test(the_same_plan_gives_the_same_parts),
         cmocka_unit_test(without_memory_nothing_is_placed),
     };

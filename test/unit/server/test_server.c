@@ -32,6 +32,7 @@ struct house {
     uint64_t serial; /* of the last ping */
     uint32_t n_pings;
     bool is_dumb; /* its shards do not answer */
+    bool is_deaf; /* shard 1 gets no orders of lanes */
 };
 
 static struct fs *fs;
@@ -57,11 +58,14 @@ static void on_start_lane(struct server_owner *o, uint32_t shard, uint64_t lane,
     struct house *h = house_of(o);
 
     assert_in_range(shard, 0, SHARDS - 1);
+    h->n_starts++;
+    if (h->is_deaf && shard == 1) {
+        return;
+    }
     h->lanes[shard] = lane;
     h->plan = 0;
     h->sessions_version = 0;
     h->emptied = emptied;
-    h->n_starts++;
 }
 
 static void on_set_lease(struct server_owner *o, uint32_t shard, uint64_t lane,
@@ -470,6 +474,77 @@ static void a_pong_of_an_old_ping_does_not_count(void **state)
     assert_true(h0.until[0] < h0.net.now_us);
 }
 
+/* Each ping is lost twice: once on its way, once with the answer of shard 1. */
+static void a_ping_that_was_lost_is_sent_again_and_renewals_go_on(void **state)
+{
+    uint64_t last = 0;
+    uint32_t times = 0;
+
+    (void)state;
+    serve(&h0);
+    h0.is_dumb = true;
+    for (int i = 0; i < 3000; i++) {
+        step(&h0);
+        if (h0.serial != 0) {
+            times = h0.serial == last ? times + 1 : 1;
+            last = h0.serial;
+            if (times == 2) {
+                pong(&h0, 0, last, h0.plan, h0.sessions_version);
+            } else if (times == 3) {
+                answer_ping(&h0);
+            }
+            h0.serial = 0;
+        }
+        assert_true(h0.until[0] > h0.net.now_us);
+        assert_true(h0.until[1] > h0.net.now_us);
+    }
+    /* 30 s, and a lease is renewed at least every 2.5 s. */
+    assert_true(last > 10);
+    assert_int_equal(h0.n_starts, SHARDS);
+}
+
+/* What it says does not count before it lives its lane. */
+static void a_shard_that_missed_its_lane_is_told_again(void **state)
+{
+    (void)state;
+    put_cluster(&h0);
+    h0.is_deaf = true;
+    pass(&h0, 10000);
+    assert_int_equal(h0.lanes[1], 0);
+    assert_true(h0.n_starts > SHARDS + 1);
+    assert_true(h0.until[0] < h0.net.now_us);
+    h0.is_deaf = false;
+    pass(&h0, 2000);
+    assert_int_equal(h0.lanes[1], stored(&h0, "server/0", NULL).shards[1].lane);
+    assert_int_equal(h0.lease_lane[1], h0.lanes[1]);
+    assert_true(h0.until[0] > h0.net.now_us);
+    put_plan(&h0, 5);
+    pass(&h0, 1000);
+    assert_true(server_is_serving(h0.server));
+}
+
+/* A pong of before the order: the order comes twice, and with it all that a
+ * shard that has only now heard of its lane needs. */
+static void a_pong_that_is_older_than_the_lane_repeats_the_order(void **state)
+{
+    uint64_t lane;
+
+    (void)state;
+    serve(&h0);
+    lane = h0.lanes[1];
+    h0.until[1] = 0;
+    server_on_pong(h0.server, 1, &(struct server_pong){1, 0, 0, 0});
+    assert_int_equal(h0.n_starts, SHARDS + 1);
+    assert_int_equal(h0.lanes[1], lane);
+    assert_true(h0.until[1] > h0.net.now_us);
+    shelf_run(&h0.shelf);
+    assert_int_equal(h0.plan, 5);
+    assert_int_equal(h0.sessions_version, 1);
+    assert_true(server_is_serving(h0.server));
+    pass(&h0, 10000);
+    assert_int_equal(h0.n_starts, SHARDS + 1);
+}
+
 /* 7.2: a store that is down for a minute loses nothing. */
 static void the_store_is_down_for_a_minute(void **state)
 {
@@ -659,6 +734,24 @@ static void a_stop_frees_the_record(void **state)
     assert_int_equal(h1.n_starts, SHARDS);
 }
 
+/* Neither a lost ping nor a shard that lives on lets it stop. */
+static void a_stop_waits_until_every_shard_has_no_lane(void **state)
+{
+    (void)state;
+    serve(&h0);
+    h0.is_deaf = true;
+    server_stop(h0.server);
+    h0.serial = 0; /* lost */
+    pass(&h0, 1500);
+    assert_false(server_has_stopped(h0.server));
+    assert_int_equal(h0.lanes[0], 0);
+    assert_int_not_equal(h0.lanes[1], 0);
+    h0.is_deaf = false;
+    pass(&h0, 900);
+    assert_true(server_has_stopped(h0.server));
+    assert_int_equal(h0.lanes[1], 0);
+}
+
 static void a_stop_before_there_is_a_cluster_is_quick(void **state)
 {
     (void)state;
@@ -686,6 +779,9 @@ int main(void)
         TEST(it_holds_its_lease_for_ever),
         TEST(it_does_not_renew_for_a_shard_that_is_stuck),
         TEST(a_pong_of_an_old_ping_does_not_count),
+        TEST(a_ping_that_was_lost_is_sent_again_and_renewals_go_on),
+        TEST(a_shard_that_missed_its_lane_is_told_again),
+        TEST(a_pong_that_is_older_than_the_lane_repeats_the_order),
         TEST(the_store_is_down_for_a_minute),
         TEST(once_ended_it_comes_back_empty_with_new_lanes),
         TEST(it_acknowledges_nothing_between_two_lives),
@@ -695,6 +791,7 @@ int main(void)
         TEST(a_plan_without_its_lanes_is_not_serving),
         TEST(wanting_what_does_not_come_does_not_turn_in_a_circle),
         TEST(a_stop_frees_the_record),
+        TEST(a_stop_waits_until_every_shard_has_no_lane),
         TEST(a_stop_before_there_is_a_cluster_is_quick),
     };
 

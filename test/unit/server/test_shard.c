@@ -34,6 +34,7 @@ an_absent_key_answers_its_initial_value_and_is_not_made(void **state)
     (void)state;
     stage.plan.variables[0].init_a = 2.5;
     stage.plan.w.plan++;
+    shard_start_lane(stage.shard, 0, 3);
     shard_start_lane(stage.shard, LANE, 3);
     shard_set_lease(stage.shard, LANE, LEASE_US);
     assert_int_equal(stage_set_plan(), PS_OK);
@@ -635,6 +636,72 @@ static void a_new_life_begins_with_nothing(void **state)
     assert_false(stage_is_repeat());
 }
 
+/* The order may come twice, when the first seemed lost. */
+static void the_same_life_ordered_again_keeps_all(void **state)
+{
+    (void)state;
+    assert_int_equal(stage_push(1, 77, 3), PS_OK);
+    shard_start_lane(stage.shard, LANE, 3);
+    assert_int_equal(shard_lane(stage.shard), LANE);
+    assert_int_equal(shard_plan_number(stage.shard), PLAN);
+    assert_true(stage_value(77) == 3);
+    assert_int_equal(stage_push(1, 77, 3), PS_OK);
+    assert_true(stage_is_repeat());
+    assert_int_equal(stage_push(2, 77, 3), PS_OK);
+    assert_true(stage_value(77) == 6);
+}
+
+static int ask_half(uint64_t seq, uint64_t key)
+{
+    const float one = 1;
+    struct frame_header h = stage_header(WIRE_RUN, seq);
+    struct run_op op = stage_op(seq != 0 ? stage_add : stage_read, HALF, 1,
+                                &key, seq != 0 ? &one : NULL);
+
+    h.plan = PLAN + 1;
+    op.end = MIDDLE;
+    return stage_send(draft_run(&h, &op, 1));
+}
+
+static void count_row(void *context, uint32_t variable, uint64_t key,
+                      const float *values, uint32_t dim)
+{
+    size_t *n = context;
+
+    (void)key;
+    (void)values;
+    (void)dim;
+    assert_int_not_equal(variable, HALF);
+    ++*n;
+}
+
+/* Its updater is one of a plugin that was not given to this server. */
+static void one_variable_that_cannot_be_served_leaves_the_others(void **state)
+{
+    uint64_t key = draft_key_in(0, MIDDLE, 0);
+    struct frame_header status = stage_header(WIRE_STATUS, 0);
+    size_t n = 0;
+
+    (void)state;
+    stage.plan.variables[1].updater = "OfAPluginUpdater";
+    stage.plan.parts[1].since = PLAN + 1;
+    stage.plan.w.plan = PLAN + 1;
+    assert_int_equal(stage_set_plan(), PS_OK);
+    assert_int_equal(shard_plan_number(stage.shard), PLAN + 1);
+    assert_int_equal(stage_push(1, 77, 3), PS_OK);
+    assert_int_equal(ask_half(2, key), PS_ENOUDF);
+    assert_int_equal(ask_half(2, key), PS_ENOUDF);
+    assert_int_equal(ask_half(0, key), PS_ENOUDF);
+    stage.plan.w.plan = PLAN + 2;
+    assert_int_equal(stage_set_plan(), PS_OK);
+    assert_int_equal(ask_half(3, key), PS_ENOUDF);
+    assert_int_equal(stage_push(4, 77, 3), PS_OK);
+    assert_true(stage_value(77) == 6);
+    assert_int_equal(stage_send(draft_frame(&status, NULL, 0)), PS_OK);
+    shard_walk(stage.shard, count_row, &n);
+    assert_int_equal(n, 1 + 4); /* of WHOLE, and DENSE's */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -674,6 +741,8 @@ int main(void)
         STAGED(the_lease_of_another_lane_is_none),
         STAGED(a_frame_for_another_lane_says_so),
         STAGED(a_new_life_begins_with_nothing),
+        STAGED(the_same_life_ordered_again_keeps_all),
+        STAGED(one_variable_that_cannot_be_served_leaves_the_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

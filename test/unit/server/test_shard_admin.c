@@ -250,6 +250,27 @@ static void an_ended_session_is_resolvable_for_a_stated_time(void **state)
     assert_int_equal(resolve(6, 1), PS_ECANCELED);
 }
 
+/* That a younger session is forgotten says nothing of one that is open. */
+static void
+an_open_session_is_judged_after_a_younger_was_forgotten(void **state)
+{
+    static const uint64_t open[] = {5};
+    struct frame_header h = stage_header(WIRE_RUN, 1);
+
+    (void)state;
+    h.session = 6;
+    assert_int_equal(stage_send(stage_push_frame(&h, 77, 1)), PS_OK);
+    stage_set_sessions(2, 10, open, 1);
+    stage.net.now_us += 601 * (uint64_t)1000000;
+    shard_set_lease(stage.shard, LANE, stage.net.now_us + LEASE_US);
+    stage_set_sessions(3, 10, open, 1);
+    assert_int_equal(resolve(6, 1), PS_EUNSURE);
+    assert_int_equal(resolve(5, 1), PS_ECANCELED);
+    assert_int_equal(stage_push(1, 77, 10), PS_ECANCELED);
+    assert_int_equal(stage_push(2, 77, 100), PS_OK);
+    assert_true(stage_value(77) == 101);
+}
+
 static void a_session_above_the_newest_is_not_judged(void **state)
 {
     int rc;
@@ -340,6 +361,21 @@ static void a_former_lane_is_judged_by_the_present_holder(void **state)
     assert_int_equal(resolve_at(9, PLAN + 1, LANE, AWAY), PS_EMOVED);
     assert_int_equal(resolve_at(9, PLAN + 1, LANE, 99), PS_ECANCELED);
     assert_int_equal(resolve_at(9, PLAN + 1, 3, WHOLE), PS_EUNSURE);
+}
+
+/* It was meant for another life of the server: nothing is canceled here. */
+static void a_resolve_for_another_lane_is_not_answered(void **state)
+{
+    (void)state;
+    assert_int_equal(resolve_at(OTHER_LANE, PLAN, LANE, WHOLE), PS_ELANE);
+    assert_int_equal(resolve_at(OTHER_LANE, PLAN, OTHER_LANE, WHOLE), PS_ELANE);
+    assert_int_equal(shard_stats(stage.shard)->resolves, 0);
+    assert_int_equal(stage_push(1, 77, 1), PS_OK);
+    shard_start_lane(stage.shard, 0, 3);
+    assert_int_equal(resolve_at(LANE, PLAN, LANE, WHOLE), PS_EBUSY);
+    live_again();
+    assert_int_equal(stage_set_plan(), PS_OK);
+    assert_int_equal(resolve_at(LANE, PLAN, LANE, WHOLE), PS_ELANE);
 }
 
 static void status_tells_what_it_holds(void **state)
@@ -614,6 +650,7 @@ static void no_byte_of_a_frame_is_trusted(void **state)
             if (tape_is_closed(&stage.net, stage.connection)) {
                 stage_connect();
             }
+            shard_start_lane(stage.shard, 0, 3);
             shard_start_lane(stage.shard, LANE, 3);
             shard_set_lease(stage.shard, LANE, LEASE_US);
             assert_int_equal(stage_set_plan(), PS_OK);
@@ -642,10 +679,12 @@ int main(void)
         STAGED(a_number_ahead_is_canceled_before_its_turn),
         STAGED(a_session_without_frames_here_can_be_canceled),
         STAGED(an_ended_session_is_resolvable_for_a_stated_time),
+        STAGED(an_open_session_is_judged_after_a_younger_was_forgotten),
         STAGED(a_session_above_the_newest_is_not_judged),
         STAGED(a_live_lanes_own_shard_is_asked_for_any_part),
         STAGED(a_lane_that_is_not_known_is_not_judged),
         STAGED(a_former_lane_is_judged_by_the_present_holder),
+        STAGED(a_resolve_for_another_lane_is_not_answered),
         STAGED(status_tells_what_it_holds),
         STAGED(status_tells_that_the_lease_is_over),
         STAGED(a_walk_sees_every_row),

@@ -311,6 +311,31 @@ static void an_ended_session_is_forgotten_after_ten_minutes(void **state)
     assert_non_null(windows_get(&ws, 9));
 }
 
+/* As when a whole job has ended: the next look takes all of them. */
+static void many_ended_sessions_are_forgotten_at_once(void **state)
+{
+    const uint64_t later = (uint64_t)LIMIT_ENDED_SESSION_MS * 1000 + 2;
+
+    (void)state;
+    for (uint64_t session = 6; session < 45; session++) {
+        assert_non_null(windows_make(&ws, session));
+    }
+    windows_end(&ws, NULL, 0, 45, 1);
+    windows_end(&ws, NULL, 0, 45, later);
+    assert_int_equal(ws.map.n, 0);
+    assert_int_equal(ws.forgotten, 44);
+    /* However many: no look leaves all of them. */
+    for (uint64_t session = 100; session < 400; session++) {
+        assert_non_null(windows_make(&ws, session));
+    }
+    windows_end(&ws, NULL, 0, 400, later);
+    for (int i = 0; i < 6; i++) {
+        windows_end(&ws, NULL, 0, 400, 2 * later);
+    }
+    assert_int_equal(ws.map.n, 0);
+    assert_int_equal(ws.forgotten, 399);
+}
+
 static void without_memory_there_is_no_window(void **state)
 {
     size_t n_failed = 0;
@@ -350,6 +375,7 @@ int main(void)
         TEST(it_agrees_with_a_plain_list),
         TEST(a_session_has_one_window),
         TEST(an_ended_session_is_forgotten_after_ten_minutes),
+        TEST(many_ended_sessions_are_forgotten_at_once),
         TEST(without_memory_there_is_no_window),
     };
 
