@@ -102,7 +102,8 @@ void declare_drop_all(struct scheduler *s)
     while (s->first != NULL) {
         struct pending *p = s->first;
 
-        if (p->connection != 0) {
+        /* What may be done already gets no answer: the client asks again. */
+        if (p->connection != 0 && !p->in_update && !p->was_tried) {
             declare_answer_text(s, p->connection, &p->header, PS_ENOTREADY,
                                 "this scheduler stops or stands by");
         }

@@ -50,7 +50,6 @@ static void refuse_plan(struct scheduler *s, size_t size)
 {
     char text[160];
 
-    PROBE(plan_owner_plan_too_large);
     snprintf(text, sizeof(text),
              "the plan would have %zu bytes, and the store takes %d, with %d "
              "left for lanes: fewer variables or fewer shards",

@@ -286,7 +286,6 @@ static int open_part(struct shard *s, const struct wire_variable *v,
         return PS_OK;
     }
     if (udf_updater(v->updater, params, v->n_params, &udf, &e) != PS_OK) {
-        PROBE(shard_part_without_updater);
         log_limited(&s->part_log, s->net->now_us(s->net), LOG_ERROR,
                     "shard %u cannot serve \"%.80s\": %s", s->options.shard,
                     v->name, e.text);
