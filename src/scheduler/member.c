@@ -91,6 +91,33 @@ static void keep_record(struct member *m, const struct wire_lease *w)
     }
 }
 
+/* Lanes are numbers of their own: not twice in a record, not another server's,
+ * not one that has ended. */
+static bool is_plausible(const struct scheduler *s, uint32_t id)
+{
+    const struct wire_server *r = &s->members[id].record;
+
+    for (uint32_t i = 0; i < r->n_shards; i++) {
+        uint64_t lane = r->shards[i].lane;
+
+        if (lane == 0 || plan_ended(s->plan, lane) != NULL) {
+            return false;
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (r->shards[k].lane == lane) {
+                return false;
+            }
+        }
+        for (uint32_t k = 0; k < s->plan->w.n_lanes; k++) {
+            if (s->plan->w.lanes[k].lane == lane &&
+                s->plan->w.lanes[k].server != id) {
+                return false;
+            }
+        }
+    }
+    return r->n_shards > 0 && r->n_shards <= LIMIT_SHARDS;
+}
+
 void member_on_server(struct scheduler *s, const struct coord_result *r)
 {
     uint32_t id = (uint32_t)(r->tag >> 8);
@@ -127,6 +154,14 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
         return;
     } else {
         keep_record(m, &w);
+        if (m->has_lanes && !is_plausible(s, id)) {
+            log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                        "server %u: its record names lanes that are not its "
+                        "own; they are not used",
+                        id);
+            m->has_lanes = false;
+            m->view.is_known = false;
+        }
     }
     plan_owner_update(s);
 }

@@ -66,6 +66,23 @@ static void refuse_plan(struct scheduler *s, size_t size)
     try_later(s);
 }
 
+/* What nobody could read is not written: it would stop the whole cluster. A
+ * server's record that contradicts another's could make such a plan. */
+static bool is_readable(struct scheduler *s, const struct buf *b)
+{
+    struct plan *p;
+    int rc = plan_new(&p, b->data, b->size);
+
+    if (rc != PS_OK) {
+        log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                    "a plan that cannot be read is not written: %s",
+                    ps_status_text(rc));
+        return false;
+    }
+    plan_free(p);
+    return true;
+}
+
 static void write_plan(struct scheduler *s, struct wire_plan *w)
 {
     struct buf b;
@@ -80,6 +97,8 @@ static void write_plan(struct scheduler *s, struct wire_plan *w)
         try_later(s);
     } else if (b.size > room_of(s)) {
         refuse_plan(s, b.size);
+    } else if (!is_readable(s, &b)) {
+        try_later(s);
     } else {
         s->plan_in_flight = true;
         scheduler_ask(s, COORD_CAS, TAG_PLAN, "plan", s->plan_version, &b);

@@ -259,7 +259,7 @@ static void a_drop_that_was_done_and_is_asked_again_is_done(void **state)
     stage_done(r, PS_OK);
 }
 
-/* The next scheduler stands by at first: the lost one may still have done it. */
+/* The next one stands by at first: the lost one may still have done it. */
 static void a_drop_that_was_done_and_then_put_off_is_done(void **state)
 {
     struct request *r;
