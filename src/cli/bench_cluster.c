@@ -185,15 +185,17 @@ static double process_cpu_s(pid_t pid)
 
 static double server_rss(const struct bench_cluster *c)
 {
-    char path[64];
+    char path[64], line[128] = "";
     unsigned long long pages = 0;
+    char *second;
     FILE *f;
 
     snprintf(path, sizeof(path), "/proc/%d/statm", (int)server_pid(c));
     f = fopen(path, "re");
     if (f != NULL) {
-        if (fscanf(f, "%*u %llu", &pages) != 1) {
-            pages = 0;
+        if (fgets(line, sizeof(line), f) != NULL &&
+            (second = strchr(line, ' ')) != NULL) {
+            pages = strtoull(second, NULL, 10);
         }
         fclose(f);
     }
