@@ -4,8 +4,8 @@
  * even row ranges; one that is small (fewer rows than shards, or under 64 KiB
  * of values) goes whole to the shard with the least dense bytes, so that a step
  * does not touch every shard for a bias. Deterministic: ties go to the lower
- * (server, shard). A dense part is one frame: LIMIT_FRAME_TARGET_BYTES of values
- * at most. Limits are those of the command line, for each server; 0 is none.
+ * (server, shard). A dense part is one frame: at most LIMIT_FRAME_TARGET_BYTES
+ * of values. Limits are those of the command line, for each server; 0 is none.
  * What the variables of the plan take already counts, that of a lane that
  * ended too where its server has a live one: it will want its parts back.
  */
