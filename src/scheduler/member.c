@@ -20,7 +20,6 @@ int member_start(struct scheduler *s)
         arena_init(&m->arena);
         buf_init(&m->bytes);
     }
-    s->sessions_version = 0;
     return PS_OK;
 }
 
@@ -38,7 +37,6 @@ void member_free(struct scheduler *s)
         mem_free(g);
     }
     map_fini(&s->guests);
-    buf_fini(&s->sessions);
 }
 
 uint32_t member_count(const struct scheduler *s)

@@ -52,7 +52,6 @@ int scheduler_new(struct scheduler **scheduler,
     s->look_us = UINT64_MAX;
     map_init(&s->guests);
     map_init(&s->connections);
-    buf_init(&s->sessions);
     arena_init(&s->arena);
     *scheduler = s;
     return PS_OK;

@@ -85,10 +85,7 @@ struct scheduler {
     struct member *members; /* [options.servers] */
 
     struct map guests; /* struct guest by session */
-    uint64_t sessions_version;
     bool sessions_in_flight;
-    bool sessions_is_watching;
-    struct buf sessions; /* the record's bytes */
 
     struct map connections;
     struct pending *first; /* oldest first */
