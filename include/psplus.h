@@ -83,7 +83,8 @@ extern "C" {
     X(PS_ECANCELED,  -43, "canceled")                                         \
     X(PS_ECONFLICT,  -44, "conflict")                                         \
     X(PS_EUNSURE,    -45, "outcome not known")                                \
-    X(PS_ECLOSED,    -46, "closed")
+    X(PS_ECLOSED,    -46, "closed")                                           \
+    X(PS_EROLLEDBACK, -47, "the cluster went back to a checkpoint")
 /* clang-format on */
 
 enum ps_status {
@@ -141,9 +142,13 @@ struct ps_options {
 /* Defaults: worker from the environment's PS_WORKER_ID or -1, 30 s. */
 PS_API void ps_options_init(struct ps_options *options);
 
-/* Connects: waits until the cluster's store exists, up to the deadline, saying
- * on stderr what it waits for. On success *client is the caller's, until
- * ps_close(). Errors: PS_EARGUMENT, PS_ETIMEOUT, PS_EIO, PS_ENOMEM. */
+/* Connects. A worker may be started before its cluster: this waits until the
+ * store exists and a scheduler has come up there, up to the deadline, saying on
+ * stderr what it waits for. It never makes the store, which is for scheduler
+ * and servers to do, so that a mistyped name leaves nothing behind; the text of
+ * PS_ETIMEOUT tells whether a cluster was ever started there. On success
+ * *client is the caller's, until ps_close(). Errors: PS_EARGUMENT, PS_ETIMEOUT,
+ * PS_EVERSION, PS_EIO, PS_ENOMEM. */
 PS_API int ps_open(ps_client **client, const struct ps_options *options,
                    struct ps_error *error);
 
@@ -283,6 +288,66 @@ PS_API int ps_pull(ps_variable *variable, const uint64_t *keys, size_t n_keys,
                    float *out, int timeout_ms);
 PS_API int ps_push(ps_variable *variable, const uint64_t *keys, size_t n_keys,
                    const float *gradients, int timeout_ms);
+
+/* ---- checkpoints -------------------------------------------------------- */
+
+/* A boundary between two steps of the training loop: everything that was
+ * submitted before belongs to `position`, which is what this worker's reader
+ * needs to go on from here (any bytes, at most 64 KiB; may be empty). A
+ * checkpoint has each worker's position of one such boundary and exactly the
+ * pushes of before it, so call this after each step, when the pushes of the
+ * step were submitted; they need not have settled. It does not wait. A client
+ * that never calls it takes part with each request as a step of its own. */
+PS_API int ps_step(ps_client *client, const void *position, size_t size);
+
+enum ps_save_phase {
+    PS_SAVE_NONE = 0,
+    PS_SAVE_OPEN = 1,   /* workers take the cut, rows are being written */
+    PS_SAVE_CLOSED = 2, /* all workers have: the files are being finished */
+    PS_SAVE_DONE = 3,
+    PS_SAVE_FAILED = 4,
+    PS_SAVE_CANCELED = 5
+};
+
+/* The save that is under way, or the last one. */
+struct ps_save_state {
+    int state; /* enum ps_save_phase */
+    uint64_t ticket;
+    uint64_t cut;
+    uint64_t rows;
+    uint64_t rows_done; /* written so far */
+    char name[256];
+    char folder[64];
+    char why[256]; /* of one that failed, or that ps_save() was refused for */
+};
+
+/* Has the cluster save a checkpoint, which is called `name` (at most 255 bytes,
+ * "" or NULL for none; several may share one). Returns at once; ps_wait() waits
+ * for its end: PS_OK, PS_EIO with the reason in ps_save_get(), PS_ECANCELED; or
+ * PS_EARGUMENT, with the reason there, where the cluster has no place for it.
+ * Where a save is under way already, this one shares its ticket and ends with
+ * it. For this client the call is a boundary like ps_step() with the same
+ * position as before. Training goes on meanwhile. */
+PS_API int ps_save(ps_client *client, const char *name, ps_request **request,
+                   struct ps_error *error);
+/* How far it is. Asks nobody. */
+PS_API int ps_save_get(ps_client *client, struct ps_save_state *state);
+/* Ends the save that is under way; what it has written goes. PS_ENOTFOUND: none
+ * is. */
+PS_API int ps_save_cancel(ps_client *client, int timeout_ms,
+                          struct ps_error *error);
+
+/* When the cluster goes back to a checkpoint as a whole (ps_restore(), or a
+ * cluster that does so when a server dies), what was pushed after its cut is
+ * gone. What this client had under way ends as PS_OK where the checkpoint has
+ * it and as PS_EROLLEDBACK where not, and every call that pulls or pushes
+ * returns PS_EROLLEDBACK from then on, until this one takes note of it. It
+ * gives the reader's position of that cut, as ps_step() had it: go on from
+ * there. `position` has room for *size bytes; *size becomes what there is
+ * (PS_EINDEX where that is more: call again). A worker that the checkpoint does
+ * not know has an empty position. PS_ENOTFOUND: nothing was rolled back. */
+PS_API int ps_rollback(ps_client *client, void *position, size_t *size,
+                       uint64_t *cut, int timeout_ms, struct ps_error *error);
 
 /* What has happened to this client so far. */
 struct ps_client_counters {

@@ -28,8 +28,8 @@ def check(data, text):
     for limits in data["limits"]:
         want(len(limits["samples"]) == 5, "limits were not measured 5 times")
         for sample in limits["samples"]:
-            for name in ("line_ns", "gather_ns", "touch_ns",
-                         "tcp_ns_per_byte"):
+            for name in ("line_ns", "gather_ns", "gather2_ns", "touch_ns",
+                         "update_ns", "tcp_ns_per_byte"):
                 want(sample[name] > 0, f"{name} is not above 0")
     for cell in data["cells"]:
         name = cell["name"]
@@ -48,7 +48,8 @@ def check(data, text):
                  f"{name} has a negative CPU time")
     for fill in data["fills"]:
         want(fill["ns_per_key"] > 0, f"{fill['name']} took no time")
-    want(len(data["fills"]) == 2, "there are not two fills")
+        want(0 <= fill["slow"] <= 1, f"{fill['name']} has no share of pauses")
+    want(len(data["fills"]) == 3, "there are not three fills")
     return wrong
 
 

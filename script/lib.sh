@@ -6,12 +6,13 @@ export DEBIAN_FRONTEND=noninteractive
 
 # What a build needs, and what the demo and the tests need beside.
 packages_build=(gcc libc6-dev binutils meson ninja-build pkg-config
-    libuv1-dev libjansson-dev libxxhash-dev librandom123-dev python3)
+    libuv1-dev libjansson-dev libhwloc-dev libxxhash-dev librandom123-dev
+    python3)
 packages_python=(python3-venv)
 packages_test=(g++ libcmocka-dev)
 # A suite whose tool is one of these and cannot be had skips.
 packages_check=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
-    mandoc)
+    cppcheck iproute2 mandoc valgrind)
 
 say() {
     printf '%s\n' "$*"
@@ -110,6 +111,7 @@ configure() {
 #   hooks    with PROBE and PLANT, for the simulator
 #   clang    the second opinion
 #   asan     with the address and undefined-behaviour sanitizers
+#   tsan     with the thread sanitizer
 #   fuzz     the fuzz targets, clang
 build() {
     local name=$1 dir=build/$1
@@ -124,6 +126,10 @@ build() {
         CC=gcc configure "$dir" -Dtest_hooks=true -Db_lundef=false \
             -Db_sanitize=address,undefined \
             -Dc_args=-fno-sanitize-recover=all
+        ;;
+    tsan)
+        CC=gcc configure "$dir" -Dtest_hooks=true -Db_lundef=false \
+            -Db_sanitize=thread
         ;;
     fuzz)
         CC=clang-14 configure "$dir" -Dfuzz=true -Db_lundef=false \

@@ -33,6 +33,7 @@ THIRD_PARTY = {
     "uv.h": r"src/net/",
     "immintrin.h": r"src/kern/kern_avx\w*\.c$",
     "xxhash.h": r"src/base/hash\.c$",
+    "hwloc.h": r"src/cli/cores\.c$",
     "jansson.h": r"src/(cli/|client/status_gather\.c$)",
     "psplus.h": r"src/",
     "psplus_plugin.h": r"src/udf/udf_plugin\.c$",

@@ -76,11 +76,13 @@ static int split_line(const struct reader *r, const char **cells, size_t *n,
         if (*n == COLUMNS_MAX) {
             return reader_complain(r, e, "more than %d columns", COLUMNS_MAX);
         }
-        cells[*n] = take_cell(&rest);
-        if (cells[*n] == NULL) {
+        const char *cell = take_cell(&rest);
+
+        if (cell == NULL) {
             return reader_complain(r, e, "column %zu: a quote is not closed",
                                    *n + 1);
         }
+        cells[*n] = cell;
         (*n)++;
     }
     return PS_OK;
@@ -217,7 +219,7 @@ static uint64_t make_key(const struct table *t, const struct feature *f,
 static int parse_row(const struct table *t, const struct reader *r, int keep,
                      struct dataset *d, struct ps_error *e)
 {
-    const char *cells[COLUMNS_MAX];
+    const char *cells[COLUMNS_MAX] = {NULL};
     size_t n;
     int rc = split_line(r, cells, &n, e);
 

@@ -35,8 +35,14 @@
 /* Prints what failed and where, then aborts. */
 NORETURN void base_assert_failed(const char *what, const char *file, int line);
 
-/* Replaces control characters by '?': what came from outside can neither end
- * the line it is printed in nor reach the terminal. */
+/* Bytes of the character of UTF-8 at p, which has `left` bytes behind it or of
+ * it; 0 where it is malformed or a control character (U+0000 to U+001F, U+007F
+ * to U+009F). */
+size_t base_char_bytes(const uint8_t *p, size_t left);
+/* Replaces what is no such character by '?', byte by byte: what came from
+ * outside can neither end the line it is printed in nor reach the terminal. A
+ * text that was cut within a character loses the rest of that: so it is always
+ * one that a message may carry. */
 void base_one_line(char *text);
 
 static inline uint64_t base_min_u64(uint64_t a, uint64_t b)

@@ -42,9 +42,9 @@ int err_wrap(struct err *e, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    base_one_line(text);
     append(text, sizeof(text), ": ");
     append(text, sizeof(text), e->text);
+    base_one_line(text);
     memcpy(e->text, text, sizeof(text));
     return e->status;
 }

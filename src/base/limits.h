@@ -14,6 +14,10 @@ enum {
     /* What the client aims at when it splits a request: half of the above, so
      * that the answer, which may be larger than the request, fits as well. */
     LIMIT_FRAME_TARGET_BYTES = 32 << 20,
+    /* What one of these frames carries where it may be split anywhere: the
+     * shard gathers the next one while the client takes this one apart, and
+     * both find it in their second-level cache. */
+    LIMIT_PIECE_BYTES = 512 << 10,
     /* Operations in one frame: 128 variables of a step, and room. */
     LIMIT_FRAME_OPS = 4096,
     LIMIT_NAME_BYTES = 255,
@@ -38,6 +42,9 @@ enum {
     /* Bytes of frames of all connections of one shard, those that come in and
      * those that wait to go out: 16 of the largest. */
     LIMIT_LOOP_BYTES = 1 << 30,
+    /* A body that does not wait for room behind larger ones: steps of a model
+     * are smaller. */
+    LIMIT_SMALL_BODY_BYTES = 1 << 20,
     /* A connection's first frame: a HELLO has a name in it and little else. */
     LIMIT_GREETING_BYTES = 4 << 10,
     /* How long it may take to come, and how long a connection may stand still
@@ -62,6 +69,8 @@ enum {
     LIMIT_LEASE_MS = 3000,
     /* How often a watched key of the store is looked at. */
     LIMIT_WATCH_MS = 100,
+    /* How often the scheduler looks at servers and sessions during a save. */
+    LIMIT_SAVE_LOOK_MS = 50,
     /* How long an ended session stays resolvable (protocol 2.4). */
     LIMIT_ENDED_SESSION_MS = 600000,
     /* A frame unanswered for this long: the connection is taken for dead. */

@@ -4,6 +4,11 @@
 #include "hash.h"
 #include "mem.h"
 
+enum {
+    ROOM_MIN = 16,
+    SHRINK_ROOM = 1024 /* smaller ones are not worth the while */
+};
+
 void map_init(struct map *m)
 {
     memset(m, 0, sizeof(*m));
@@ -31,22 +36,21 @@ static struct map_slot *slot_of(const struct map *m, uint64_t key)
     return &m->slots[i];
 }
 
-static int grow(struct map *m)
+static int resize(struct map *m, size_t room)
 {
-    struct map bigger = {.room = m->room == 0 ? 16 : m->room * 2, .n = m->n};
+    struct map other = {.room = room, .n = m->n};
 
-    bigger.slots =
-        mem_try_zero(mem_array(bigger.room, sizeof(struct map_slot)));
-    if (bigger.slots == NULL) {
+    other.slots = mem_try_zero(mem_array(room, sizeof(struct map_slot)));
+    if (other.slots == NULL) {
         return PS_ENOMEM;
     }
     for (size_t i = 0; i < m->room; i++) {
         if (m->slots[i].value != NULL) {
-            *slot_of(&bigger, m->slots[i].key) = m->slots[i];
+            *slot_of(&other, m->slots[i].key) = m->slots[i];
         }
     }
     mem_free(m->slots);
-    *m = bigger;
+    *m = other;
     return PS_OK;
 }
 
@@ -60,7 +64,8 @@ int map_put(struct map *m, uint64_t key, void *value)
     struct map_slot *slot;
 
     ASSERT(value != NULL);
-    if ((m->n + 1) * 4 > m->room * 3 && grow(m) != PS_OK) {
+    if ((m->n + 1) * 4 > m->room * 3 &&
+        resize(m, m->room == 0 ? ROOM_MIN : m->room * 2) != PS_OK) {
         return PS_ENOMEM;
     }
     slot = slot_of(m, key);
@@ -100,6 +105,9 @@ void *map_take(struct map *m, uint64_t key)
             m->slots[i].value = NULL;
             hole = i;
         }
+    }
+    if (m->room >= SHRINK_ROOM && m->n * 8 < m->room) {
+        (void)resize(m, m->room / 4); /* else it stays as large as it is */
     }
     return value;
 }

@@ -1,8 +1,9 @@
 /* map.h - a small hash map from a u64 to a pointer, for things that are counted
  * in thousands: connections, sessions, chains. Not for rows.
  *
- * Open addressing, linear probing, at most 3/4 full. Iteration order depends
- * only on the keys and the history of calls. One thread.
+ * Open addressing, linear probing, at most 3/4 full, a large one at least 1/8.
+ * Iteration order depends only on the keys and the history of calls. One
+ * thread.
  */
 #ifndef MAP_H
 #define MAP_H

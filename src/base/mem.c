@@ -39,16 +39,17 @@ static const size_t large_bytes = SIZE_MAX;
 static const size_t large_bytes = (size_t)128 << 10;
 #endif
 
-enum { KEPT_MAX = 32, KEPT_US = 1000000 };
+enum { KEPT_MAX = 256, KEPT_US = 1000000 };
 
 static const size_t huge_bytes = (size_t)2 << 20;
 
 /* Large blocks that wait for their next use, oldest first. */
 static struct {
     pthread_mutex_t m;
-    size_t n;        /* [m] */
-    size_t bytes;    /* [m] */
-    uint64_t now_us; /* [m] of the last mem_tidy */
+    size_t n;         /* [m] */
+    size_t bytes;     /* [m] */
+    uint64_t now_us;  /* [m] of the last mem_tidy */
+    uint64_t trim_us; /* [m] when malloc is to return pages; 0: not */
     struct {
         void *p;
         size_t size;
@@ -60,6 +61,7 @@ static struct {
 static struct {
     _Alignas(64) atomic_uint_fast64_t calls; /* [a] relaxed */
     atomic_uint_fast64_t fail_at; /* [a] relaxed; the call to fail, 0: none */
+    atomic_bool has_shrunk;       /* [a] relaxed */
 } counts;
 
 /* Counts one call; true if it may go on. */
@@ -176,11 +178,29 @@ static bool keep(void *p, size_t size)
     return true;
 }
 
+void mem_shrunk(void)
+{
+    atomic_store_explicit(&counts.has_shrunk, true, memory_order_relaxed);
+}
+
 void mem_tidy(uint64_t now_us)
 {
+    bool must_trim;
+
     pthread_mutex_lock(&kept.m);
     kept.now_us = now_us;
+    if (atomic_exchange_explicit(&counts.has_shrunk, false,
+                                 memory_order_relaxed)) {
+        kept.trim_us = now_us + KEPT_US;
+    }
+    must_trim = kept.trim_us != 0 && now_us >= kept.trim_us;
+    if (must_trim) {
+        kept.trim_us = 0;
+    }
     pthread_mutex_unlock(&kept.m);
+    if (must_trim) {
+        malloc_trim(0);
+    }
     if (now_us > KEPT_US) {
         give_back(now_us - KEPT_US);
     }
@@ -238,17 +258,19 @@ static void *map_aligned(size_t bytes)
 {
     char *whole = mmap(NULL, bytes + huge_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *aligned;
     size_t head;
 
     if (whole == MAP_FAILED) {
         return NULL;
     }
     head = -(uintptr_t)whole & (huge_bytes - 1);
+    aligned = whole + head;
     if (head > 0) {
         munmap(whole, head);
     }
-    munmap(whole + head + bytes, huge_bytes - head);
-    return whole + head;
+    munmap(aligned + bytes, huge_bytes - head);
+    return aligned;
 }
 
 void *mem_map(size_t bytes, bool huge)
@@ -273,6 +295,20 @@ void *mem_map(size_t bytes, bool huge)
         (void)madvise(p, bytes, MADV_HUGEPAGE);
     }
     return p;
+}
+
+void mem_populate(void *p, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    volatile char *at = p;
+
+    /* Linux 5.14; otherwise, and where it fails, by hand. */
+    if (madvise(p, bytes, MADV_POPULATE_WRITE) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < bytes; i += page) {
+        at[i] = 0;
+    }
 }
 
 void mem_unmap(void *p, size_t bytes)

@@ -21,12 +21,18 @@ void mem_free(void *p);
 /* Freed blocks of 128 KiB and more are kept for their next use. Returns to the
  * system what has not been used for a second; to be called about that often. */
 void mem_tidy(uint64_t now_us);
+/* Tells that thousands of small blocks have been freed. malloc keeps them for
+ * itself, so mem_tidy returns their pages a second later. */
+void mem_shrunk(void);
 /* n * size, or SIZE_MAX where that overflows (which mem_try then refuses). */
 size_t mem_array(size_t n, size_t size);
 /* Anonymous pages, aligned to 2 MiB where bytes is at least that, with huge
  * pages asked for when `huge`. NULL when there are none. */
 void *mem_map(size_t bytes, bool huge) MUST_USE;
 void mem_unmap(void *p, size_t bytes);
+/* Has the kernel make the pages now, all zero, as it would at the first touch
+ * of each. */
+void mem_populate(void *p, size_t bytes);
 void mem_fail_at(uint64_t n);
 /* Calls of mem_try so far, for the tests that fail each in turn. */
 uint64_t mem_calls(void);

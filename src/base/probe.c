@@ -12,7 +12,9 @@ extern struct probe __stop_ps_probe[] __attribute__((weak));
 
 struct probe *probe_all(size_t *n)
 {
-    *n = (size_t)(__stop_ps_probe - __start_ps_probe);
+    uintptr_t end = (uintptr_t)__stop_ps_probe;
+
+    *n = (end - (uintptr_t)__start_ps_probe) / sizeof(struct probe);
     return __start_ps_probe;
 }
 

@@ -131,16 +131,18 @@ static const struct cli_page page = {
         "round measures the limits of this one too, and cells are compared\n"
         "with them:\n"
         "    L      one random line of memory as large as the index\n"
-        "    G      one row copied whose number is known\n"
-        "    touch  one float changed in each line of a row, likewise\n"
+        "    G      one row copied whose number is known; G2: two threads\n"
+        "    touch  one float changed in each line of a row, likewise;\n"
+        "           update: the updater in place of that\n"
         "    T      a byte of a TCP stream, writes of 1 MB\n"
         "A pull cannot be faster than L + G, over TCP L + G + T x bytes; the\n"
         "column floor is that divided by the cell's time: 1 is perfect.\n"
         "\n"
         "A cell is named where/what/dim/batch/depth/shards/keys:\n"
         "    tcp/pull/d16/b10000/q4/s1/uniform\n"
-        "keys are fresh in each batch, uniform or Zipf(1.0). Let nothing else\n"
-        "run meanwhile.\n"
+        "keys are fresh in each batch, uniform or Zipf(1.0); `unsummed` at\n"
+        "the end: without checksums of what is sent. Let nothing else run\n"
+        "meanwhile.\n"
         "\n"
         "One cell, well measured; and a few on small tables, fast:\n"
         "    ps-plus bench --only tcp/pull/d16/b10000/q4/s1/uniform "
@@ -172,6 +174,20 @@ double bench_percentile(const double *sorted, size_t n, double percent)
     size_t at = (size_t)(percent / 100 * (double)n);
 
     return sorted[at < n ? at : n - 1];
+}
+
+void bench_pauses(struct bench_fill *f, double *us, size_t n)
+{
+    size_t n_slow = 0;
+
+    qsort(us, n, sizeof(*us), bench_compare);
+    f->median_us = bench_percentile(us, n, 50);
+    f->p999_us = bench_percentile(us, n, 99.9);
+    f->max_us = us[n - 1];
+    while (n_slow < n && us[n - 1 - n_slow] > f->median_us + 1000) {
+        n_slow++;
+    }
+    f->slow = (double)n_slow / (double)n;
 }
 
 /* Uniform, or Zipf(1): its distribution function is log(i) / log(n). */
@@ -260,8 +276,9 @@ static void add_cell(struct bench_report *r, const char *only,
         n += snprintf(cell.name + n, sizeof(cell.name) - (size_t)n, "/s%u",
                       cell.shards);
     }
-    snprintf(cell.name + n, sizeof(cell.name) - (size_t)n, "/%s",
-             cell.is_zipf ? "zipf" : "uniform");
+    snprintf(cell.name + n, sizeof(cell.name) - (size_t)n, "/%s%s",
+             cell.is_zipf ? "zipf" : "uniform",
+             cell.is_unsummed ? "/unsummed" : "");
     if (is_wanted(cell.name, only)) {
         ASSERT(r->n_cells < CELLS_MAX);
         r->cells[r->n_cells++] = cell;
@@ -285,6 +302,11 @@ static void add_cells(struct bench_report *r, const struct options *o,
             add_cell(r, o->only, like);
             like.depth = 4;
             add_cell(r, o->only, like);
+            like.is_unsummed = like.batch == 10000 && !like.is_zipf;
+            if (like.is_unsummed) {
+                add_cell(r, o->only, like);
+            }
+            like.is_unsummed = false;
         }
         if (o->redis != NULL && like.batch <= 10000 && like.what <= BENCH_SGD &&
             !like.is_zipf) {
@@ -382,6 +404,8 @@ static struct bench_fill *next_fill(struct bench *b, const char *where,
 
 static int need_memory(struct bench *b, const struct set *s, struct err *e)
 {
+    struct bench_fill *fills[2];
+
     if (b->memory != NULL && b->memory_set.dim == s->dim &&
         b->memory_set.layout == s->layout) {
         return PS_OK;
@@ -390,8 +414,9 @@ static int need_memory(struct bench *b, const struct set *s, struct err *e)
     bench_memory_free(b->memory);
     b->memory = NULL;
     b->memory_set = *s;
-    return bench_memory_new(&b->memory, s->dim, s->layout, s->n_rows,
-                            next_fill(b, "memory", s), e);
+    fills[0] = next_fill(b, "memory", s);
+    fills[1] = next_fill(b, "paced", s);
+    return bench_memory_new(&b->memory, s->dim, s->layout, s->n_rows, fills, e);
 }
 
 static int need_cluster(struct bench *b, const struct set *s, struct err *e)
@@ -522,7 +547,8 @@ static int run_latencies(struct bench *b, const struct set *s, struct err *e)
         const struct bench_cell *c = &b->report.cells[i];
 
         if (is_in(c, s) && c->where == BENCH_TCP && c->what == BENCH_PULL &&
-            c->depth == 4 && c->batch <= 10000 && !c->is_zipf) {
+            c->depth == 4 && c->batch <= 10000 && !c->is_zipf &&
+            !c->is_unsummed) {
             rc = measure_latency(b, c, e);
         }
     }

@@ -26,7 +26,10 @@ enum { BENCH_ROUNDS_MAX = 99, BENCH_NAME_BYTES = 64, BENCH_PERCENTILES = 3 };
 struct bench_limits {
     double line;   /* L: one random line of memory as large as the index */
     double gather; /* G: one row copied whose number is known */
+    double both;   /* G with two threads, ns of all rows: how far they scale */
     double touch;  /* one float changed in each line of a row, likewise */
+    double update; /* the updater that fixes the rows, over known ones: no
+                      limit, but what is compared with touch */
     double tcp;    /* T: a byte of a TCP stream, writes of 1 MB */
 };
 
@@ -45,6 +48,7 @@ struct bench_cell {
     uint32_t shards; /* of the server; in this process: threads */
     uint32_t depth;  /* requests under way */
     bool is_zipf;
+    bool is_unsummed; /* TCP: bodies have no checksum, either way */
     size_t batch;
     double seen; /* ns a key of the last measurement; sets the next length */
     size_t n;
@@ -58,6 +62,7 @@ struct bench_fill {
     double median_us;
     double p999_us;
     double max_us;
+    double slow;        /* of all calls: what took 1 ms more than the median */
     size_t call;        /* keys */
     double row_bytes;   /* values and state */
     double bytes;       /* a row, all told: counted here; RSS of others */
@@ -88,14 +93,18 @@ double bench_now_ns(void);
 int bench_compare(const void *a, const void *b); /* doubles, for qsort */
 /* Of sorted numbers. */
 double bench_percentile(const double *sorted, size_t n, double percent);
+/* Sets what a fill says of its calls; sorts them. */
+void bench_pauses(struct bench_fill *f, double *us, size_t n);
 /* The updater that fixes the rows, and that a push of `what` runs. */
 struct ps_updater bench_updater(enum bench_what what);
 
 /* bench_memory.c */
 struct bench_memory;
+/* fills: of most rows, made without a pause, and of the last ones, made with
+ * pauses in between, as where a server is not asked for more than it can do. */
 int bench_memory_new(struct bench_memory **m, uint32_t dim,
                      enum bench_what layout, uint64_t n_rows,
-                     struct bench_fill *fill, struct err *e) MUST_USE;
+                     struct bench_fill *fills[2], struct err *e) MUST_USE;
 void bench_memory_free(struct bench_memory *m);
 /* Reads all rows once: memory that lay idle while something else was filled may
  * have been taken by the host of a virtual machine. */
@@ -114,8 +123,11 @@ struct bench_cluster {
     char folder[64];
     char url[80];
     bool has_local;
-    ps_client *client;
-    ps_variable *variable;
+    ps_client *clients[2]; /* with checksums and, once needed, without */
+    ps_variable *variables[2];
+    bool is_unsummed; /* which of them is used */
+    uint32_t dim;
+    enum bench_what layout;
     size_t batch_max; /* keys and requests that the buffers are for */
     size_t depth_max;
     uint64_t *keys;

@@ -111,10 +111,25 @@ double bench_cluster_tcp(void)
 
 /* ---- the cluster -------------------------------------------------------- */
 
-int bench_cluster_start(struct bench_cluster *c, uint32_t shards, struct err *e)
+/* A client as bench_cluster says; its variable is declared later. */
+static int open_client(struct bench_cluster *c, struct err *e)
 {
     struct ps_options options;
     struct ps_error error = {0};
+    int rc;
+
+    ps_options_init(&options);
+    options.scheduler = c->url;
+    options.worker = -1;
+    options.quiet = 1;
+    options.timeout_ms = WAIT_MS;
+    options.no_checksums = c->is_unsummed;
+    rc = ps_open(&c->clients[c->is_unsummed], &options, &error);
+    return rc == PS_OK ? PS_OK : err_set(e, rc, "%s", error.text);
+}
+
+int bench_cluster_start(struct bench_cluster *c, uint32_t shards, struct err *e)
+{
     int rc;
 
     *c = (struct bench_cluster){
@@ -136,21 +151,14 @@ int bench_cluster_start(struct bench_cluster *c, uint32_t shards, struct err *e)
     if (rc == PS_OK) {
         rc = local_cluster_wait_ready(&c->local, e);
     }
-    if (rc != PS_OK) {
-        return rc;
-    }
-    ps_options_init(&options);
-    options.scheduler = c->url;
-    options.worker = -1;
-    options.quiet = 1;
-    options.timeout_ms = WAIT_MS;
-    rc = ps_open(&c->client, &options, &error);
-    return rc == PS_OK ? PS_OK : err_set(e, rc, "%s", error.text);
+    return rc == PS_OK ? open_client(c, e) : rc;
 }
 
 void bench_cluster_stop(struct bench_cluster *c)
 {
-    (void)ps_close(c->client, 1000);
+    for (size_t i = 0; i < ARRAY_LEN(c->clients); i++) {
+        (void)ps_close(c->clients[i], 1000);
+    }
     if (c->has_local) {
         local_cluster_fini(&c->local);
     }
@@ -220,10 +228,10 @@ static int submit(struct bench_cluster *c, struct pipe *p, struct ps_op *op,
     int rc;
 
     ASSERT(p->n < LATENCY_DEPTH);
-    op->variable = c->variable;
+    op->variable = c->variables[c->is_unsummed];
     op->values = c->values;
     op->out = c->out + at % c->depth_max * room;
-    rc = ps_submit(c->client, op, 1, &p->requests[at]);
+    rc = ps_submit(c->clients[c->is_unsummed], op, 1, &p->requests[at]);
     if (rc == PS_OK) {
         p->starts[at] = start;
         p->n++;
@@ -279,8 +287,7 @@ static int run(struct bench_cluster *c, struct ps_op *op, size_t dim,
     return rc;
 }
 
-static int declare(struct bench_cluster *c, uint32_t dim,
-                   enum bench_what layout, struct err *e)
+static int declare(struct bench_cluster *c, struct err *e)
 {
     struct ps_declaration what;
     struct ps_error error = {0};
@@ -289,11 +296,25 @@ static int declare(struct bench_cluster *c, uint32_t dim,
     ps_declaration_init(&what);
     what.name = "bench";
     what.kind = PS_HASH64;
-    what.dim = dim;
+    what.dim = c->dim;
     what.init = (struct ps_init){PS_INIT_UNIFORM, -0.1F, 0.1F, 1};
-    what.updater = bench_updater(layout);
-    rc = ps_declare(c->client, &what, &c->variable, WAIT_MS, &error);
+    what.updater = bench_updater(c->layout);
+    rc = ps_declare(c->clients[c->is_unsummed], &what,
+                    &c->variables[c->is_unsummed], WAIT_MS, &error);
     return rc == PS_OK ? PS_OK : err_set(e, rc, "%s", error.text);
+}
+
+/* Has the client of that kind do what comes. */
+static int use_client(struct bench_cluster *c, bool is_unsummed, struct err *e)
+{
+    int rc = PS_OK;
+
+    c->is_unsummed = is_unsummed;
+    if (c->clients[is_unsummed] == NULL) {
+        rc = open_client(c, e);
+        rc = rc == PS_OK ? declare(c, e) : rc;
+    }
+    return rc;
 }
 
 static void take_buffers(struct bench_cluster *c, uint32_t dim,
@@ -321,8 +342,11 @@ int bench_cluster_fill(struct bench_cluster *c, uint32_t dim,
     double *took = mem_new(n_batches * sizeof(*took));
     double empty = server_rss(c);
     double ns = 0;
-    int rc = declare(c, dim, layout, e);
+    int rc;
 
+    c->dim = dim;
+    c->layout = layout;
+    rc = declare(c, e);
     take_buffers(c, dim, batch_max);
     for (size_t at = 0; at < n_batches && rc == PS_OK; at += some) {
         size_t n = base_min_u64(some, n_batches - at);
@@ -341,12 +365,9 @@ int bench_cluster_fill(struct bench_cluster *c, uint32_t dim,
     if (rc == PS_OK) {
         double n = (double)n_batches * FILL_BATCH;
 
-        qsort(took, n_batches, sizeof(*took), bench_compare);
         fill->ns = ns / n;
         fill->call = FILL_BATCH;
-        fill->median_us = bench_percentile(took, n_batches, 50);
-        fill->p999_us = bench_percentile(took, n_batches, 99.9);
-        fill->max_us = took[n_batches - 1];
+        bench_pauses(fill, took, n_batches);
         fill->bytes = (server_rss(c) - empty) / n;
     }
     mem_free(took);
@@ -410,11 +431,16 @@ int bench_cluster_run(struct bench_cluster *c, struct bench_cell *cell,
     };
     size_t n_batches = draw_batches(c, cell, draw, seconds);
     double millions = (double)(n_batches * cell->batch) / 1e6;
-    double client = process_cpu_s(getpid());
-    double server = process_cpu_s(server_pid(c));
-    double start = bench_now_ns();
-    int rc = run(c, &op, cell->dim, c->keys, n_batches, cell->depth, NULL);
+    double client, server, start;
+    int rc = use_client(c, cell->is_unsummed, e);
 
+    if (rc != PS_OK) {
+        return rc;
+    }
+    client = process_cpu_s(getpid());
+    server = process_cpu_s(server_pid(c));
+    start = bench_now_ns();
+    rc = run(c, &op, cell->dim, c->keys, n_batches, cell->depth, NULL);
     s->ns = (bench_now_ns() - start) / millions / 1e6;
     s->cpu_client = (process_cpu_s(getpid()) - client) / millions;
     s->cpu_server = (process_cpu_s(server_pid(c)) - server) / millions;
@@ -454,6 +480,7 @@ int bench_cluster_latency(struct bench_cluster *c, uint32_t dim, size_t batch,
     double begin;
     int rc = PS_OK;
 
+    c->is_unsummed = false;
     for (size_t i = 0; i < n * batch; i++) {
         c->keys[i] = bench_key(bench_draw(draw));
     }

@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "cli/bench.h"
+#include "server/ahead.h"
 #include "udf/chain.h"
 
 enum {
@@ -22,12 +23,15 @@ enum {
     KEYS = 1 << 18, /* of a half, for one measurement */
     LIMIT_BATCH = 10000,
     FILL_CALL = 256,
+    PACED_CALLS = 8192,
+    PACE_US = 400,
     AHEAD = 16
 };
 
 struct half {
     struct bench_memory *m;
     struct table_budget budget;
+    struct ahead ahead;
     struct table *table;
     struct arena arena;
     uint64_t *keys; /* [KEYS] */
@@ -43,10 +47,12 @@ struct half {
 struct bench_memory {
     const struct kern *kern;
     uint32_t dim;
+    enum bench_what layout;
     struct half halves[HALVES];
     struct chain chains[BENCH_ALL];
     size_t batch_room;
-    uint8_t *lines; /* as large as both indices */
+    struct loop *loop; /* for what is made ahead, as in a server */
+    uint8_t *lines;    /* as large as both indices */
     uint64_t n_lines;
     volatile uint64_t sink;
 };
@@ -152,6 +158,19 @@ static void run_touch(struct half *h, size_t at, size_t n)
     }
 }
 
+static void run_update(struct half *h, size_t at, size_t n)
+{
+    const struct bench_memory *m = h->m;
+    const struct kern_ftrl f = {.lr = 0.05F, .power = 0.5F, .l1 = 0.01F};
+
+    table_address(h->table, h->rows + at, n, h->blocks);
+    if (m->layout == BENCH_FTRL) {
+        m->kern->ftrl(h->blocks, h->values, n, m->dim, &f);
+    } else {
+        m->kern->adagrad(h->blocks, h->values, n, m->dim, 0.05F);
+    }
+}
+
 /* What one thread does: its halves in turn, a batch each. */
 struct work {
     struct half *first;
@@ -200,26 +219,40 @@ static double run_threads(struct bench_memory *m, uint32_t threads,
     return ns / (HALVES * (double)KEYS);
 }
 
-static double run_limit(struct bench_memory *m,
+static double run_limit(struct bench_memory *m, uint32_t threads,
                         void (*run)(struct half *h, size_t at, size_t n))
 {
     for (size_t i = 0; i < HALVES; i++) {
         m->halves[i].run = run;
     }
-    return run_threads(m, 1, LIMIT_BATCH);
+    return run_threads(m, threads, LIMIT_BATCH);
+}
+
+static void clear_values(struct bench_memory *m)
+{
+    for (size_t i = 0; i < HALVES; i++) {
+        memset(m->halves[i].values, 0, m->batch_room * m->dim * sizeof(float));
+    }
 }
 
 void bench_memory_limits(struct bench_memory *m, struct bench_draw *draw,
                          struct bench_limits *out)
 {
     prepare(m, draw);
-    out->line = run_limit(m, run_lines);
+    out->line = run_limit(m, 1, run_lines);
     prepare(m, draw);
     number_rows(m);
-    out->gather = run_limit(m, run_gather);
+    out->gather = run_limit(m, 1, run_gather);
     prepare(m, draw);
     number_rows(m);
-    out->touch = run_limit(m, run_touch);
+    out->both = run_limit(m, HALVES, run_gather);
+    prepare(m, draw);
+    number_rows(m);
+    out->touch = run_limit(m, 1, run_touch);
+    prepare(m, draw);
+    number_rows(m);
+    clear_values(m);
+    out->update = run_limit(m, 1, run_update);
 }
 
 double bench_memory_run(struct bench_memory *m, const struct bench_cell *cell,
@@ -234,8 +267,8 @@ double bench_memory_run(struct bench_memory *m, const struct bench_cell *cell,
         h->run = run_chain;
         h->chain = &m->chains[cell->what];
         h->updater = &updater;
-        memset(h->values, 0, m->batch_room * m->dim * sizeof(*h->values));
     }
+    clear_values(m);
     return run_threads(m, cell->shards, cell->batch);
 }
 
@@ -268,6 +301,8 @@ static int init_half(struct half *h, enum bench_what layout, struct err *e)
     h->blocks = mem_new(h->m->batch_room * sizeof(*h->blocks));
     h->values = mem_new(h->m->batch_room * h->m->dim * sizeof(*h->values));
     arena_init(&h->arena);
+    ahead_init(&h->ahead, h->m->loop);
+    h->budget.ahead = &h->ahead.stock;
     rc = table_new(&h->table, &spec);
     return rc == PS_OK ? PS_OK : err_set(e, rc, "cannot make a table");
 }
@@ -288,17 +323,20 @@ static double insert(struct half *h, const uint64_t *keys, size_t n,
     return thread_ns() - start;
 }
 
-static int fill(struct bench_memory *m, uint64_t n_rows, struct bench_fill *out,
-                struct err *e)
+/* Rows first..n_rows, some microseconds between two calls. */
+static int fill(struct bench_memory *m, uint64_t first, uint64_t n_rows,
+                int32_t pause_us, struct bench_fill *out, struct err *e)
 {
-    double *calls = mem_new((n_rows / FILL_CALL + 1) * sizeof(*calls));
+    const struct timespec pause = {0, pause_us * 1000};
+    double *calls =
+        mem_new(((n_rows - first) / FILL_CALL + 1) * sizeof(*calls));
     uint64_t keys[HALVES][FILL_CALL];
     size_t n[HALVES] = {0, 0};
     size_t n_calls = 0;
     double total = 0;
     int rc = PS_OK;
 
-    for (uint64_t i = 0; i < n_rows && rc == PS_OK; i++) {
+    for (uint64_t i = first; i < n_rows && rc == PS_OK; i++) {
         uint64_t key = bench_key(i);
         size_t at = half_of(key);
 
@@ -310,26 +348,29 @@ static int fill(struct bench_memory *m, uint64_t n_rows, struct bench_fill *out,
             total += ns;
             calls[n_calls++] = ns / 1e3;
             n[at] = 0;
+            loop_turn(m->loop); /* as between two frames */
+            if (pause_us > 0) {
+                nanosleep(&pause, NULL);
+            }
         }
     }
     for (size_t at = 0; at < HALVES && rc == PS_OK; at++) {
         rc = insert(&m->halves[at], keys[at], n[at], e) < 0 ? PS_ENOMEM : PS_OK;
     }
     if (n_calls > 0) {
-        qsort(calls, n_calls, sizeof(*calls), bench_compare);
         out->call = FILL_CALL;
         out->ns = total / (double)(n_calls * FILL_CALL);
-        out->median_us = bench_percentile(calls, n_calls, 50);
-        out->p999_us = bench_percentile(calls, n_calls, 99.9);
-        out->max_us = calls[n_calls - 1];
+        bench_pauses(out, calls, n_calls);
     }
     mem_free(calls);
     return rc;
 }
 
 /* What it weighs, and memory as large as the indices. */
-static int weigh(struct bench_memory *m, struct bench_fill *out, struct err *e)
+static int weigh(struct bench_memory *m, struct bench_fill *fills[2],
+                 struct err *e)
 {
+    struct bench_fill *out = fills[0];
     uint64_t bytes = 0;
     uint64_t n = 0;
     uint64_t stride = table_stride(m->halves[0].table);
@@ -342,6 +383,9 @@ static int weigh(struct bench_memory *m, struct bench_fill *out, struct err *e)
     out->bytes = (double)bytes / (double)n;
     m->n_lines = base_max_u64((bytes - n * stride) / 64, 1);
     out->index_bytes = out->bytes - (double)stride;
+    fills[1]->row_bytes = out->row_bytes;
+    fills[1]->bytes = out->bytes;
+    fills[1]->index_bytes = out->index_bytes;
     m->lines = mem_map(m->n_lines * 64, true);
     if (m->lines == NULL) {
         return err_set(e, PS_ENOMEM, "no memory for the lines");
@@ -352,7 +396,7 @@ static int weigh(struct bench_memory *m, struct bench_fill *out, struct err *e)
 
 int bench_memory_new(struct bench_memory **memory, uint32_t dim,
                      enum bench_what layout, uint64_t n_rows,
-                     struct bench_fill *filled, struct err *e)
+                     struct bench_fill *fills[2], struct err *e)
 {
     static const char *const pushes[BENCH_ALL] = {
         "BuildHashSlice>TransSlice",
@@ -360,14 +404,20 @@ int bench_memory_new(struct bench_memory **memory, uint32_t dim,
         "BuildHashSlice(insert)>AdagradUpdater",
         "BuildHashSlice(insert)>FtrlUpdater",
     };
+    static const struct loop_handler handler = {.on_tick = NULL};
+    struct loop_options options = {.handler = &handler};
     struct bench_memory *m = mem_new(sizeof(*m));
-    int rc = PS_OK;
+    uint64_t n_paced = base_min_u64(n_rows / 8, PACED_CALLS * FILL_CALL);
+    int rc;
 
-    *m = (struct bench_memory){
-        .kern = kern_choose(), .dim = dim, .batch_room = 100000};
+    *m = (struct bench_memory){.kern = kern_choose(),
+                               .dim = dim,
+                               .layout = layout,
+                               .batch_room = 100000};
     for (size_t i = 0; i < HALVES; i++) {
         m->halves[i].m = m;
     }
+    rc = loop_new(&m->loop, &options, e);
     for (size_t i = 0; i < HALVES && rc == PS_OK; i++) {
         rc = init_half(&m->halves[i], layout, e);
     }
@@ -375,10 +425,13 @@ int bench_memory_new(struct bench_memory **memory, uint32_t dim,
         rc = chain_parse(pushes[i], &m->chains[i], e);
     }
     if (rc == PS_OK) {
-        rc = fill(m, n_rows, filled, e);
+        rc = fill(m, 0, n_rows - n_paced, 0, fills[0], e);
     }
     if (rc == PS_OK) {
-        rc = weigh(m, filled, e);
+        rc = fill(m, n_rows - n_paced, n_rows, PACE_US, fills[1], e);
+    }
+    if (rc == PS_OK) {
+        rc = weigh(m, fills, e);
     }
     if (rc != PS_OK) {
         bench_memory_free(m);
@@ -407,10 +460,14 @@ void bench_memory_free(struct bench_memory *m)
     if (m == NULL) {
         return;
     }
+    if (m->loop != NULL) {
+        loop_stop(m->loop);
+    }
     for (size_t i = 0; i < HALVES; i++) {
         struct half *h = &m->halves[i];
 
         table_free(h->table);
+        ahead_fini(&h->ahead);
         arena_fini(&h->arena);
         mem_free(h->keys);
         mem_free(h->rows);
@@ -418,5 +475,6 @@ void bench_memory_free(struct bench_memory *m)
         mem_free(h->values);
     }
     mem_unmap(m->lines, m->n_lines * 64);
+    loop_free(m->loop);
     mem_free(m);
 }

@@ -75,10 +75,10 @@ static struct summary summarize(const struct bench_report *r,
 
 static void print_limits(const struct bench_report *r)
 {
-    printf("\n%-24s %10s %8s %8s %8s %10s\n", "limits (medians)", "rows",
-           "L ns", "G ns", "touch ns", "T ns/KB");
+    printf("\n%-24s %10s %8s %8s %8s %8s %9s %10s\n", "limits (medians)",
+           "rows", "L ns", "G ns", "G2 ns", "touch ns", "update", "T ns/KB");
     for (size_t i = 0; i < r->n_limits; i++) {
-        double x[4][BENCH_ROUNDS_MAX];
+        double x[6][BENCH_ROUNDS_MAX];
         size_t n = r->limits[i].n;
 
         if (n == 0) {
@@ -89,11 +89,16 @@ static void print_limits(const struct bench_report *r)
             x[1][k] = r->limits[i].samples[k].gather;
             x[2][k] = r->limits[i].samples[k].touch;
             x[3][k] = r->limits[i].samples[k].tcp * 1024;
+            x[4][k] = r->limits[i].samples[k].both;
+            x[5][k] =
+                r->limits[i].samples[k].update / r->limits[i].samples[k].touch;
         }
-        printf("%-24s %10" PRIu64 " %8.1f %8.1f %8.1f %10.1f\n",
+        printf("%-24s %10" PRIu64 " %8.1f %8.1f %8.1f %8.1f %8.2fx %10.1f\n",
                r->limits[i].name, r->limits[i].n_rows, median(x[0], n),
-               median(x[1], n), median(x[2], n), median(x[3], n));
+               median(x[1], n), median(x[4], n), median(x[2], n),
+               median(x[5], n), median(x[3], n));
     }
+    printf("update: the updater over known rows, its time / touch.\n");
 }
 
 static void print_cells(const struct bench_report *r)
@@ -132,16 +137,19 @@ static void print_cells(const struct bench_report *r)
 static void print_rest(const struct bench_report *r)
 {
     if (r->n_fills > 0) {
-        printf("\n%-24s %8s %7s %9s %9s %9s %9s %9s\n", "making rows", "ns/key",
-               "a call", "median us", "99.9%", "most us", "bytes/row",
-               "of it row");
+        printf("\n%-24s %8s %7s %9s %9s %9s %8s %9s %9s\n", "making rows",
+               "ns/key", "a call", "median us", "99.9%", "most us", "slow",
+               "bytes/row", "of it row");
     }
     for (size_t i = 0; i < r->n_fills; i++) {
         const struct bench_fill *f = &r->fills[i];
 
-        printf("%-24s %8.1f %7zu %9.0f %9.0f %9.0f %9.1f %9.0f\n", f->name,
-               f->ns, f->call, f->median_us, f->p999_us, f->max_us, f->bytes,
-               f->row_bytes);
+        printf("%-24s %8.1f %7zu %9.0f %9.0f %9.0f %7.2f%% %9.1f %9.0f\n",
+               f->name, f->ns, f->call, f->median_us, f->p999_us, f->max_us,
+               f->slow * 100, f->bytes, f->row_bytes);
+    }
+    if (r->n_fills > 0) {
+        printf("slow: calls that took 1 ms more than the median.\n");
     }
     if (r->n_latencies > 0) {
         printf("\n%-24s %10s %9s %9s %9s %9s\n", "latency at half load",
@@ -198,9 +206,11 @@ static json_t *limits_json(const struct bench_report *r)
             const struct bench_limits *l = &r->limits[i].samples[k];
 
             json_array_append_new(
-                samples, json_pack("{s:f, s:f, s:f, s:f}", "line_ns", l->line,
-                                   "gather_ns", l->gather, "touch_ns", l->touch,
-                                   "tcp_ns_per_byte", l->tcp));
+                samples,
+                json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "line_ns", l->line,
+                          "gather_ns", l->gather, "gather2_ns", l->both,
+                          "touch_ns", l->touch, "update_ns", l->update,
+                          "tcp_ns_per_byte", l->tcp));
         }
         json_array_append_new(all, json_pack("{s:s, s:I, s:o}", "name",
                                              r->limits[i].name, "rows",
@@ -212,11 +222,12 @@ static json_t *limits_json(const struct bench_report *r)
 
 static json_t *fill_json(const struct bench_fill *f)
 {
-    return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "name",
-                     f->name, "ns_per_key", f->ns, "keys_per_call",
+    return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                     "name", f->name, "ns_per_key", f->ns, "keys_per_call",
                      (json_int_t)f->call, "median_us", f->median_us, "p999_us",
-                     f->p999_us, "max_us", f->max_us, "bytes_per_row", f->bytes,
-                     "row_bytes", f->row_bytes, "index_bytes", f->index_bytes);
+                     f->p999_us, "max_us", f->max_us, "slow", f->slow,
+                     "bytes_per_row", f->bytes, "row_bytes", f->row_bytes,
+                     "index_bytes", f->index_bytes);
 }
 
 static void print_json(const struct bench_report *r, FILE *out)

@@ -1,6 +1,8 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 
@@ -104,4 +106,21 @@ int cli_fail(const struct err *e)
 bool cli_is_empty(const char *text)
 {
     return text == NULL || text[0] == '\0';
+}
+
+int cli_check_store(const char *kv_path, const char *folder, struct err *e)
+{
+    struct stat info;
+
+    if (stat(folder, &info) != 0) {
+        return errno == ENOENT
+                   ? err_set(e, PS_ENOTFOUND,
+                             "no cluster at %s: there is no such folder",
+                             kv_path)
+                   : err_set(e, PS_EIO, "%s: %s", folder, strerror(errno));
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return err_set(e, PS_EIO, "%s is not a folder", folder);
+    }
+    return PS_OK;
 }

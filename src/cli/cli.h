@@ -16,6 +16,9 @@ enum cli_exit {
     CLI_REFUSED = 2 /* before anything was begun */
 };
 
+/* Checkpoints that may be kept. */
+enum { CLI_KEEP_MAX = 4096 };
+
 /* First in the options of each command. */
 struct cli_options {
     const char *log_level;
@@ -66,11 +69,20 @@ int cli_fail(const struct err *e);
 /* Whether a text is left out or empty: it asks for nothing. */
 bool cli_is_empty(const char *text);
 
+/* A client would wait for the store to come into being; who asks a cluster for
+ * something wants to know that it is not there. folder: of kv_path. */
+int cli_check_store(const char *kv_path, const char *folder,
+                    struct err *e) MUST_USE;
+
 /* Each command, in the file of its first word. argv is without the program's
  * name and the command's word; they return the exit status. */
 int role_main(int argc, char **argv);
 int local_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
+int save_main(int argc, char **argv);
+int checkpoint_main(int argc, char **argv);
+int checkpoint_verify_main(int argc, char **argv);
+int checkpoint_inspect_main(int argc, char **argv);
 
 #endif

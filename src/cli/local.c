@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/local_cluster.h"
+#include "cli/role.h"
 #include "coord/coord.h"
 #include "net/loop.h"
 
@@ -19,11 +20,12 @@ struct options {
     int64_t shards;
     int64_t workers;
     const char *kv;
-    int64_t network_mb;
-    int64_t memory_mb;
-    int64_t queries;
+    struct role_limits limits;
+    const char *checkpoint_path;
+    int64_t keep;
     int64_t wait_s;
     struct opt_list plugins;
+    bool binds_cores;
     bool is_json;
 };
 _Static_assert(offsetof(struct options, cli) == 0, "rows of cli.h");
@@ -61,30 +63,29 @@ static const struct opt table[] = {
      .value = "DIR",
      .help = "The folder of the store, which stays. Left out: a new one, which "
              "is removed at the end."},
-    {.name = "server_network_limit",
-     .brief = "snet",
+    ROLE_LIMITS(AT(limits)),
+    {.name = "checkpoint_path",
+     .brief = "cp",
+     .type = OPT_TEXT,
+     .offset = AT(checkpoint_path),
+     .value = "URL",
+     .help = "Where checkpoints go: file://DIR or a folder. They stay. Left "
+             "out: nowhere."},
+    {.name = "keep",
      .type = OPT_INT,
-     .offset = AT(network_mb),
-     .min = 1,
-     .max = INT32_MAX,
-     .value = "MB/s",
-     .help = "As in -r scheduler."},
-    {.name = "server_memory_limit",
-     .brief = "smem",
-     .type = OPT_INT,
-     .offset = AT(memory_mb),
-     .min = 1,
-     .max = INT32_MAX,
-     .value = "MB",
-     .help = "As in -r scheduler."},
-    {.name = "server_query_limit",
-     .brief = "sqps",
-     .type = OPT_INT,
-     .offset = AT(queries),
-     .min = 1,
-     .max = INT32_MAX,
+     .offset = AT(keep),
+     .min = 2,
+     .max = CLI_KEEP_MAX,
      .value = "N",
-     .help = "As in -r scheduler."},
+     .help = "How many checkpoints are kept, 3 if it is left out; older ones "
+             "are removed after each save."},
+    {.name = "bind_cores",
+     .brief = "bc",
+     .type = OPT_BOOL,
+     .offset = AT(binds_cores),
+     .fallback = "false",
+     .value = "BOOL",
+     .help = "As in -r server, for scheduler and servers."},
     {.name = "wait",
      .type = OPT_INT,
      .offset = AT(wait_s),
@@ -234,6 +235,7 @@ static int run_in_store(const struct local_options *o, const char *kv)
     struct local_cluster c;
     char url[LOCAL_URL_BYTES];
     char folder[LOCAL_FOLDER_BYTES];
+    const char *own = NULL; /* the folder to remove at the end */
     struct err e;
     int status;
 
@@ -243,9 +245,9 @@ static int run_in_store(const struct local_options *o, const char *kv)
         return cli_fail(&e);
     } else {
         snprintf(url, sizeof(url), "file://%s", folder);
+        own = folder;
     }
-    if (local_cluster_init(&c, o, url, kv == NULL ? folder : NULL, &e) ==
-        PS_OK) {
+    if (local_cluster_init(&c, o, url, own, &e) == PS_OK) {
         status = run(&c);
     } else {
         status = cli_fail(&e);
@@ -307,15 +309,18 @@ int local_main(int argc, char **argv)
             .shards = (uint32_t)o.shards,
             .workers = (uint32_t)o.workers,
             .wait_s = (uint32_t)o.wait_s,
-            .network_mb = o.network_mb,
-            .memory_mb = o.memory_mb,
-            .queries = o.queries,
+            .network_mb = o.limits.network_mb,
+            .memory_mb = o.limits.memory_mb,
+            .queries = o.limits.queries,
+            .checkpoint_path = o.checkpoint_path,
+            .keep = o.keep,
             .plugins = o.plugins.items,
             .n_plugins = o.plugins.n,
             .log_level = o.cli.log_level,
             /* argv ends with NULL */
             .command = has_command ? (const char *const *)argv + at + 1 : NULL,
             .is_json = o.is_json,
+            .binds_cores = o.binds_cores,
         };
 
         status = run_in_store(&run, o.kv == NULL ? NULL : url);

@@ -263,6 +263,9 @@ static void begin_words(struct words *w, const struct local_cluster *c,
     add_word(w, "--log-level");
     add_word(w, c->options->log_level);
     add_number(w, "--wait", c->options->wait_s);
+    if (c->options->binds_cores) {
+        add_word(w, "--bind_cores=true");
+    }
     for (size_t i = 0; i < c->options->n_plugins; i++) {
         add_word(w, "--plugin");
         add_word(w, c->options->plugins[i]);
@@ -285,6 +288,13 @@ int local_cluster_start_roles(struct local_cluster *c, struct err *e)
     }
     if (o->queries != 0) {
         add_number(&w, "-sqps", o->queries);
+    }
+    if (o->checkpoint_path != NULL) {
+        add_word(&w, "-cp");
+        add_word(&w, o->checkpoint_path);
+    }
+    if (o->keep != 0) {
+        add_number(&w, "--keep", o->keep);
     }
     snprintf(c->roles[0].name, sizeof(c->roles[0].name), "scheduler");
     rc = start_role(c, &w, e);

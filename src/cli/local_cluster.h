@@ -23,12 +23,15 @@ struct local_options {
     int64_t network_mb;
     int64_t memory_mb;
     int64_t queries;
+    const char *checkpoint_path; /* NULL: left out */
+    int64_t keep;
     /* Passed on to all roles. */
     const char *const *plugins;
     size_t n_plugins;
     const char *log_level;
     const char *const *command; /* NULL at its end; NULL: none */
     bool is_json;
+    bool binds_cores; /* passed on to all roles */
 };
 
 struct local_cluster {

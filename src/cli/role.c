@@ -2,10 +2,14 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -172,27 +176,8 @@ int role_check(const struct role_options *o, struct err *e)
         coord_path_parse(o->kv_path, folder, sizeof(folder), e) != PS_OK) {
         return err_wrap(e, "option --scheduler_kv_path or -sp");
     }
-    if (o->binds_cores) {
-        return err_set(e, PS_EARGUMENT,
-                       "option --bind_cores or -bc: binding threads to cores "
-                       "is not built yet; give false");
-    }
     rc = check_streams(o, e);
     return rc == PS_OK ? check_addresses(o, e) : rc;
-}
-
-/* Loopback, link-local and the ranges of private networks (RFC 1918). */
-static bool is_private_4(uint32_t a)
-{
-    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 ||
-           a >> 16 == 0xc0a8 || a >> 16 == 0xa9fe;
-}
-
-/* Likewise: ::1, fe80::/10, fc00::/7. */
-static bool is_private_6(const struct in6_addr *a)
-{
-    return IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_LINKLOCAL(a) ||
-           (a->s6_addr[0] & 0xfe) == 0xfc;
 }
 
 bool role_is_exposed(const char *host)
@@ -201,32 +186,70 @@ bool role_is_exposed(const char *host)
     struct in6_addr six;
 
     if (inet_pton(AF_INET, host, &four) == 1) {
-        return !is_private_4(ntohl(four.s_addr));
+        return ntohl(four.s_addr) >> 24 != 127;
     }
     if (inet_pton(AF_INET6, host, &six) == 1) {
-        return !is_private_6(&six);
+        return !IN6_IS_ADDR_LOOPBACK(&six);
     }
     return strcmp(host, "localhost") != 0;
 }
 
-void role_warn(const struct role_options *o)
+/* 0, or errno: whether a socket of this host may have the address. */
+static int try_bind(const struct addrinfo *a)
 {
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int error = 0;
+
+    if (fd < 0) {
+        return errno;
+    }
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0) {
+        error = errno;
+    }
+    close(fd);
+    return error;
+}
+
+/* Tried on any free port: what may be wrong with that of -p is told later. */
+static int check_bind(const char *host, struct err *e)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(host, "0", &hints, &found);
+    const char *why = rc != 0 ? gai_strerror(rc) : NULL;
+
+    if (rc == 0) {
+        rc = try_bind(found);
+        why = strerror(rc);
+        freeaddrinfo(found);
+    }
+    return rc == 0 ? PS_OK
+                   : err_set(e, PS_EARGUMENT,
+                             "option --bind wants an address of this host, "
+                             "such as 127.0.0.1, not \"%.64s\": %s",
+                             host, why);
+}
+
+int role_begin(const struct role_options *o, struct err *e)
+{
+    struct rlimit files;
+    int rc = check_bind(o->bind, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
     if (role_is_exposed(o->bind)) {
         log_write(LOG_WARNING,
                   "listens on %s: whoever reaches that address can read and "
                   "change the model, for there is no token and no TLS yet",
                   o->bind);
     }
-}
-
-void role_raise_files(void)
-{
-    struct rlimit files;
-
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files); /* then there are fewer */
     }
+    return PS_OK;
 }
 
 /* The number that begins at text, up to the comma or the end; -1 if there is

@@ -24,7 +24,33 @@ struct role_options {
     int64_t wait_s;
 };
 
+/* What a server may be asked for, of the scheduler and of `local`; 0 is what is
+ * said of an option that is left out. */
+struct role_limits {
+    int64_t network_mb;
+    int64_t memory_mb;
+    int64_t queries;
+};
+
 /* clang-format off */
+#define ROLE_LIMITS(at)                                                       \
+    {.name = "server_network_limit", .brief = "snet", .type = OPT_INT,        \
+     .offset = (at) + offsetof(struct role_limits, network_mb), .min = 1,     \
+     .max = INT32_MAX, .value = "MB/s",                                       \
+     .help = "What a server may be asked to send and receive a second, in "   \
+             "units of 2^20 bytes. Left out: no limit."},                     \
+    {.name = "server_memory_limit", .brief = "smem", .type = OPT_INT,         \
+     .offset = (at) + offsetof(struct role_limits, memory_mb), .min = 1,      \
+     .max = INT32_MAX, .value = "MB",                                         \
+     .help = "What the rows of a server may take, in units of 2^20 bytes. "   \
+             "Left out: 80 % of the memory that this process may use, "       \
+             "divided by the servers, since all of them may be on this "      \
+             "machine."},                                                     \
+    {.name = "server_query_limit", .brief = "sqps", .type = OPT_INT,          \
+     .offset = (at) + offsetof(struct role_limits, queries), .min = 1,        \
+     .max = INT32_MAX, .value = "N",                                          \
+     .help = "What a server may be asked a second. Left out: no limit."}
+
 #define ROLE_AT(field) offsetof(struct role_options, field)
 #define ROLE_FIRST_OPTIONS                                                    \
     {.name = "role", .brief = "r", .type = OPT_TEXT, .flags = OPT_REQUIRED,   \
@@ -46,7 +72,8 @@ struct role_options {
              "out."},                                                         \
     {.name = "bind_cores", .brief = "bc", .type = OPT_BOOL,                   \
      .offset = ROLE_AT(binds_cores), .fallback = "false", .value = "BOOL",    \
-     .help = "Binds each thread to a core. Not built yet: only false."},      \
+     .help = "Binds each shard's thread, and the scheduler's, to a core of "  \
+             "its own, among those that this process may use."},              \
     {.name = "port", .brief = "p", .type = OPT_INT,                           \
      .offset = ROLE_AT(port), .max = UINT16_MAX, .fallback = "0",             \
      .value = "PORT",                                                         \
@@ -79,14 +106,14 @@ int role_check(const struct role_options *o, struct err *e) MUST_USE;
 int role_refuse_text(const char *text, const char *option, const char *feature,
                      const char *right, struct err *e) MUST_USE;
 
-/* Whether a host may be reached from outside of a private network: a public or
- * a wildcard address, and any name but localhost, which may stand for one. */
+/* Whether a host may be reached from other hosts: any address but those of
+ * loopback, and any name but localhost, which may stand for one. */
 bool role_is_exposed(const char *host);
-/* Says so in the log. */
-void role_warn(const struct role_options *o);
-/* Lets this process have as many files open as it may: a shard has one for
- * each connection, and the usual limit is meant for programs with few. */
-void role_raise_files(void);
+/* The last before a role runs. PS_EARGUMENT where --bind is no address of this
+ * host; a warning where it is exposed. Lets this process have as many files
+ * open as it may: a shard has one for each connection, and the usual limit is
+ * meant for programs with few. */
+int role_begin(const struct role_options *o, struct err *e) MUST_USE;
 
 /* How many parameter servers "4" and "4,0" say. PS_EARGUMENT for what is no
  * number, for 0, for too many, and for model servers. */

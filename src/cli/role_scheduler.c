@@ -1,22 +1,26 @@
 /* role_scheduler.c - ps-plus -r scheduler. */
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/cores.h"
 #include "cli/memory_limit.h"
 #include "cli/role.h"
+#include "fs/fs.h"
 #include "scheduler/schedule.h"
 
-enum { MB_BITS = 20 };
+enum { MB_BITS = 20, PLACE_BYTES = 4096 };
 
 struct options {
     struct role_options role;
     const char *server_num;
-    int64_t network_mb;
-    int64_t memory_mb;
-    int64_t queries;
+    struct role_limits limits;
     const char *checkpoint_path;
+    int64_t keep;
+    char place[PLACE_BYTES]; /* checkpoint_path, absolute */
 };
 _Static_assert(offsetof(struct options, role) == 0, "rows of role.h");
 
@@ -32,40 +36,24 @@ static const struct opt table[] = {
      .value = "N[,M...]",
      .help = "How many servers there are; behind a comma how many model "
              "servers, which are not built yet."},
-    {.name = "server_network_limit",
-     .brief = "snet",
-     .type = OPT_INT,
-     .offset = AT(network_mb),
-     .min = 1,
-     .max = INT32_MAX,
-     .value = "MB/s",
-     .help = "What a server may be asked to send and receive a second, in "
-             "units of 2^20 bytes. Left out: no limit."},
-    {.name = "server_memory_limit",
-     .brief = "smem",
-     .type = OPT_INT,
-     .offset = AT(memory_mb),
-     .min = 1,
-     .max = INT32_MAX,
-     .value = "MB",
-     .help = "What the rows of a server may take, in units of 2^20 bytes. "
-             "Left out: 80 % of the memory that this process may use, divided "
-             "by the servers, since all of them may be on this machine."},
-    {.name = "server_query_limit",
-     .brief = "sqps",
-     .type = OPT_INT,
-     .offset = AT(queries),
-     .min = 1,
-     .max = INT32_MAX,
-     .value = "N",
-     .help = "What a server may be asked a second. Left out: no limit."},
+    ROLE_LIMITS(AT(limits)),
     {.name = "checkpoint_path",
      .brief = "cp",
      .type = OPT_TEXT,
      .offset = AT(checkpoint_path),
      .fallback = "none://",
      .value = "URL",
-     .help = "Where checkpoints go. Not built yet: only none://."},
+     .help = "Where checkpoints go: file://DIR or a folder that all servers "
+             "reach under this name; none:// is nowhere."},
+    {.name = "keep",
+     .type = OPT_INT,
+     .offset = AT(keep),
+     .fallback = "3",
+     .min = 2,
+     .max = CLI_KEEP_MAX,
+     .value = "N",
+     .help = "How many checkpoints are kept; older ones are removed after each "
+             "save."},
     ROLE_OPTIONS,
 };
 
@@ -83,21 +71,56 @@ static const struct cli_page page = {
     .n = ARRAY_LEN(table),
 };
 
+/* Servers read the URL in other folders than this one. */
+static int set_place(struct options *o, struct err *e)
+{
+    const char *path = o->checkpoint_path;
+    char here[PLACE_BYTES / 2] = "";
+    struct fs *fs;
+    int rc;
+
+    o->place[0] = '\0';
+    if (fs_url_is_none(path)) {
+        return PS_OK;
+    }
+    rc = fs_url_open(&fs, path, e);
+    if (rc != PS_OK) {
+        return err_wrap(e, "option --checkpoint_path or -cp");
+    }
+    fs_url_close(fs);
+    if (strncmp(path, "memory://", 9) == 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --checkpoint_path or -cp: memory:// is for "
+                       "tests within one process: give file://DIR");
+    }
+    if (strncmp(path, "file://", 7) == 0) {
+        path += 7;
+    }
+    if (path[0] != '/' && getcwd(here, sizeof(here) - 1) == NULL) {
+        return err_set(e, PS_EIO, "the working folder: %s", strerror(errno));
+    }
+    if (snprintf(o->place, sizeof(o->place), "file://%s%s%s", here,
+                 here[0] != '\0' ? "/" : "", path) >= (int)sizeof(o->place)) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --checkpoint_path or -cp: it is too long");
+    }
+    return PS_OK;
+}
+
 /* Whether the values can be had; what they say becomes *run, and the limit of
  * memory that was left out becomes that of this machine. */
 static int fill_in(struct options *o, struct schedule_options *run,
                    struct err *e)
 {
     uint32_t servers = 1; /* --print-config does without */
-    uint64_t memory = (uint64_t)o->memory_mb << MB_BITS;
+    uint64_t memory = (uint64_t)o->limits.memory_mb << MB_BITS;
     int rc = role_check(&o->role, e);
 
     if (rc == PS_OK && o->server_num != NULL) {
         rc = role_server_count(o->server_num, &servers, e);
     }
-    if (rc == PS_OK && strcmp(o->checkpoint_path, "none://") != 0) {
-        rc = role_refuse_text(o->checkpoint_path, "--checkpoint_path or -cp",
-                              "checkpoints are", "give none://", e);
+    if (rc == PS_OK) {
+        rc = set_place(o, e);
     }
     if (rc != PS_OK) {
         return rc;
@@ -105,20 +128,32 @@ static int fill_in(struct options *o, struct schedule_options *run,
     if (memory == 0) {
         memory = memory_limit_share(memory_limit_cgroup(""),
                                     memory_limit_machine(""), servers);
-        o->memory_mb = (int64_t)(memory >> MB_BITS);
+        o->limits.memory_mb = (int64_t)(memory >> MB_BITS);
     }
     *run = (struct schedule_options){
         .kv_path = o->role.kv_path,
         .servers = servers,
         .limits = {.memory_bytes = memory,
-                   .network_bytes = (uint64_t)o->network_mb << MB_BITS,
-                   .queries = (uint64_t)o->queries},
+                   .network_bytes = (uint64_t)o->limits.network_mb << MB_BITS,
+                   .queries = (uint64_t)o->limits.queries},
+        .checkpoints = o->place[0] != '\0' ? o->place : NULL,
+        .keep = (uint32_t)o->keep,
         .bind = o->role.bind,
         .advertise = o->role.advertise,
         .port = (uint16_t)o->role.port,
         .wait_s = (uint32_t)o->role.wait_s,
     };
     return PS_OK;
+}
+
+/* Binds where that is asked for, and schedules. */
+static int schedule(const struct options *o, const struct schedule_options *run,
+                    struct err *e)
+{
+    if (o->role.binds_cores && cores_bind_scheduler(e) != PS_OK) {
+        return err_wrap(e, "option --bind_cores or -bc");
+    }
+    return schedule_run(run, e);
 }
 
 int role_scheduler_main(int argc, char **argv)
@@ -135,9 +170,9 @@ int role_scheduler_main(int argc, char **argv)
         status = cli_refuse(&e);
     } else if (!cli_shows_config(&page, &o)) {
         log_set_name("scheduler");
-        role_warn(&o.role);
-        role_raise_files();
-        if (schedule_run(&run, &e) != PS_OK) {
+        if (role_begin(&o.role, &e) != PS_OK) {
+            status = cli_refuse(&e);
+        } else if (schedule(&o, &run, &e) != PS_OK) {
             err_wrap(&e, "scheduler");
             status = cli_fail(&e);
         }

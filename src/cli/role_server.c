@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "cli/cores.h"
 #include "cli/role.h"
 #include "net/loop.h"
 #include "server/serve.h"
@@ -78,6 +79,23 @@ static int fill_in(struct options *o, struct serve_options *run, struct err *e)
     return PS_OK;
 }
 
+/* Binds where that is asked for, and serves. */
+static int serve(const struct options *o, struct serve_options *run,
+                 struct err *e)
+{
+    uint32_t cpus[LIMIT_SHARDS];
+
+    if (o->role.binds_cores) {
+        int rc = cores_of_server(run->id, run->n_shards, cpus, e);
+
+        if (rc != PS_OK) {
+            return err_wrap(e, "option --bind_cores or -bc");
+        }
+        run->cpus = cpus;
+    }
+    return serve_run(run, e);
+}
+
 int role_server_main(int argc, char **argv)
 {
     struct options o;
@@ -94,9 +112,9 @@ int role_server_main(int argc, char **argv)
         status = cli_refuse(&e);
     } else if (!cli_shows_config(&page, &o)) {
         log_set_name(name);
-        role_warn(&o.role);
-        role_raise_files();
-        if (serve_run(&run, &e) != PS_OK) {
+        if (role_begin(&o.role, &e) != PS_OK) {
+            status = cli_refuse(&e);
+        } else if (serve(&o, &run, &e) != PS_OK) {
             err_wrap(&e, "%s", name);
             status = cli_fail(&e);
         }

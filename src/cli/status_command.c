@@ -1,8 +1,6 @@
 /* status_command.c - ps-plus status: what a cluster has and has done. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "cli/cli.h"
@@ -50,34 +48,16 @@ static const struct cli_page page = {
         "Shows servers and shards, variables with their rows and bytes, and\n"
         "how many pulls and pushes there were. Repeats suppressed are pushes\n"
         "that came again after a lost answer and were not applied again. A\n"
-        "server that came back empty has lost the rows that it held. Ends "
-        "with\n"
-        "status 1 where there is no cluster, and where no shard answers.\n"
+        "server that came back empty has lost the rows that it held. Says\n"
+        "where checkpoints go, and how far a save is or how the last ended.\n"
+        "Ends with status 1 where there is no cluster, and where no shard\n"
+        "answers.\n"
         "\n"
         "For a program:\n"
         "    ps-plus status -sp file:///run/ps --json\n",
     .table = table,
     .n = ARRAY_LEN(table),
 };
-
-/* A client would wait for the store to come into being; who asks for its state
- * wants to know that it is not there. */
-static int check_store(const char *kv_path, const char *folder, struct err *e)
-{
-    struct stat info;
-
-    if (stat(folder, &info) != 0) {
-        return errno == ENOENT
-                   ? err_set(e, PS_ENOTFOUND,
-                             "no cluster at %s: there is no such folder",
-                             kv_path)
-                   : err_set(e, PS_EIO, "%s: %s", folder, strerror(errno));
-    }
-    if (!S_ISDIR(info.st_mode)) {
-        return err_set(e, PS_EIO, "%s is not a folder", folder);
-    }
-    return PS_OK;
-}
 
 /* How many shards are in the plan, and how many of them are not silent. */
 static void count_shards(const struct buf *text, size_t *n, size_t *n_answered)
@@ -110,7 +90,7 @@ static int show(ps_client *client, const struct options *o, struct err *e)
     struct ps_error error = {0};
     struct buf json;
     struct buf people;
-    const struct buf *out = o->is_json ? &json : &people;
+    const struct buf *out;
     size_t n;
     size_t n_answered;
     int rc = status_gather(client, (int)o->wait_s * 1000, &state, &error);
@@ -120,6 +100,7 @@ static int show(ps_client *client, const struct options *o, struct err *e)
     }
     buf_init(&json);
     buf_init(&people);
+    out = o->is_json ? &json : &people;
     status_json(state, &json);
     status_table(state, &people);
     status_free(state);
@@ -178,7 +159,8 @@ int status_main(int argc, char **argv)
     if (cli_shows_config(&page, &o)) {
         return CLI_OK;
     }
-    if (check_store(o.kv_path, folder, &e) != PS_OK || run(&o, &e) != PS_OK) {
+    if (cli_check_store(o.kv_path, folder, &e) != PS_OK ||
+        run(&o, &e) != PS_OK) {
         return cli_fail(&e);
     }
     return CLI_OK;

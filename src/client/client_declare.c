@@ -21,31 +21,11 @@ void ps_declaration_init(struct ps_declaration *declaration)
     };
 }
 
-/* Bytes of the UTF-8 character at p, 0 where there is none: overlong forms,
- * surrogates and what lies above U+10FFFF are none. */
-static size_t utf8_size(const uint8_t *p)
+/* C1 controls are the characters U+0080 to U+009F. */
+static bool is_control(const uint8_t *p)
 {
-    uint32_t c = p[0];
-    size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-
-    if (n <= 1) {
-        return n;
-    }
-    if (c > 0xf4) {
-        return 0;
-    }
-    c &= 0x7fu >> n;
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0; /* the NUL at the end is none either */
-        }
-        c = c << 6 | (p[i] & 0x3fu);
-    }
-    if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c <= 0xdfff))) ||
-        (n == 4 && (c < 0x10000 || c > 0x10ffff))) {
-        return 0;
-    }
-    return n;
+    return *p < 0x20 || *p == 0x7f ||
+           (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0);
 }
 
 /* NULL, or what is wrong with a name. */
@@ -60,14 +40,11 @@ static const char *check_name(const char *name)
         return "the name is longer than 255 bytes";
     }
     while (*p != 0) {
-        size_t n = utf8_size(p);
+        size_t n = base_char_bytes(p, strlen((const char *)p));
 
         if (n == 0) {
-            return "the name is not UTF-8";
-        }
-        /* C1 controls are the characters U+0080 to U+009F. */
-        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0)) {
-            return "the name has a control character in it";
+            return is_control(p) ? "the name has a control character in it"
+                                 : "the name is not UTF-8";
         }
         p += n;
     }
@@ -229,7 +206,7 @@ static struct ps_variable *variable_for(ps_client *c,
 
 /* Waits for a DECLARE or DROP; *handle is let go of by the caller. Within
  * client_enter. */
-static int finish(ps_client *c, struct request *r, uint64_t deadline,
+int client_finish(ps_client *c, struct request *r, uint64_t deadline,
                   const char *what, struct ps_request **handle,
                   struct ps_error *e)
 {
@@ -241,7 +218,7 @@ static int finish(ps_client *c, struct request *r, uint64_t deadline,
     }
     rc = client_wait(c, client_has_settled, *handle, deadline);
     if (rc == PS_ETIMEOUT) {
-        session_waits_for(c->session, waits, sizeof(waits));
+        session_request_waits_for(c->session, r, waits, sizeof(waits));
         return client_error(e, rc, "%.80s: deadline reached: %s", what, waits);
     }
     if (rc == PS_OK) {
@@ -259,7 +236,7 @@ static int finish(ps_client *c, struct request *r, uint64_t deadline,
 int ps_declare(ps_client *client, const struct ps_declaration *what,
                ps_variable **variable, int timeout_ms, struct ps_error *error)
 {
-    const struct udf *udf;
+    const struct udf *udf = NULL;
     struct ps_updater updater;
     struct wire_variable w;
     struct request *r = NULL;
@@ -274,6 +251,7 @@ int ps_declare(ps_client *client, const struct ps_declaration *what,
     if (rc != PS_OK) {
         return rc;
     }
+    ASSERT(udf != NULL);
     updater = updater_of(what, udf);
     w = wire_of(what, &updater);
     client_enter(client, &g);
@@ -282,8 +260,8 @@ int ps_declare(ps_client *client, const struct ps_declaration *what,
         rc = client_error(error, rc, "%.80s: %s", what->name,
                           ps_status_text(rc));
     } else {
-        rc = finish(client, r, client_deadline(client, timeout_ms), what->name,
-                    &handle, error);
+        rc = client_finish(client, r, client_deadline(client, timeout_ms),
+                           what->name, &handle, error);
     }
     if (rc == PS_OK) {
         *variable = variable_for(client, request_declared(r), &updater);
@@ -320,8 +298,8 @@ int ps_drop(ps_client *client, const char *name, int timeout_ms,
     if (rc != PS_OK) {
         rc = client_error(error, rc, "%.80s: %s", name, ps_status_text(rc));
     } else {
-        rc = finish(client, r, client_deadline(client, timeout_ms), name,
-                    &handle, error);
+        rc = client_finish(client, r, client_deadline(client, timeout_ms), name,
+                           &handle, error);
     }
     if (handle != NULL) {
         client_let_go(handle);

@@ -104,7 +104,14 @@ int client_cond_init(pthread_cond_t *cond) MUST_USE;
  * if it has settled already. PS_ENOMEM: the request was abandoned. */
 int client_hold(ps_client *c, struct request *r,
                 struct ps_request **handle) MUST_USE;
+/* client_declare.c: waits for what the scheduler does, and puts a refusal into
+ * words; `what` begins them. *handle is let go of by the caller. Within
+ * client_enter. */
+int client_finish(ps_client *c, struct request *r, uint64_t deadline,
+                  const char *what, struct ps_request **handle,
+                  struct ps_error *e) MUST_USE;
 bool client_has_settled(void *request);
+void client_mark_settled(struct ps_request *r);
 void client_let_go(struct ps_request *r); /* within client_enter */
 /* The name of an updater, to stay until ps_close; NULL: out of memory. Within
  * client_enter. */

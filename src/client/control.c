@@ -5,19 +5,22 @@
 #include "base/probe.h"
 #include "client/session_impl.h"
 
+/* Waits for an answer of the scheduler. */
+static bool is_ours(const struct request *r)
+{
+    return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP ||
+           r->kind == REQUEST_CANCEL ||
+           (r->kind == REQUEST_SAVE && r->ticket == 0);
+}
+
 static struct request *oldest(const struct session *s)
 {
     struct request *r = s->first;
 
-    while (r != NULL && r->kind != REQUEST_DECLARE && r->kind != REQUEST_DROP) {
+    while (r != NULL && !is_ours(r)) {
         r = r->next;
     }
     return r;
-}
-
-static bool is_ours(const struct request *r)
-{
-    return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP;
 }
 
 static void send_requests(struct session *s)
@@ -204,8 +207,20 @@ static void on_done(struct session *s, struct request *r,
                     const struct frame_header *h, struct frame *frame)
 {
     struct wire_declare_answer m = {.plan = h->plan};
+    struct wire_ticket ticket;
 
     arena_reset(&s->arena);
+    if (r->kind == REQUEST_SAVE &&
+        wire_ticket_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                           &ticket) == PS_OK) {
+        step_on_ticket(s, r, ticket.ticket);
+        return;
+    }
+    if (r->kind == REQUEST_SAVE || r->kind == REQUEST_CANCEL) {
+        r->status = r->kind == REQUEST_SAVE ? PS_ECLIENTDEC : PS_OK;
+        request_settle(r);
+        return;
+    }
     if (r->kind == REQUEST_DECLARE &&
         wire_declare_answer_decode(frame_body(frame), frame->body_bytes,
                                    &s->arena, &m) != PS_OK) {
@@ -260,6 +275,9 @@ void control_on_frame(struct session *s, const struct frame_header *h,
             session_ask(s, COORD_GET, TAG_SCHEDULER, "scheduler", 0, NULL);
         }
     } else {
+        if (r->kind == REQUEST_SAVE) {
+            step_on_refusal(s, r->text);
+        }
         r->status = h->status < 0 ? h->status : PS_EPROTOCOL;
         request_settle(r);
     }

@@ -61,10 +61,12 @@ static void add_piece(struct cutter *c, const struct piece *p)
     c->pieces[c->n++] = *p;
 }
 
-/* How many keys of this op one frame may carry, answer included. */
+/* How many keys of this op one frame carries, answer included. */
 static size_t keys_max(const struct request_op *op)
 {
-    return LIMIT_FRAME_TARGET_BYTES / (16 + op->variable.dim * sizeof(float));
+    size_t n = LIMIT_PIECE_BYTES / (16 + op->variable.dim * sizeof(float));
+
+    return n > 0 ? n : 1;
 }
 
 static void take_hash(struct cutter *c, const struct slice *slice,
@@ -84,11 +86,14 @@ static void take_hash(struct cutter *c, const struct slice *slice,
     split_keys(parts, n_parts, slice->keys, slice->n, part_of, order, counts);
     for (uint32_t i = 0; i < n_parts; i++) {
         size_t end = at + counts[i];
+        /* As many pieces as must be, about equally long. */
+        size_t n = (counts[i] + max - 1) / max;
+        size_t some = n > 0 ? (counts[i] + n - 1) / n : 0;
 
         while (at < end) {
             struct piece p = {slice, &parts[i], order + at, end - at, 0, false};
 
-            p.n = p.n > max ? max : p.n;
+            p.n = p.n > some ? some : p.n;
             at += p.n;
             add_piece(c, &p);
         }
@@ -146,12 +151,20 @@ static void fill(const struct cutter *c, const struct piece *p,
                  const struct run_place *at)
 {
     size_t dim = c->r->ops[p->from->op].variable.dim;
-    const float *values = p->from->values;
+    const float *values = at->values != NULL ? p->from->values : NULL;
 
     if (p->order == NULL) {
-        if (values != NULL && at->values != NULL) {
+        if (values != NULL) {
             memcpy(at->values,
                    values + (p->row_begin - p->from->row_begin) * dim,
+                   p->n * dim * sizeof(float));
+        }
+        return;
+    }
+    if (slice_is_run(p->order, p->n)) {
+        memcpy(at->keys, p->from->keys + p->order[0], p->n * sizeof(uint64_t));
+        if (values != NULL) {
+            memcpy(at->values, values + p->order[0] * dim,
                    p->n * dim * sizeof(float));
         }
         return;
@@ -159,11 +172,8 @@ static void fill(const struct cutter *c, const struct piece *p,
     for (size_t i = 0; i < p->n; i++) {
         at->keys[i] = p->from->keys[p->order[i]];
     }
-    if (values != NULL && at->values != NULL) {
-        for (size_t i = 0; i < p->n; i++) {
-            memcpy(at->values + i * dim, values + p->order[i] * dim,
-                   dim * sizeof(float));
-        }
+    for (size_t i = 0; values != NULL && i < p->n; i++) {
+        slice_copy_row(at->values + i * dim, values + p->order[i] * dim, dim);
     }
 }
 
@@ -267,8 +277,8 @@ static void group(struct cutter *c)
             if (p->is_taken || p->part->lane != c->pieces[i].part->lane) {
                 continue;
             }
-            if (n > 0 && (bytes + more > LIMIT_FRAME_TARGET_BYTES ||
-                          n >= LIMIT_FRAME_OPS)) {
+            if (n > 0 &&
+                (bytes + more > LIMIT_PIECE_BYTES || n >= LIMIT_FRAME_OPS)) {
                 break;
             }
             p->is_taken = true;
@@ -417,7 +427,7 @@ void cut_parked(struct session *s)
         if (f->kind == FLIGHT_RESOLVE) {
             flight_ask_again(s, f);
         } else {
-            cut_again(s, f);
+            flight_recut(s, f);
         }
     }
     flight_ask_pending(s);

@@ -177,6 +177,16 @@ void flight_settle(struct session *s, struct flight *f, int status)
     end_request(r, status);
 }
 
+void flight_recut(struct session *s, struct flight *f)
+{
+    if (s->rollback.is_on) {
+        PROBE(flight_rolled_back);
+        flight_settle(s, f, PS_EROLLEDBACK);
+    } else {
+        cut_again(s, f);
+    }
+}
+
 void flight_park(struct session *s, struct flight *f)
 {
     flight_remove(f);
@@ -197,15 +207,19 @@ static void scatter(const struct request *r, const struct slice *slice,
     if (op->out == NULL || r->is_abandoned) {
         return;
     }
-    if (slice->keys == NULL && slice->place == NULL) {
+    if (slice->place == NULL) {
         memcpy(op->out + slice->row_begin * dim, a->values,
                slice->n * dim * sizeof(float));
         return;
     }
+    if (slice_is_run(slice->place, slice->n)) {
+        memcpy(op->out + slice->place[0] * dim, a->values,
+               slice->n * dim * sizeof(float));
+        return;
+    }
     for (size_t i = 0; i < slice->n; i++) {
-        size_t at = slice->place != NULL ? slice->place[i] : i;
-
-        memcpy(op->out + at * dim, a->values + i * dim, dim * sizeof(float));
+        slice_copy_row(op->out + slice->place[i] * dim, a->values + i * dim,
+                       dim);
     }
 }
 
@@ -484,7 +498,7 @@ static void conclude(struct session *s, struct flight *f)
         PROBE(flight_resolved_not_applied);
         note_outcome(s, f, PS_ECANCELED);
         f->seq = 0;
-        cut_again(s, f);
+        flight_recut(s, f);
     }
 }
 

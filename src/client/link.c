@@ -261,7 +261,7 @@ static void seal(struct link *l, struct flight *f)
         .seq = f->seq,
         .first = first_unanswered(l),
         .plan = f->plan,
-        .cut = f->seq != 0 ? 1 : 0,
+        .cut = f->seq != 0 ? f->request->cut : 0,
     };
 
     if (f->kind == FLIGHT_RESOLVE) {
@@ -363,6 +363,10 @@ static void send_writes(struct link *l)
             }
             if (!may_number(l)) {
                 return;
+            }
+            if (f->request->cut < s->step.opened) {
+                /* A number opened later has nothing of before. */
+                f->request->cut = s->step.opened;
             }
             f->session = s->number;
             f->seq = l->next_seq++;
@@ -663,7 +667,9 @@ void link_end(struct link *l)
     struct flight *f;
 
     PROBE(link_lane_ended);
-    report_losses(l);
+    if (!s->rollback.is_on) {
+        report_losses(l);
+    }
     l->writes = (struct flight_list){NULL, NULL};
     l->reads = (struct flight_list){NULL, NULL};
     for (f = writes.first; f != NULL; f = f->next) {
@@ -683,7 +689,7 @@ void link_end(struct link *l)
     while ((f = writes.first) != NULL) {
         f->by_user = f->by_user && f->n_resolves > 0;
         if (!take_numbered(s, f)) {
-            cut_again(s, f);
+            flight_recut(s, f);
         }
     }
     while ((f = reads.first) != NULL) {
@@ -693,7 +699,7 @@ void link_end(struct link *l)
         } else if (f->kind == FLIGHT_STATUS) {
             flight_settle(s, f, PS_ELANE);
         } else {
-            cut_again(s, f);
+            flight_recut(s, f);
         }
     }
 }

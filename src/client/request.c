@@ -54,6 +54,7 @@ void request_settle(struct request *r)
         }
     }
     unlink_request(r);
+    step_report(s);
     r->has_settled = true;
     if (r->is_abandoned) {
         request_free(r);
@@ -88,6 +89,11 @@ bool request_has_settled(const struct request *r)
 const char *request_text(const struct request *r)
 {
     return r->text;
+}
+
+uint64_t request_ticket(const struct request *r)
+{
+    return r->ticket;
 }
 
 const struct session_variable *request_declared(const struct request *r)

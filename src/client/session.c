@@ -28,6 +28,9 @@ int session_new(struct session **session, const struct session_options *options,
     s->next_id = 1;
     s->next_order = 1;
     s->control.retry_us = UINT64_MAX;
+    buf_init(&s->step.position);
+    buf_init(&s->step.at_cut);
+    buf_init(&s->rollback.position);
     arena_init(&s->arena);
     map_init(&s->links);
     map_init(&s->by_connection);
@@ -68,6 +71,9 @@ void session_free(struct session *s)
         lease_fini(&s->lease);
     }
     plan_free(s->plan);
+    buf_fini(&s->step.position);
+    buf_fini(&s->step.at_cut);
+    buf_fini(&s->rollback.position);
     arena_fini(&s->arena);
     mem_free(s->chains);
     mem_free(s->acked);
@@ -129,6 +135,7 @@ static void on_cluster(struct session *s, const struct coord_result *r)
     }
     s->length_us = w.lease_ms * 1000;
     watch_plan(s);
+    step_start(s);
 }
 
 /* Every numbered flight that has lost its lane or its session. */
@@ -184,12 +191,19 @@ static void pump_all(struct session *s)
 static void adopt(struct session *s, struct plan *plan, uint64_t version)
 {
     struct link *l;
+    bool goes_back = s->plan != NULL && plan->w.restore > s->plan->w.restore;
 
     plan_free(s->plan);
     s->plan = plan;
     s->plan_version = version;
+    if (goes_back) {
+        rollback_begin(s, plan->w.restore);
+    }
     while ((l = find_dead_link(s)) != NULL) {
         link_end(l);
+    }
+    if (goes_back) {
+        rollback_settle(s);
     }
     while ((l = find_old_link(s)) != NULL) {
         link_replan(l);
@@ -240,6 +254,12 @@ void session_on_coord(struct session *s, const struct coord_result *r)
         break;
     case TAG_SCHEDULER:
         control_on_scheduler(s, r);
+        break;
+    case TAG_SAVE:
+        step_on_save(s, r);
+        break;
+    case TAG_RESTORED:
+        rollback_on_restored(s, r);
         break;
     case TAG_FORGET:
         break;
@@ -318,6 +338,9 @@ void session_tick(struct session *s)
         cut_parked(s);
     }
     session_open_tick(s);
+    step_tick(s);
+    rollback_tick(s);
+    step_report(s);
     control_tick(s);
     while ((l = map_next(&s->links, &i)) != NULL) {
         link_tick(l);
@@ -334,6 +357,8 @@ uint64_t session_next(const struct session *s)
         next = base_min_u64(next, s->recut_us);
     }
     next = base_min_u64(next, session_open_next(s));
+    next = base_min_u64(next, step_next(s));
+    next = base_min_u64(next, rollback_next(s));
     next = base_min_u64(next, control_next(s));
     while ((l = map_next(&s->links, &i)) != NULL) {
         next = base_min_u64(next, link_next(l));
@@ -375,7 +400,12 @@ static const char *const link_words[] = {"has no connection to it",
 
 void session_waits_for(const struct session *s, char *text, size_t size)
 {
-    const struct request *r = s->first;
+    session_request_waits_for(s, s->first, text, size);
+}
+
+void session_request_waits_for(const struct session *s, const struct request *r,
+                               char *text, size_t size)
+{
     const struct link *l;
     size_t i = 0;
 
@@ -391,7 +421,14 @@ void session_waits_for(const struct session *s, char *text, size_t size)
         snprintf(text, size, "nothing");
         return;
     }
-    if (r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP) {
+    if (r->kind == REQUEST_SAVE && r->ticket != 0) {
+        snprintf(text, size, "the save of cut %llu, %llu of %llu rows",
+                 (unsigned long long)s->step.save.cut,
+                 (unsigned long long)s->step.save.rows_done,
+                 (unsigned long long)s->step.save.rows);
+        return;
+    }
+    if (r->kind != REQUEST_RUN && r->kind != REQUEST_STATUS) {
         snprintf(text, size, "the scheduler%s%s%s",
                  s->control.address[0] != '\0' ? " at " : "",
                  s->control.address, r->text[0] != '\0' ? ": " : "");

@@ -58,6 +58,9 @@ bool session_has_writes(const struct session *s);
 void session_counters(const struct session *s, struct ps_client_counters *c);
 /* One line that names what the oldest unsettled request waits for. */
 void session_waits_for(const struct session *s, char *text, size_t size);
+/* The same of this request, which need not be the oldest. */
+void session_request_waits_for(const struct session *s, const struct request *r,
+                               char *text, size_t size);
 /* The present plan; NULL before session_is_ready. Borrowed until the next
  * call that hands the session something. */
 const struct plan *session_plan(const struct session *s);
@@ -92,6 +95,26 @@ int session_declare(struct session *s, const struct wire_variable *v,
                     struct request **request) MUST_USE;
 int session_drop(struct session *s, const char *name,
                  struct request **request) MUST_USE;
+/* SAVE: settles with the save, see step.c; CANCEL: the save of a ticket. */
+int session_save(struct session *s, const char *name,
+                 struct request **request) MUST_USE;
+int session_cancel_save(struct session *s, uint64_t ticket,
+                        struct request **request) MUST_USE;
+/* The cluster went back to a checkpoint, and nobody has taken note yet. */
+bool session_is_rolled_back(const struct session *s);
+/* Whether the cut's number and the reader's position are known by now. */
+bool session_knows_position(const struct session *s);
+const struct buf *session_position(const struct session *s, uint64_t *cut);
+void session_take_note(struct session *s);
+/* A boundary between two steps of the caller's reader, which stands there.
+ * PS_ENOMEM: it is none. */
+int session_step(struct session *s, const void *position, size_t size) MUST_USE;
+/* Asks the store now of the save that is under way, and whether it has answered
+ * all such calls; the first is made at the beginning. */
+void session_save_look(struct session *s);
+bool session_save_is_known(const struct session *s);
+/* What the store said last of the save that is under way, or was last. */
+void session_save_state(const struct session *s, struct ps_save_state *out);
 /* STATUS of one lane's shard: the answer is in request_answer. */
 int session_status(struct session *s, uint64_t lane,
                    struct request **request) MUST_USE;
@@ -105,6 +128,8 @@ void request_free(struct request *r); /* settled ones only; NULL allowed */
 int request_status(const struct request *r);
 bool request_has_settled(const struct request *r);
 const char *request_text(const struct request *r); /* of a refusal, or "" */
+/* Of a SAVE: what the scheduler gave it; 0: nothing yet. */
+uint64_t request_ticket(const struct request *r);
 const struct session_variable *request_declared(const struct request *r);
 /* Body of a STATUS answer; NULL if none came. */
 const uint8_t *request_answer(const struct request *r, size_t *size);

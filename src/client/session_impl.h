@@ -43,6 +43,26 @@ struct slice {
     int fate; /* a status; PS_OK: nothing is left to do */
 };
 
+/* Places rise, so the first and the last one tell whether none is left out. */
+static inline bool slice_is_run(const uint32_t *places, size_t n)
+{
+    return n > 0 && places[n - 1] - places[0] == n - 1;
+}
+
+/* A row of a batch that is no run: no call for each of them. */
+static inline void slice_copy_row(float *to, const float *from, size_t dim)
+{
+    while (dim >= 16) {
+        memcpy(to, from, 16 * sizeof(*to));
+        to += 16;
+        from += 16;
+        dim -= 16;
+    }
+    for (size_t i = 0; i < dim; i++) {
+        to[i] = from[i];
+    }
+}
+
 struct flight_list {
     struct flight *first;
     struct flight *last;
@@ -126,7 +146,9 @@ enum request_kind {
     REQUEST_RUN,
     REQUEST_STATUS,
     REQUEST_DECLARE,
-    REQUEST_DROP
+    REQUEST_DROP,
+    REQUEST_SAVE,
+    REQUEST_CANCEL
 };
 
 struct request_op {
@@ -147,6 +169,7 @@ struct request {
     struct session *session;
     void *owner;
     struct arena arena;
+    uint64_t cut; /* its frames are stamped with it, for good */
     struct request_op *ops;
     uint32_t n_ops;
     uint32_t n_flights; /* unsettled */
@@ -162,6 +185,7 @@ struct request {
     bool is_sent;
     uint32_t n_sent;      /* less those that were put off */
     uint64_t plan_wanted; /* settles when this plan is here */
+    uint64_t ticket;      /* SAVE: settles when this one has ended; 0 */
     uint64_t retry_us;
     struct session_variable declared;
     char text[768];
@@ -191,12 +215,43 @@ struct control {
     char address[128];
 };
 
+/* The session's part in cuts: step.c. */
+struct step {
+    uint64_t cut;        /* what is submitted now is stamped with */
+    uint64_t wanted;     /* the newest in the store */
+    uint64_t opened;     /* the cut that the session's number was opened at */
+    uint64_t reported;   /* in the lease */
+    bool has_steps;      /* session_step was called */
+    bool is_clean;       /* nothing was pushed since the last boundary */
+    struct buf position; /* of the last boundary */
+    struct buf at_cut;   /* of the one that took `cut` */
+    uint64_t version;    /* of the record `save` */
+    uint32_t n_reads;    /* gets of it that are unanswered */
+    bool is_known;       /* it was read, or is not there */
+    bool is_watching;
+    uint64_t retry_us; /* 0: nothing to try */
+    struct ps_save_state save;
+};
+
+/* The cluster went back to a checkpoint: rollback.c. */
+struct rollback {
+    bool is_on;    /* until the caller has taken note */
+    bool is_known; /* cut and position are those of `restore` */
+    bool is_reading;
+    uint64_t retry_us; /* 0: nothing to try */
+    uint64_t restore;
+    uint64_t cut;
+    struct buf position;
+};
+
 enum session_tag {
     TAG_CLUSTER = 1,
     TAG_PLAN,
     TAG_SESSIONS,
     TAG_LEASE,
     TAG_SCHEDULER,
+    TAG_SAVE,
+    TAG_RESTORED,
     TAG_FORGET
 };
 
@@ -239,6 +294,8 @@ struct session {
     size_t acked_room;
 
     struct control control;
+    struct rollback rollback;
+    struct step step;
     struct request *first; /* unsettled, oldest first */
     struct request *last;
     struct ps_client_counters counters;
@@ -299,6 +356,9 @@ void flight_free(struct flight *f);
 /* Settles a RUN or STATUS flight, and its request with the last of them. */
 void flight_settle(struct session *s, struct flight *f, int status);
 void flight_park(struct session *s, struct flight *f);
+/* Cuts anew what was not applied; after a rollback it ends instead. f has no
+ * number. */
+void flight_recut(struct session *s, struct flight *f);
 void flight_on_run(struct session *s, struct flight *f,
                    const struct frame_header *h, struct frame *frame);
 void flight_on_resolve(struct session *s, struct flight *f,
@@ -324,6 +384,31 @@ int cut_slices(struct session *s, struct request *r, const struct slice *slices,
  * PS_ENOMEM it is parked and tried again. */
 void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
+
+/* rollback.c */
+/* A plan of a later restore is here, its lanes not looked at yet. */
+void rollback_begin(struct session *s, uint64_t restore);
+/* ... and now they are: settles what nobody can know more of. */
+void rollback_settle(struct session *s);
+void rollback_on_restored(struct session *s, const struct coord_result *r);
+void rollback_tick(struct session *s);
+uint64_t rollback_next(const struct session *s);
+
+/* step.c */
+void step_start(struct session *s);
+void step_on_save(struct session *s, const struct coord_result *r);
+void step_tick(struct session *s);
+uint64_t step_next(const struct session *s);
+/* The number was opened at this cut. */
+void step_on_opened(struct session *s, uint64_t cut);
+/* Stamps a request that writes, before it is cut into frames. */
+void step_on_submit(struct session *s, struct request *r);
+/* Says in the lease that all of before the cut is answered, once it is. */
+void step_report(struct session *s);
+/* The scheduler has given a SAVE its ticket. */
+void step_on_ticket(struct session *s, struct request *r, uint64_t ticket);
+/* ... or its reason not to. */
+void step_on_refusal(struct session *s, const char *why);
 
 /* request.c */
 struct request *request_new(struct session *s, enum request_kind kind);

@@ -60,7 +60,7 @@ static bool is_same_worker(const struct session *s,
            w->worker == (uint32_t)s->options.worker + 1;
 }
 
-static void hold_lease(struct session *s, uint64_t number)
+static void hold_lease(struct session *s, uint64_t number, uint64_t cut)
 {
     char key[COORD_KEY_MAX + 1];
 
@@ -69,6 +69,7 @@ static void hold_lease(struct session *s, uint64_t number)
     snprintf(key, sizeof(key), "session/%llu", (unsigned long long)number);
     lease_init(&s->lease, s->coord, key, s->nonce, s->length_us, TAG_LEASE);
     s->has_lease = true;
+    step_on_opened(s, cut);
     lease_claim(&s->lease, session_now(s));
 }
 
@@ -162,7 +163,7 @@ static void on_read(struct session *s, const struct coord_result *r)
         closed(s);
     } else if (s->number_state != NUMBER_CLOSING && ours != NULL) {
         PROBE(session_open_found_done);
-        hold_lease(s, ours->session);
+        hold_lease(s, ours->session, ours->cut);
     } else if (write_sessions(s, &w, r->version) != PS_OK) {
         later(s);
     }
@@ -237,7 +238,7 @@ void session_open_tick(struct session *s)
     }
     if (s->has_lease &&
         (s->number_state == NUMBER_LEASING || s->number_state == NUMBER_OPEN)) {
-        lease_tick(&s->lease, now, true);
+        lease_tick(&s->lease, now);
     }
 }
 

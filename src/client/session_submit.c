@@ -156,6 +156,9 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
     struct slice *slices;
     int rc = PS_OK;
 
+    if (s->rollback.is_on) {
+        return PS_EROLLEDBACK;
+    }
     if (s->plan == NULL || n > LIMIT_FRAME_OPS) {
         return s->plan == NULL ? PS_ENOTREADY : PS_EARGUMENT;
     }
@@ -175,6 +178,7 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
         rc = prepare(s, r, i, &ops[i], &slices[i]);
         r->n_ops = i + 1;
     }
+    step_on_submit(s, r);
     /* Counts as a flight, so that nothing settles before all are cut. */
     r->n_flights = 1;
     if (rc == PS_OK) {
@@ -251,6 +255,34 @@ int session_drop(struct session *s, const char *name, struct request **request)
     buf_init(&b);
     wire_drop_encode(&m, &b);
     rc = submit_control(s, REQUEST_DROP, &b, WIRE_DROP, request);
+    buf_fini(&b);
+    return rc;
+}
+
+int session_save(struct session *s, const char *name, struct request **request)
+{
+    struct wire_save_request m = {.name = name};
+    struct buf b;
+    int rc;
+
+    s->step.is_clean = true; /* a boundary, like session_step */
+    buf_init(&b);
+    wire_save_request_encode(&m, &b);
+    rc = submit_control(s, REQUEST_SAVE, &b, WIRE_SAVE, request);
+    buf_fini(&b);
+    return rc;
+}
+
+int session_cancel_save(struct session *s, uint64_t ticket,
+                        struct request **request)
+{
+    struct wire_ticket m = {.ticket = ticket};
+    struct buf b;
+    int rc;
+
+    buf_init(&b);
+    wire_ticket_encode(&m, &b);
+    rc = submit_control(s, REQUEST_CANCEL, &b, WIRE_CANCEL, request);
     buf_fini(&b);
     return rc;
 }
@@ -350,7 +382,7 @@ void session_abandon(struct session *s, struct request *r)
         return;
     }
     r->is_abandoned = true;
-    if (r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP) {
+    if (r->kind != REQUEST_RUN && r->kind != REQUEST_STATUS) {
         request_settle(r);
     }
 }

@@ -4,7 +4,9 @@
  * answer within 2 s is shown as silent: a status that can be had only while
  * all is well would be of no use.
  *
- *     {"term", "plan", "servers_wanted",
+ *     {"term", "plan", "servers_wanted", "checkpoints",
+ *      "save": {"state", "ticket", "cut", "name", "folder", "rows",
+ *               "rows_done", "why"},
  *      "servers": [{"id", "state", "emptied",
  *          "shards": [{"shard", "lane", "address", "state", "sessions", "plan",
  *                      "rows", "bytes", "counters": {...}}]}],
@@ -13,7 +15,9 @@
  *                 "bytes"}}
  *
  * States of a server: "serving", "degraded" (some shards are silent or without
- * a lease), "silent", "missing" (expected, and not in the plan).
+ * a lease), "silent", "missing" (expected, and not in the plan). checkpoints is
+ * their URL, "" where there is none; states of the save that is under way, or
+ * was last: client_save_word, or "unknown".
  */
 #ifndef STATUS_H
 #define STATUS_H

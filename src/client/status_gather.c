@@ -11,7 +11,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "client/client_impl.h"
+#include "client/client_save.h"
 
 enum { SHARD_WAIT_MS = 2000, LINE_BYTES = 512 };
 
@@ -138,6 +138,7 @@ static json_t *start_tree(struct gathering *g, const struct wire_plan *w)
     set(root, "term", number(w->term));
     set(root, "plan", number(w->plan));
     set(root, "servers_wanted", number(w->servers));
+    set(root, "checkpoints", json_string(w->checkpoints));
     set(root, "servers", servers);
     set(root, "variables", variables);
     g->totals = json_object();
@@ -267,6 +268,28 @@ static void ask_shards(ps_client *c, struct gathering *g, int timeout_ms)
     }
 }
 
+/* Within client_enter. */
+static void add_save(ps_client *c, json_t *root, int timeout_ms)
+{
+    json_t *save = json_object();
+    struct ps_save_state now;
+    uint64_t deadline = base_min_u64(client_deadline(c, timeout_ms),
+                                     client_deadline(c, SHARD_WAIT_MS));
+
+    int rc = client_save_state(c, deadline, &now);
+
+    set(save, "state",
+        json_string(rc == PS_OK ? client_save_word(now.state) : "unknown"));
+    set(save, "ticket", number(now.ticket));
+    set(save, "cut", number(now.cut));
+    set(save, "name", json_string(now.name));
+    set(save, "folder", json_string(now.folder));
+    set(save, "rows", number(now.rows));
+    set(save, "rows_done", number(now.rows_done));
+    set(save, "why", json_string(now.why));
+    set(root, "save", save);
+}
+
 static void judge_servers(const json_t *root)
 {
     json_t *servers = json_object_get(root, "servers");
@@ -314,6 +337,7 @@ int status_gather(ps_client *client, int timeout_ms, struct status **status,
     s->root = start_tree(&g, &session_plan(client->session)->w);
     if (s->root != NULL) {
         ask_shards(client, &g, timeout_ms);
+        add_save(client, s->root, timeout_ms);
         judge_servers(s->root);
     }
     for (size_t i = 0; i < g.n; i++) {
@@ -427,6 +451,29 @@ static void print_variables(const json_t *variables, struct buf *out)
     }
 }
 
+static void print_save(const json_t *root, struct buf *out)
+{
+    const json_t *save = json_object_get(root, "save");
+    const char *state = text_of(save, "state");
+    const char *place = text_of(root, "checkpoints");
+    const char *name = text_of(save, "name");
+    const char *why = text_of(save, "why");
+
+    line(out, "checkpoints %s", place[0] != '\0' ? place : "nowhere");
+    if (get(save, "ticket") == 0) {
+        return;
+    }
+    line(out, "%s save %s%s%s%s: %s, %llu of %llu rows%s%s",
+         strcmp(state, "writing") == 0 || strcmp(state, "finishing") == 0
+             ? "present"
+             : "last",
+         text_of(save, "folder"), name[0] != '\0' ? " \"" : "", name,
+         name[0] != '\0' ? "\"" : "", state,
+         (unsigned long long)get(save, "rows_done"),
+         (unsigned long long)get(save, "rows"), why[0] != '\0' ? ": " : "",
+         why);
+}
+
 void status_table(const struct status *s, struct buf *out)
 {
     const json_t *totals = json_object_get(s->root, "totals");
@@ -435,6 +482,7 @@ void status_table(const struct status *s, struct buf *out)
          (unsigned long long)get(s->root, "term"),
          (unsigned long long)get(s->root, "plan"),
          (unsigned long long)get(s->root, "servers_wanted"));
+    print_save(s->root, out);
     line(out, "%s", "");
     print_servers(json_object_get(s->root, "servers"), out);
     line(out, "%s", "");
@@ -464,6 +512,7 @@ int ps_status_json(ps_client *client, char **json, int timeout_ms,
     if (rc != PS_OK) {
         return rc;
     }
+    ASSERT(s != NULL);
     buf_init(&out);
     status_json(s, &out);
     (void)buf_append(&out, "", 1);

@@ -68,6 +68,10 @@ struct coord_file;
  * temporary files. */
 int coord_file_open(struct coord_file **c, struct fs *fs, const char *dir,
                     uint64_t nonce, struct err *e) MUST_USE;
+/* Likewise, but makes nothing: PS_ENOTFOUND where there is no store. For those
+ * who use a cluster: a folder of a mistyped name must not become one. */
+int coord_file_join(struct coord_file **c, struct fs *fs, const char *dir,
+                    uint64_t nonce, struct err *e) MUST_USE;
 void coord_file_close(struct coord_file *c);
 
 /* Does one request now; blocks for the file system. Fills result, whose data

@@ -437,17 +437,23 @@ static int check_request(const struct coord_request *request, struct err *e)
 }
 
 /* Tells the log of the 1st, 2nd, 4th, 8th ... failure in a row: a broken disk
- * is heard of, and does not fill the log. */
-static void tell(struct coord_file *c, int status, const struct err *e)
+ * is heard of, and does not fill the log. A full one can be read, so reading
+ * and writing are counted apart. */
+static void tell(struct coord_file *c, enum coord_op op, int status,
+                 const struct err *e)
 {
-    if (status != PS_EIO && status != PS_EARGUMENT) {
-        c->failures = 0;
-        return;
-    }
-    c->failures++;
-    if ((c->failures & (c->failures - 1)) == 0) {
-        log_write(LOG_WARNING, "store %s: %s (failure %" PRIu64 " in a row)",
-                  c->dir, e->text, c->failures);
+    bool writes = op == COORD_CAS || op == COORD_DEL;
+    uint64_t *n = &c->failures[writes];
+
+    if (status == PS_EIO || status == PS_EARGUMENT) {
+        *n += 1;
+        if ((*n & (*n - 1)) == 0) {
+            log_write(LOG_WARNING,
+                      "store %s: %s (failure %" PRIu64 " in a row)", c->dir,
+                      e->text, *n);
+        }
+    } else if (!writes || status == PS_OK) {
+        *n = 0;
     }
 }
 
@@ -480,7 +486,7 @@ void coord_file_do(struct coord_file *c, const struct coord_request *request,
         }
     }
     rc = rc == PS_ENOMEM ? PS_EIO : rc;
-    tell(c, rc, &e);
+    tell(c, request->op, rc, &e);
     *result = (struct coord_result){
         .op = request->op,
         .tag = request->tag,

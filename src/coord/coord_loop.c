@@ -225,6 +225,7 @@ int coord_loop_open(struct coord_loop **out,
     char dir[4096];
     struct net *net = loop_net(options->loop);
     struct coord_loop *c;
+    uint64_t nonce;
     int rc;
 
     rc = coord_path_parse(options->kv_path, dir, sizeof(dir), e);
@@ -235,7 +236,9 @@ int coord_loop_open(struct coord_loop **out,
     if (c == NULL) {
         return err_set(e, PS_ENOMEM, "no memory for the store");
     }
-    rc = coord_file_open(&c->file, fs_file(), dir, net->random(net), e);
+    nonce = net->random(net);
+    rc = options->joins ? coord_file_join(&c->file, fs_file(), dir, nonce, e)
+                        : coord_file_open(&c->file, fs_file(), dir, nonce, e);
     if (rc != PS_OK) {
         mem_free(c);
         return rc;

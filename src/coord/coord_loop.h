@@ -22,10 +22,12 @@ struct coord_loop_options {
     /* Called for every answer. The result is borrowed for the call. */
     void (*answer)(void *context, const struct coord_result *result);
     void *context;
+    bool joins; /* a store that is there, and makes none */
 };
 
 /* Opens (and creates) the store; blocks for the file system. PS_EARGUMENT,
- * PS_EIO, PS_ENOMEM. */
+ * PS_EVERSION, PS_EIO, PS_ENOMEM; PS_ENOTFOUND where it joins and there is
+ * none. */
 int coord_loop_open(struct coord_loop **c,
                     const struct coord_loop_options *options,
                     struct err *e) MUST_USE;

@@ -1,4 +1,4 @@
-/* coord_open.c - opens the file:// store, and makes it where there is none.
+/* coord_open.c - opens the file:// store; for a role that makes it, too.
  *
  * FORMAT is written as a temporary file and linked, like everything here: of
  * two processes that make the store at once, both find it whole.
@@ -136,11 +136,11 @@ static int make_format(struct coord_file *c, struct err *e)
     return rc;
 }
 
-static int prepare(struct coord_file *c, struct err *e)
+static int prepare(struct coord_file *c, bool makes, struct err *e)
 {
     const struct fs_ops *ops = c->fs->ops;
     char path[COORD_PATH_BYTES];
-    int rc = ops->mkdir(c->fs, c->dir, e);
+    int rc = makes ? ops->mkdir(c->fs, c->dir, e) : PS_OK;
 
     if (rc == PS_OK) {
         rc = ops->is_local(c->fs, c->dir, e);
@@ -156,6 +156,12 @@ static int prepare(struct coord_file *c, struct err *e)
         }
         return rc;
     }
+    if (!makes) {
+        return rc != PS_ENOTFOUND
+                   ? rc
+                   : err_set(e, rc, "no cluster was ever started in %s",
+                             c->dir);
+    }
     for (size_t i = 0; i < COORD_TRIES && rc == PS_ENOTFOUND; i++) {
         rc = ops->mkdir(c->fs, path, e);
         if (rc == PS_OK) {
@@ -168,8 +174,8 @@ static int prepare(struct coord_file *c, struct err *e)
     return rc;
 }
 
-int coord_file_open(struct coord_file **c, struct fs *fs, const char *dir,
-                    uint64_t nonce, struct err *e)
+static int open_store(struct coord_file **c, struct fs *fs, const char *dir,
+                      uint64_t nonce, bool makes, struct err *e)
 {
     size_t n = strlen(dir);
     struct coord_file *made;
@@ -194,13 +200,25 @@ int coord_file_open(struct coord_file **c, struct fs *fs, const char *dir,
     memcpy(made->dir, dir, n);
     made->dir[n] = '\0';
     buf_init(&made->versions);
-    rc = prepare(made, &failure);
+    rc = prepare(made, makes, &failure);
     if (rc != PS_OK) {
         coord_file_close(made);
         return err_set(e, rc, "%s", failure.text);
     }
     *c = made;
     return PS_OK;
+}
+
+int coord_file_open(struct coord_file **c, struct fs *fs, const char *dir,
+                    uint64_t nonce, struct err *e)
+{
+    return open_store(c, fs, dir, nonce, true, e);
+}
+
+int coord_file_join(struct coord_file **c, struct fs *fs, const char *dir,
+                    uint64_t nonce, struct err *e)
+{
+    return open_store(c, fs, dir, nonce, false, e);
 }
 
 void coord_file_close(struct coord_file *c)

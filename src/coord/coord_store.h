@@ -20,10 +20,10 @@ enum {
 struct coord_file {
     struct fs *fs;
     uint64_t nonce;
-    uint64_t count;      /* temporaries so far */
-    struct buf versions; /* uint64_t, rising: the key last listed */
-    uint64_t torn;       /* last torn version told in the log */
-    uint64_t failures;   /* in a row */
+    uint64_t count;       /* temporaries so far */
+    struct buf versions;  /* uint64_t, rising: the key last listed */
+    uint64_t torn;        /* last torn version told in the log */
+    uint64_t failures[2]; /* in a row: of reading, of writing */
     char dir[];
 };
 

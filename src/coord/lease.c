@@ -161,7 +161,7 @@ void lease_release(struct lease *l, uint64_t now_us)
     l->next_us = now_us;
 }
 
-void lease_tick(struct lease *l, uint64_t now_us, bool healthy)
+void lease_tick(struct lease *l, uint64_t now_us)
 {
     if (l->in_flight || now_us < l->next_us) {
         return;
@@ -179,7 +179,7 @@ void lease_tick(struct lease *l, uint64_t now_us, bool healthy)
     case LEASE_HELD:
         if (l->must_read) {
             read_record(l);
-        } else if (healthy) {
+        } else {
             write_record(l, LEASE_TAKEN, now_us);
         }
         break;

@@ -103,8 +103,8 @@ void lease_claim(struct lease *l, uint64_t now_us);
 int lease_set_body(struct lease *l, const void *data, size_t size) MUST_USE;
 void lease_take(struct lease *l, uint64_t now_us);
 void lease_release(struct lease *l, uint64_t now_us);
-/* Renews when it is time and `healthy`; looks again while waiting. */
-void lease_tick(struct lease *l, uint64_t now_us, bool healthy);
+/* Renews when it is time; looks again while waiting. */
+void lease_tick(struct lease *l, uint64_t now_us);
 enum lease_event lease_on_coord(struct lease *l, const struct coord_result *r,
                                 uint64_t now_us);
 uint64_t lease_next(const struct lease *l);

@@ -23,9 +23,16 @@
 
 struct node {
     uint32_t names; /* links; a folder has one */
+    uint32_t opens; /* handles */
     bool is_folder;
     size_t size;
-    uint8_t data[];
+    size_t room;
+    uint8_t *data;
+};
+
+struct fs_open_file {
+    struct node *node;
+    bool may_write;
 };
 
 struct name {
@@ -143,26 +150,40 @@ static int look_up(const struct memory *m, const char *what, const char *path,
     return rc;
 }
 
+static void free_node(struct node *node)
+{
+    if (node != NULL) {
+        mem_free(node->data);
+        mem_free(node);
+    }
+}
+
 static struct node *node_new(bool is_folder, const void *data, size_t size)
 {
-    struct node *node =
-        size > SIZE_MAX - sizeof(*node) ? NULL : mem_try(sizeof(*node) + size);
+    struct node *node = mem_try_zero(sizeof(*node));
 
     if (node == NULL) {
         return NULL;
     }
-    *node = (struct node){.is_folder = is_folder, .size = size};
+    node->is_folder = is_folder;
     if (size > 0) {
+        node->data = mem_try(size);
+        if (node->data == NULL) {
+            mem_free(node);
+            return NULL;
+        }
         memcpy(node->data, data, size);
+        node->size = size;
+        node->room = size;
     }
     return node;
 }
 
+/* Frees what has neither a name nor a handle, as Linux does. */
 static void drop_node(struct node *node)
 {
-    ASSERT(node->names > 0);
-    if (--node->names == 0) {
-        mem_free(node);
+    if (node->names == 0 && node->opens == 0) {
+        free_node(node);
     }
 }
 
@@ -202,8 +223,10 @@ static void take_out(struct memory *m, struct name *name)
     size_t i = (size_t)(name - m->names);
 
     ASSERT(!m->is_listing);
-    mem_free(name->path);
+    ASSERT(name->node->names > 0);
+    name->node->names--;
     drop_node(name->node);
+    mem_free(name->path);
     m->n--;
     memmove(&m->names[i], &m->names[i + 1], (m->n - i) * sizeof(*m->names));
 }
@@ -237,7 +260,7 @@ static int write_new(struct fs *fs, const char *path, const void *data,
     }
     node = node_new(false, data, size);
     if (node == NULL || !insert(m, path, node)) {
-        mem_free(node);
+        free_node(node);
         return fail(e, PS_ENOMEM, "create", path, "out of memory");
     }
     return PS_OK;
@@ -424,7 +447,7 @@ static int make_folder(struct memory *m, const char *path, struct err *e)
     }
     node = node_new(true, NULL, 0);
     if (node == NULL || !insert(m, path, node)) {
-        mem_free(node);
+        free_node(node);
         return fail(e, PS_ENOMEM, "create folder", path, "out of memory");
     }
     return PS_OK;
@@ -519,6 +542,120 @@ static int check_local(struct fs *fs, const char *path, struct err *e)
     return look_up(memory_of(fs), "look at", path, &name, e);
 }
 
+static int open_file(struct fs *fs, const char *path, enum fs_open_how how,
+                     struct fs_open_file **out, struct err *e)
+{
+    struct memory *m = memory_of(fs);
+    struct fs_open_file *file = mem_try(sizeof(*file));
+    struct name *name = NULL;
+    int rc;
+
+    if (file == NULL) {
+        return fail(e, PS_ENOMEM, "open", path, "out of memory");
+    }
+    rc = how == FS_CREATE ? write_new(fs, path, NULL, 0, false, e) : PS_OK;
+    if (rc == PS_OK) {
+        rc = look_up(m, "open", path, &name, e);
+    }
+    if (rc == PS_OK && name->node->is_folder) {
+        rc = fail(e, PS_EIO, "open", path, "it is not a file");
+    }
+    if (rc != PS_OK) {
+        mem_free(file);
+        return rc;
+    }
+    *file = (struct fs_open_file){
+        .node = name->node,
+        .may_write = how == FS_CREATE,
+    };
+    name->node->opens++;
+    *out = file;
+    return PS_OK;
+}
+
+/* Makes the file at least that large, the new bytes zeros; false: no memory. */
+static bool grow(struct node *node, size_t size)
+{
+    if (size > node->room) {
+        size_t room = node->room;
+        uint8_t *data;
+
+        room = room > SIZE_MAX / 2 || 2 * room < size ? size : 2 * room;
+        data = mem_try_resize(node->data, room);
+        if (data == NULL) {
+            return false;
+        }
+        node->data = data;
+        node->room = room;
+    }
+    if (size > node->size) {
+        memset(node->data + node->size, 0, size - node->size);
+        node->size = size;
+    }
+    return true;
+}
+
+static int write_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
+                    const void *data, size_t size, struct err *e)
+{
+    (void)fs;
+    if (!file->may_write) {
+        return err_set(e, PS_EIO, "write: the file is open for reading");
+    }
+    if (size == 0) {
+        return PS_OK;
+    }
+    if (offset > SIZE_MAX - size || !grow(file->node, offset + size)) {
+        return err_set(e, PS_ENOMEM, "write: out of memory");
+    }
+    memcpy(file->node->data + offset, data, size);
+    return PS_OK;
+}
+
+static int read_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
+                   void *data, size_t size, size_t *got, struct err *e)
+{
+    const struct node *node = file->node;
+    size_t n = offset < node->size
+                   ? (size_t)base_min_u64(size, node->size - offset)
+                   : 0;
+
+    (void)fs;
+    (void)e;
+    if (n > 0) {
+        memcpy(data, node->data + offset, n);
+    }
+    *got = n;
+    return PS_OK;
+}
+
+static int file_size(struct fs *fs, struct fs_open_file *file, uint64_t *size,
+                     struct err *e)
+{
+    (void)fs;
+    (void)e;
+    *size = file->node->size;
+    return PS_OK;
+}
+
+static int sync_file(struct fs *fs, struct fs_open_file *file, struct err *e)
+{
+    (void)fs;
+    (void)file;
+    (void)e;
+    return PS_OK;
+}
+
+static int close_file(struct fs *fs, struct fs_open_file *file, struct err *e)
+{
+    (void)fs;
+    (void)e;
+    file->node->opens--;
+    drop_node(file->node);
+    mem_free(file);
+    return PS_OK;
+}
+
 struct fs *fs_memory_new(void)
 {
     static const struct fs_ops ops = {
@@ -532,6 +669,12 @@ struct fs *fs_memory_new(void)
         .sync_dir = sync_folder,
         .list = list_folder,
         .is_local = check_local,
+        .open = open_file,
+        .write_at = write_at,
+        .read_at = read_at,
+        .file_size = file_size,
+        .sync = sync_file,
+        .close = close_file,
     };
     struct memory *m = mem_new(sizeof(*m));
 

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "net/address.h"
 #include "net/loop.h"
 
 enum {
@@ -26,6 +27,13 @@ enum {
 };
 
 struct conn;
+
+/* Connections that are not read, in order: there is no room for their
+ * frames. */
+struct conn_line {
+    struct conn *first;
+    struct conn *last;
+};
 
 struct loop {
     struct net net;
@@ -51,18 +59,21 @@ struct loop {
     struct map conns; /* struct conn by number */
     uint64_t serial;  /* the last number */
     struct conn *broken;
-    struct conn *first_waiting; /* not read: there is no room for its frame */
-    struct conn *last_waiting;
-    uv_timer_t sweep; /* runs while somebody may be out of patience */
+    struct conn_line lines[2]; /* small bodies, large ones */
+    uv_timer_t sweep;          /* runs while somebody may be out of patience */
     uint32_t accepted_max;
     uint32_t n_accepted;
     uint32_t n_strangers; /* accepted, and no frame has come yet */
     uint64_t patience_ms;
     uint64_t bytes_max;
-    uint64_t bytes; /* of frames that come in or wait to go out */
+    uint64_t bytes;      /* of frames that come in or wait to go out */
+    uint64_t n_queued;   /* frames that wait to go out */
+    uint64_t blocks_max; /* of memory, for connections and those, lately */
     struct log_limit refused;
     struct log_limit malformed;
-    struct log_limit impatient;
+    struct log_limit mute;
+    struct log_limit still;
+    char from[ADDRESS_MAX + 1]; /* of conn_from */
 
     pthread_mutex_t m;
     struct loop_mail *first; /* [m] */
@@ -78,6 +89,7 @@ void loop_frame_went(struct loop *l);
 uint64_t conn_connect(struct net *net, const char *address);
 void conn_send(struct net *net, uint64_t connection, struct frame *frame);
 void conn_close(struct net *net, uint64_t connection);
+const char *conn_peer(struct net *net, uint64_t connection);
 void conn_accept(struct loop *l);
 /* Tells the owner of what broke inside its own calls, and reads again from
  * those for whom there is room now. */

@@ -450,6 +450,7 @@ int loop_new(struct loop **loop, const struct loop_options *options,
         .close = conn_close,
         .now_us = now_us,
         .random = random_number,
+        .peer = conn_peer,
     };
     l->handler = options->handler;
     l->context = options->context;

@@ -24,6 +24,14 @@ struct net {
     uint64_t (*now_us)(struct net *net);
     /* An unpredictable number, for nonces. */
     uint64_t (*random)(struct net *net);
+    /* Where a connection that came to it is from, "host:port", for people to
+     * read; lasts until the next call. NULL: this one does not know. */
+    const char *(*peer)(struct net *net, uint64_t connection);
 };
+
+static inline const char *net_peer(struct net *net, uint64_t connection)
+{
+    return net->peer != NULL ? net->peer(net, connection) : "somewhere";
+}
 
 #endif

@@ -291,6 +291,23 @@ const struct wire_ended *plan_ended(const struct plan *p, uint64_t lane)
     return h != NULL ? h->ended : NULL;
 }
 
+const struct wire_load *plan_load(const struct plan *p,
+                                  const struct wire_part *part)
+{
+    const struct wire_load *found = NULL;
+
+    for (uint32_t i = 0; i < p->w.n_loads; i++) {
+        const struct wire_load *l = &p->w.loads[i];
+
+        if (l->since == part->since &&
+            (l->variable == part->variable ||
+             (l->variable == 0 && found == NULL))) {
+            found = l;
+        }
+    }
+    return found;
+}
+
 /* The first row of a bucket, `rows` where it lies behind the last row. */
 static uint64_t first_row(uint64_t rows, uint32_t bucket)
 {

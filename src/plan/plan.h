@@ -53,6 +53,10 @@ const struct wire_part *plan_part(const struct plan *p, uint32_t variable,
 const struct wire_lane *plan_lane(const struct plan *p, uint64_t lane);
 const struct wire_ended *plan_ended(const struct plan *p, uint64_t lane);
 
+/* Where a part's rows come from; NULL: they begin with initial values. */
+const struct wire_load *plan_load(const struct plan *p,
+                                  const struct wire_part *part);
+
 /* Rows [*row_begin, *row_end) of a dense variable of `rows` rows that lie in
  * buckets [begin, end): a bucket has ceil(rows / 65,536) rows. */
 void plan_dense_rows(uint64_t rows, uint32_t begin, uint32_t end,

@@ -47,6 +47,13 @@ void split_keys(const struct wire_part *parts, uint32_t n_parts,
 
     ASSERT(n_parts > 0 && n_parts <= LIMIT_BUCKETS);
     ASSERT(n <= UINT32_MAX);
+    if (n_parts == 1) {
+        for (size_t i = 0; i < n; i++) {
+            order[i] = (uint32_t)i;
+        }
+        counts[0] = n;
+        return;
+    }
     memset(counts, 0, n_parts * sizeof(*counts));
     for (size_t i = 0; i < n; i++) {
         part_of[i] = find_part(parts, n_parts, hash_bucket(hash_key(keys[i])));

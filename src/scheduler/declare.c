@@ -7,12 +7,12 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "kern/init.h"
-#include "scheduler/scheduler_impl.h"
+#include "scheduler/save.h"
 #include "udf/udf.h"
 
-static void send_body(struct scheduler *s, uint64_t connection,
-                      const struct frame_header *h, int status,
-                      const struct buf *b)
+void declare_answer_body(struct scheduler *s, uint64_t connection,
+                         const struct frame_header *h, int status,
+                         const struct buf *b)
 {
     const struct scheduler_connection *c = map_get(&s->connections, connection);
     struct frame_header a = *h;
@@ -43,7 +43,7 @@ void declare_answer_text(struct scheduler *s, uint64_t connection,
 
     buf_init(&b);
     wire_text_encode(&m, &b);
-    send_body(s, connection, h, status, &b);
+    declare_answer_body(s, connection, h, status, &b);
     buf_fini(&b);
 }
 
@@ -51,7 +51,7 @@ static void refuse_connection(struct scheduler *s, uint64_t connection,
                               const char *why)
 {
     log_limited(&s->bad_log, scheduler_now(s), LOG_WARNING,
-                "ends connection %llu: %s", (unsigned long long)connection,
+                "the connection from %s ends: %s", net_peer(s->net, connection),
                 why);
     scheduler_on_close(s, connection);
     s->net->close(s->net, connection);
@@ -81,7 +81,7 @@ static void on_hello(struct scheduler *s, uint64_t connection,
     c->checksums = a.features != 0;
     buf_init(&b);
     wire_hello_answer_encode(&a, &b);
-    send_body(s, connection, h, PS_OK, &b);
+    declare_answer_body(s, connection, h, PS_OK, &b);
     buf_fini(&b);
 }
 
@@ -179,6 +179,16 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
         break;
     case WIRE_STATUS:
         on_status(s, connection, h);
+        break;
+    case WIRE_SAVE:
+    case WIRE_CANCEL:
+        if (s->state != SCHEDULER_RUN) {
+            declare_answer_text(s, connection, h, PS_ENOTREADY, s->says);
+        } else if (h->type == WIRE_SAVE) {
+            save_on_request(s, connection, h, frame);
+        } else {
+            save_on_cancel(s, connection, h, frame);
+        }
         break;
     default:
         refuse_connection(s, connection, "a frame that is not for it");
@@ -503,7 +513,7 @@ void declare_answer_done(struct scheduler *s, struct pending *p)
     if (p->connection != 0) {
         buf_init(&b);
         wire_declare_answer_encode(&a, &b);
-        send_body(s, p->connection, &p->header, PS_OK, &b);
+        declare_answer_body(s, p->connection, &p->header, PS_OK, &b);
         buf_fini(&b);
     }
     forget(s, p);

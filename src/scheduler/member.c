@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
-#include "scheduler/scheduler_impl.h"
+#include "scheduler/save.h"
 
 int member_start(struct scheduler *s)
 {
@@ -23,6 +23,14 @@ int member_start(struct scheduler *s)
     return PS_OK;
 }
 
+static void free_guest(struct guest *g)
+{
+    if (g != NULL) {
+        buf_fini(&g->position);
+        mem_free(g);
+    }
+}
+
 void member_free(struct scheduler *s)
 {
     struct guest *g;
@@ -34,7 +42,7 @@ void member_free(struct scheduler *s)
         s->members[k].has_lanes = false;
     }
     while ((g = map_next(&s->guests, &i)) != NULL) {
-        mem_free(g);
+        free_guest(g);
     }
     map_fini(&s->guests);
 }
@@ -47,6 +55,29 @@ uint32_t member_count(const struct scheduler *s)
         n += s->members[i].has_lanes;
     }
     return n;
+}
+
+const struct wire_shard *member_shard(const struct scheduler *s, uint64_t lane)
+{
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        const struct member *m = &s->members[i];
+
+        for (uint32_t k = 0; m->has_lanes && k < m->record.n_shards; k++) {
+            if (m->record.shards[k].lane == lane) {
+                return &m->record.shards[k];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* May silence be held against others? Where the store has not taken our own
+ * renewals lately, as on a full disk, it takes those of nobody: it counts as
+ * away (protocol 7.2). In half a length we renew twice; nobody can have been
+ * silent for a whole one within it. */
+static bool store_takes_writes(const struct scheduler *s)
+{
+    return scheduler_now(s) < s->lease.confirmed_us + s->length_us / 2;
 }
 
 /* Ends a silent server's lanes: its record goes to ENDED as it was. */
@@ -128,15 +159,18 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
         return;
     }
     if (r->op == COORD_CAS) {
-        /* Whatever came of it, the next look sees it. */
-        s->look_us = scheduler_now(s);
+        /* Whatever came of it, the next look sees it: at once, but where the
+         * store is in trouble. */
+        if (r->status != PS_EIO) {
+            s->look_us = scheduler_now(s);
+        }
         return;
     }
     if (r->status == PS_ENOTFOUND) {
         return;
     }
     arena_reset(&s->arena);
-    if (r->status != PS_OK ||
+    if (r->status != PS_OK || !store_takes_writes(s) ||
         wire_lease_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
         /* The store was away: count a whole length anew. */
         m->view.unchanged_us = 0;
@@ -162,6 +196,7 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
         }
     }
     plan_owner_update(s);
+    save_look(s);
 }
 
 void member_look(struct scheduler *s)
@@ -261,6 +296,7 @@ static void follow_table(struct scheduler *s, const struct wire_sessions *w)
                 return;
             }
             g->session = w->open[k].session;
+            buf_init(&g->position);
         }
     }
     while ((g = map_next(&s->guests, &i)) != NULL) {
@@ -273,7 +309,7 @@ static void follow_table(struct scheduler *s, const struct wire_sessions *w)
             snprintf(key, sizeof(key), "session/%llu",
                      (unsigned long long)g->session);
             scheduler_ask(s, COORD_DEL, TAG_FORGET, key, 0, NULL);
-            mem_free(map_take(&s->guests, g->session));
+            free_guest(map_take(&s->guests, g->session));
             i = 0;
         }
     }
@@ -297,7 +333,30 @@ void member_on_sessions(struct scheduler *s, const struct coord_result *r)
         return;
     }
     follow_table(s, &w);
-    end_sessions(s, &w, r->version);
+    save_on_table(s, &w);
+    if (store_takes_writes(s)) {
+        end_sessions(s, &w, r->version);
+    }
+}
+
+/* What a client says in its lease of its cut and its reader. */
+static void keep_report(struct guest *g, const struct wire_lease *w,
+                        struct arena *arena)
+{
+    struct wire_guest m;
+
+    if (w->body.size == 0 ||
+        wire_guest_decode(w->body.data, w->body.size, arena, &m) != PS_OK ||
+        m.cut <= g->cut) {
+        return;
+    }
+    buf_clear(&g->position);
+    if (buf_append(&g->position, m.position.data, m.position.size) == PS_OK) {
+        g->cut = m.cut;
+    } else {
+        buf_fini(&g->position);
+        buf_init(&g->position);
+    }
 }
 
 void member_on_session(struct scheduler *s, const struct coord_result *r)
@@ -313,12 +372,18 @@ void member_on_session(struct scheduler *s, const struct coord_result *r)
     if (s->state != SCHEDULER_RUN) {
         return;
     }
+    if (!store_takes_writes(s)) {
+        g->view.unchanged_us = 0;
+        g->view.looked_us = scheduler_now(s);
+        return;
+    }
     if (r->status == PS_OK) {
         arena_reset(&s->arena);
         if (wire_lease_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
             return;
         }
         record = &w;
+        keep_report(g, &w, &s->arena);
     } else if (r->status != PS_ENOTFOUND) {
         g->view.unchanged_us = 0;
         g->view.looked_us = scheduler_now(s);
@@ -328,4 +393,5 @@ void member_on_session(struct scheduler *s, const struct coord_result *r)
                         s->length_us)) {
         g->is_dead = true;
     }
+    save_look(s);
 }

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
-#include "scheduler/scheduler_impl.h"
+#include "scheduler/save.h"
 
 enum { LANES_ROOM_BYTES = 1 << 20 };
 
@@ -90,6 +90,7 @@ static void write_plan(struct scheduler *s, struct wire_plan *w)
     w->nonce = s->nonce;
     w->servers = s->options.servers;
     w->memory_limit = s->options.limits.memory_bytes;
+    w->checkpoints = s->options.checkpoints;
     w->plan++;
     buf_init(&b);
     wire_plan_encode(w, &b);
@@ -128,6 +129,7 @@ static void begin_to_run(struct scheduler *s)
     if (member_start(s) != PS_OK) {
         try_later(s);
     }
+    save_start(s);
 }
 
 static void answer_updated(struct scheduler *s)
@@ -265,6 +267,32 @@ static bool lanes_differ(const struct scheduler *s, const struct wire_plan *w)
     return false;
 }
 
+bool plan_owner_lanes_differ(const struct scheduler *s)
+{
+    return lanes_differ(s, &s->plan->w);
+}
+
+const char *plan_owner_what_moves(const struct scheduler *s)
+{
+    const struct wire_plan *w = &s->plan->w;
+
+    if (member_count(s) < s->options.servers || lanes_differ(s, w)) {
+        return "not all servers are there";
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_shard *h = member_shard(s, w->parts[i].lane);
+
+        if (h == NULL) {
+            return "a part waits for its server";
+        }
+        if (plan_load(s->plan, &w->parts[i]) != NULL &&
+            h->loaded < w->parts[i].since) {
+            return "parts are being loaded";
+        }
+    }
+    return NULL;
+}
+
 static bool is_ended(const struct wire_plan *w, uint64_t lane, uint32_t *server,
                      uint32_t *shard)
 {
@@ -331,12 +359,12 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
     }
     for (uint32_t i = 0; i < w->n_lanes; i++) {
         const struct wire_lane *l = &w->lanes[i];
-        const struct member *m =
-            l->server < s->options.servers ? &s->members[l->server] : NULL;
+        bool is_known = l->server < s->options.servers &&
+                        s->members[l->server].view.is_known;
 
-        if (m == NULL || !m->view.is_known) {
+        if (!is_known) {
             lanes[n_lanes++] = *l;
-        } else if (!has_lane(m, l->lane)) {
+        } else if (!has_lane(&s->members[l->server], l->lane)) {
             ended[n_ended++] =
                 (struct wire_ended){l->lane, l->server, l->shard, w->plan + 1};
         }
@@ -368,6 +396,13 @@ void plan_owner_update(struct scheduler *s)
     }
     arena_reset(&s->arena);
     w = s->plan->w;
+    if (save_is_open(s)) {
+        /* Nothing moves while a cut is open, and a lane's end ends that. */
+        save_look(s);
+        if (save_is_open(s)) {
+            return;
+        }
+    }
     if (lanes_differ(s, &w)) {
         if (!take_lanes(s, &w)) {
             return;

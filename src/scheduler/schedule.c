@@ -2,9 +2,11 @@
 #include "scheduler/schedule.h"
 
 #include <signal.h>
+#include <time.h>
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "ckpt/disk_loop.h"
 #include "coord/coord_loop.h"
 #include "coord/patience.h"
 #include "kern/kern.h"
@@ -19,6 +21,7 @@ struct process {
     const struct schedule_options *options;
     struct loop *loop;
     struct coord_loop *store;
+    struct disk_loop *files; /* NULL: no checkpoints */
     struct scheduler *scheduler;
     struct patience patience;
     uint64_t stop_us; /* when an orderly stop is given up; 0: not stopping */
@@ -55,6 +58,21 @@ static void on_coord(void *context, const struct coord_result *result)
     scheduler_on_coord(p->scheduler, result);
 }
 
+static void on_disk(void *context, const struct disk_result *result)
+{
+    struct process *p = context;
+
+    scheduler_on_disk(p->scheduler, result);
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 /* A standby has nothing to give up: it is there for the day it is needed. */
 static bool is_in_place(const struct process *p)
 {
@@ -68,6 +86,9 @@ static void on_tick(void *context)
     uint64_t now = loop_now();
 
     coord_loop_tick(p->store);
+    if (p->files != NULL) {
+        disk_loop_tick(p->files);
+    }
     if (now >= scheduler_next(p->scheduler)) {
         scheduler_tick(p->scheduler);
     }
@@ -93,6 +114,9 @@ static uint64_t next_us(void *context)
     uint64_t next =
         base_min_u64(scheduler_next(p->scheduler), coord_loop_next(p->store));
 
+    if (p->files != NULL) {
+        next = base_min_u64(next, disk_loop_next(p->files));
+    }
     if (p->stop_us != 0) {
         return scheduler_has_stopped(p->scheduler)
                    ? 0
@@ -144,6 +168,9 @@ static int open_scheduler(struct process *p, struct err *e)
         .limits = o->limits,
         .address = address,
         .lease_ms = o->lease_ms != 0 ? o->lease_ms : LIMIT_LEASE_MS,
+        .checkpoints = o->checkpoints,
+        .keep = o->keep,
+        .wall_ms = wall_ms,
     };
     int rc;
 
@@ -154,12 +181,16 @@ static int open_scheduler(struct process *p, struct err *e)
     if (rc == PS_OK) {
         rc = coord_loop_open(&p->store, &store, e);
     }
+    if (rc == PS_OK && o->checkpoints != NULL) {
+        rc = disk_loop_open(&p->files, p->loop, o->checkpoints, on_disk, p, e);
+    }
     if (rc != PS_OK) {
         return rc;
     }
     address_format(host, port, address);
     rc = scheduler_new(&p->scheduler, &options, coord_loop_coord(p->store),
-                       loop_net(p->loop));
+                       loop_net(p->loop),
+                       p->files != NULL ? disk_loop_disk(p->files) : NULL);
     if (rc != PS_OK) {
         return err_set(e, rc, "scheduler: %s", ps_status_text(rc));
     }
@@ -211,6 +242,7 @@ int schedule_run(const struct schedule_options *options, struct err *e)
     if (p.loop != NULL) {
         loop_stop(p.loop);
     }
+    disk_loop_close(p.files);
     scheduler_free(p.scheduler);
     coord_loop_close(p.store);
     loop_free(p.loop);

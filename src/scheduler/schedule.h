@@ -9,8 +9,10 @@ struct schedule_options {
     const char *kv_path;
     uint32_t servers; /* -sn */
     struct place_limits limits;
-    uint64_t lease_ms;     /* 0: LIMIT_LEASE_MS */
-    const char *bind;      /* NULL: 127.0.0.1 */
+    const char *checkpoints; /* URL, absolute; NULL: no place for them */
+    uint32_t keep;           /* how many; at least 2 */
+    uint64_t lease_ms;       /* 0: LIMIT_LEASE_MS */
+    const char *bind;        /* NULL: 127.0.0.1 */
     const char *advertise; /* host that others use; NULL: where it binds, or the
                               host's name where that is everywhere */
     uint16_t port;         /* 0: any free one */

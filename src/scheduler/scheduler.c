@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "scheduler/scheduler_impl.h"
+#include "scheduler/save.h"
 
 uint64_t scheduler_now(const struct scheduler *s)
 {
@@ -29,7 +29,7 @@ void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
 
 int scheduler_new(struct scheduler **scheduler,
                   const struct scheduler_options *options, struct coord *coord,
-                  struct net *net)
+                  struct net *net, struct disk *disk)
 {
     struct scheduler *s = mem_try_zero(sizeof(*s));
     size_t size = strlen(options->address) + 1;
@@ -41,13 +41,18 @@ int scheduler_new(struct scheduler **scheduler,
     s->options = *options;
     s->address = mem_try(size);
     s->members = mem_try_zero(mem_array(options->servers, sizeof(*s->members)));
-    if (s->address == NULL || s->members == NULL) {
+    s->save = mem_try(sizeof(*s->save));
+    if (s->save != NULL) {
+        save_init(s->save);
+    }
+    if (s->address == NULL || s->members == NULL || s->save == NULL) {
         scheduler_free(s);
         return PS_ENOMEM;
     }
     memcpy(s->address, options->address, size);
     s->coord = coord;
     s->net = net;
+    s->disk = disk;
     s->retry_us = UINT64_MAX;
     s->look_us = UINT64_MAX;
     map_init(&s->guests);
@@ -67,6 +72,10 @@ void scheduler_free(struct scheduler *s)
     }
     declare_drop_all(s);
     member_free(s);
+    if (s->save != NULL) {
+        save_fini(s);
+        mem_free(s->save);
+    }
     mem_free(s->members);
     while ((p = map_next(&s->connections, &i)) != NULL) {
         mem_free(p);
@@ -125,6 +134,8 @@ static void on_cluster(struct scheduler *s, const struct coord_result *r)
         return;
     }
     s->length_us = w.lease_ms * 1000;
+    s->cluster_high = w.id_high;
+    s->cluster_low = w.id_low;
     lease_init(&s->lease, s->coord, "scheduler", s->nonce, s->length_us,
                TAG_LEASE);
     s->has_lease = true;
@@ -137,6 +148,7 @@ void scheduler_step_down(struct scheduler *s)
     log_write(LOG_WARNING, "another scheduler has taken over; stands by");
     declare_drop_all(s);
     member_free(s);
+    save_stop(s);
     s->state = SCHEDULER_CLAIM;
     s->look_us = UINT64_MAX;
     snprintf(s->says, sizeof(s->says), "stands by: another scheduler runs");
@@ -216,9 +228,20 @@ void scheduler_on_coord(struct scheduler *s, const struct coord_result *r)
     case TAG_SESSION:
         member_on_session(s, r);
         break;
+    case TAG_SAVE:
+        save_on_record(s, r);
+        break;
+    case TAG_SAVE_CUT:
+        save_on_cut(s, r);
+        break;
     case TAG_FORGET:
         break;
     }
+}
+
+void scheduler_on_disk(struct scheduler *s, const struct disk_result *r)
+{
+    save_on_disk(s, r);
 }
 
 static void retry(struct scheduler *s)
@@ -251,10 +274,12 @@ void scheduler_tick(struct scheduler *s)
         retry(s);
     }
     if (s->has_lease) {
-        lease_tick(&s->lease, now, true);
+        lease_tick(&s->lease, now);
     }
+    save_tick(s);
     if (s->state == SCHEDULER_RUN && now >= s->look_us) {
-        s->look_us = now + s->length_us / 16;
+        s->look_us = now + (save_is_open(s) ? LIMIT_SAVE_LOOK_MS * 1000
+                                            : s->length_us / 16);
         member_look(s);
     }
 }
@@ -267,6 +292,7 @@ uint64_t scheduler_next(const struct scheduler *s)
         next = base_min_u64(next, lease_next(&s->lease));
     }
     if (s->state == SCHEDULER_RUN) {
+        next = base_min_u64(next, save_next(s));
         next = base_min_u64(next, s->look_us);
     }
     return next;
@@ -304,6 +330,7 @@ void scheduler_stop(struct scheduler *s)
 {
     if (s->state == SCHEDULER_RUN || s->state == SCHEDULER_TERM) {
         s->state = SCHEDULER_STOPPING;
+        save_stop(s);
         declare_drop_all(s);
         lease_release(&s->lease, scheduler_now(s));
     } else if (s->state != SCHEDULER_STOPPING) {

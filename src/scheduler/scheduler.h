@@ -15,6 +15,7 @@
 #define SCHEDULER_H
 
 #include "coord/coord.h"
+#include "fs/disk.h"
 #include "net/net.h"
 #include "plan/place.h"
 
@@ -23,13 +24,18 @@ struct scheduler;
 struct scheduler_options {
     uint32_t servers; /* -sn */
     struct place_limits limits;
-    const char *address; /* "host:port", copied */
-    uint64_t lease_ms;   /* written to `cluster` when it is created */
+    const char *address;     /* "host:port", copied */
+    uint64_t lease_ms;       /* written to `cluster` when it is created */
+    const char *checkpoints; /* their URL; NULL: none. Borrowed for good */
+    uint32_t keep;           /* checkpoints that are kept; at least 2 */
+    /* Milliseconds since 1970, for manifests; NULL: 0. */
+    uint64_t (*wall_ms)(void);
 };
 
+/* disk: of checkpoints; NULL where there is no place for them. */
 int scheduler_new(struct scheduler **scheduler,
                   const struct scheduler_options *options, struct coord *coord,
-                  struct net *net) MUST_USE;
+                  struct net *net, struct disk *disk) MUST_USE;
 void scheduler_free(struct scheduler *s);
 void scheduler_start(struct scheduler *s);
 void scheduler_on_open(struct scheduler *s, uint64_t connection);
@@ -37,6 +43,7 @@ void scheduler_on_frame(struct scheduler *s, uint64_t connection,
                         const struct frame_header *header, struct frame *frame);
 void scheduler_on_close(struct scheduler *s, uint64_t connection);
 void scheduler_on_coord(struct scheduler *s, const struct coord_result *result);
+void scheduler_on_disk(struct scheduler *s, const struct disk_result *result);
 void scheduler_tick(struct scheduler *s);
 uint64_t scheduler_next(const struct scheduler *s);
 void scheduler_stop(struct scheduler *s);

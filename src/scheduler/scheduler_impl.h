@@ -26,7 +26,9 @@ enum scheduler_tag {
     TAG_SERVER,
     TAG_SESSIONS,
     TAG_SESSION,
-    TAG_FORGET /* nobody waits for the answer */
+    TAG_SAVE,
+    TAG_SAVE_CUT, /* `sessions`, to raise the cut */
+    TAG_FORGET    /* nobody waits for the answer */
 };
 
 /* What the scheduler knows of a server: its leased record. */
@@ -44,6 +46,8 @@ struct guest {
     struct lease_view view;
     bool in_flight;
     bool is_dead; /* to be taken out of the table */
+    uint64_t cut; /* what it says: older frames are all answered */
+    struct buf position;
 };
 
 /* A DECLARE or DROP that waits for the plan to be written. */
@@ -62,6 +66,8 @@ struct scheduler_connection {
     bool checksums; /* answers have one of their body */
 };
 
+struct save;
+
 struct scheduler {
     struct scheduler_options options;
     char *address;
@@ -70,6 +76,10 @@ struct scheduler {
     enum scheduler_state state;
     uint64_t nonce;
     uint64_t length_us; /* of a lease */
+    uint64_t cluster_high;
+    uint64_t cluster_low;
+    struct disk *disk; /* of checkpoints; NULL: none */
+    struct save *save;
     bool has_lease;
     struct lease lease;
     uint64_t retry_us; /* of the state's own request; UINT64_MAX: none */
@@ -106,6 +116,11 @@ void plan_owner_on_coord(struct scheduler *s, const struct coord_result *r);
 void plan_owner_update(struct scheduler *s);
 /* Takes the plan over in this scheduler's name. */
 void plan_owner_take_term(struct scheduler *s);
+/* The plan does not have the lanes that the members say they live. */
+bool plan_owner_lanes_differ(const struct scheduler *s);
+/* NULL where every part is at rest on a live lane that has its rows; else a
+ * sentence. */
+const char *plan_owner_what_moves(const struct scheduler *s);
 
 /* member.c: servers and sessions, and when they are dead */
 int member_start(struct scheduler *s) MUST_USE;
@@ -116,6 +131,8 @@ void member_on_sessions(struct scheduler *s, const struct coord_result *r);
 void member_on_session(struct scheduler *s, const struct coord_result *r);
 /* How many servers have lanes now. */
 uint32_t member_count(const struct scheduler *s);
+/* What a live server says of the shard of a lane; NULL. */
+const struct wire_shard *member_shard(const struct scheduler *s, uint64_t lane);
 
 /* declare.c: what clients ask for */
 void declare_on_frame(struct scheduler *s, uint64_t connection,
@@ -123,6 +140,10 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
 void declare_answer_text(struct scheduler *s, uint64_t connection,
                          const struct frame_header *h, int status,
                          const char *text);
+/* b: NULL for no body. */
+void declare_answer_body(struct scheduler *s, uint64_t connection,
+                         const struct frame_header *h, int status,
+                         const struct buf *b);
 /* Looks at a pending request against w, which it may extend (arrays are taken
  * from the arena). True when w was changed. Then, and when an earlier request
  * of this update covers it, p->in_update is set and it is answered when the

@@ -13,21 +13,29 @@
  */
 #include "server/serve.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "ckpt/disk_loop.h"
 #include "coord/coord_loop.h"
 #include "coord/patience.h"
 #include "net/address.h"
 #include "net/loop.h"
+#include "server/ahead.h"
 #include "server/server.h"
 
 /* A store that does not answer must not keep a process that was told to end. */
 enum { STOP_US = 10000000 };
+
+/* How often the place of checkpoints may change in the life of a process: with
+ * each scheduler that was given another. */
+enum { PLACES_MAX = 8, PLACE_BYTES = 4096 };
 
 enum mail_kind {
     /* to a shard */
@@ -35,11 +43,14 @@ enum mail_kind {
     MAIL_SET_LEASE,
     MAIL_SET_PLAN,
     MAIL_SET_SESSIONS,
+    MAIL_SET_SAVE,
+    MAIL_SET_PLACE,
     MAIL_PING,
     MAIL_QUIT,
     /* from a shard */
     MAIL_WANT,
-    MAIL_PONG
+    MAIL_PONG,
+    MAIL_REPORT
 };
 
 struct order {
@@ -59,6 +70,7 @@ struct reply {
     uint64_t plan;
     uint64_t lane;
     uint64_t sessions_version;
+    struct shard_report report;
 };
 
 struct process;
@@ -72,6 +84,11 @@ struct unit {
     pthread_t thread;
     bool is_started;
     struct loop *loop; /* loop_post from any thread */
+    struct ahead ahead;
+    struct disk disk; /* passes on to the newest of files */
+    struct disk_loop *files[PLACES_MAX];
+    uint32_t n_files;
+    char place[PLACE_BYTES]; /* the newest one's URL */
     struct shard *shard;
     char address[ADDRESS_MAX + 1];
 };
@@ -117,6 +134,78 @@ static void want(struct shard_owner *o, uint32_t shard, enum shard_want what,
     post_reply(CONTAINER_OF(o, struct unit, owner), &r);
 }
 
+static void saved(struct shard_owner *o, uint32_t shard)
+{
+    struct unit *u = CONTAINER_OF(o, struct unit, owner);
+    struct reply r = {
+        .mail.kind = MAIL_REPORT,
+        .shard = shard,
+        .lane = shard_lane(u->shard),
+    };
+
+    shard_report(u->shard, &r.report);
+    post_reply(u, &r);
+}
+
+static void submit(struct disk *d, const struct disk_request *request)
+{
+    struct unit *u = CONTAINER_OF(d, struct unit, disk);
+    struct disk *to = disk_loop_disk(u->files[u->n_files - 1]);
+
+    to->submit(to, request);
+}
+
+static void unit_disk(void *context, const struct disk_result *result)
+{
+    struct unit *u = context;
+
+    shard_on_disk(u->shard, result);
+}
+
+/* Checkpoints are at this URL from now on; what was begun elsewhere ends
+ * there. */
+static int set_unit_place(struct unit *u, const char *url, struct err *e)
+{
+    int rc;
+
+    if (u->n_files > 0 && strcmp(url, u->place) == 0) {
+        return PS_OK;
+    }
+    if (u->n_files == PLACES_MAX || strlen(url) >= sizeof(u->place)) {
+        return err_set(e, PS_ELIMIT,
+                       "the place of checkpoints has changed "
+                       "too often, or is too long");
+    }
+    rc = disk_loop_open(&u->files[u->n_files], u->loop,
+                        url[0] != '\0' ? url : "none://", unit_disk, u, e);
+    if (rc == PS_OK) {
+        u->n_files++;
+        memcpy(u->place, url, strlen(url) + 1);
+    }
+    return rc;
+}
+
+static void unit_tick(void *context)
+{
+    struct unit *u = context;
+
+    for (uint32_t i = 0; i < u->n_files; i++) {
+        disk_loop_tick(u->files[i]);
+    }
+    shard_tick(u->shard);
+}
+
+static uint64_t unit_next(void *context)
+{
+    struct unit *u = context;
+    uint64_t next = shard_next(u->shard);
+
+    for (uint32_t i = 0; i < u->n_files; i++) {
+        next = base_min_u64(next, disk_loop_next(u->files[i]));
+    }
+    return next;
+}
+
 static void unit_open(void *context, uint64_t connection)
 {
     struct unit *u = context;
@@ -153,6 +242,7 @@ static void unit_mail(void *context, struct loop_mail *mail)
     struct unit *u = context;
     struct order *order = CONTAINER_OF(mail, struct order, mail);
     struct reply pong;
+    struct err e;
 
     switch ((enum mail_kind)mail->kind) {
     case MAIL_START_LANE:
@@ -171,6 +261,15 @@ static void unit_mail(void *context, struct loop_mail *mail)
                                         order->size),
                      "sessions");
         break;
+    case MAIL_SET_SAVE:
+        check_record(u, shard_set_save(u->shard, order->record, order->size),
+                     "save");
+        break;
+    case MAIL_SET_PLACE:
+        if (set_unit_place(u, (const char *)order->record, &e) != PS_OK) {
+            log_write(LOG_ERROR, "checkpoints: %s", e.text);
+        }
+        break;
     case MAIL_PING:
         pong = (struct reply){
             .mail.kind = MAIL_PONG,
@@ -180,6 +279,7 @@ static void unit_mail(void *context, struct loop_mail *mail)
             .plan = shard_plan_number(u->shard),
             .sessions_version = shard_sessions_version(u->shard),
         };
+        shard_report(u->shard, &pong.report);
         post_reply(u, &pong);
         break;
     case MAIL_QUIT:
@@ -187,6 +287,7 @@ static void unit_mail(void *context, struct loop_mail *mail)
         break;
     case MAIL_WANT:
     case MAIL_PONG:
+    case MAIL_REPORT:
         ASSERT(false); /* for the main loop */
     }
 }
@@ -196,6 +297,8 @@ static const struct loop_handler unit_handler = {
     .on_frame = unit_frame,
     .on_close = unit_close,
     .on_mail = unit_mail,
+    .on_tick = unit_tick,
+    .next_us = unit_next,
 };
 
 static void *run_unit(void *argument)
@@ -278,6 +381,20 @@ static void set_sessions(struct server_owner *o, uint64_t version,
     post_all(process_of(o), &order, record, size);
 }
 
+static void set_save(struct server_owner *o, const void *record, size_t size)
+{
+    struct order order = {.mail.kind = MAIL_SET_SAVE};
+
+    post_all(process_of(o), &order, record, size);
+}
+
+static void set_place(struct server_owner *o, const char *url)
+{
+    struct order order = {.mail.kind = MAIL_SET_PLACE};
+
+    post_all(process_of(o), &order, url, strlen(url) + 1);
+}
+
 static void ping(struct server_owner *o, uint64_t serial)
 {
     struct order order = {.mail.kind = MAIL_PING, .number = serial};
@@ -299,11 +416,13 @@ static void main_mail(void *context, struct loop_mail *mail)
 
     if (mail->kind == MAIL_WANT) {
         server_on_want(p->server, r->what, r->number);
+    } else if (mail->kind == MAIL_REPORT) {
+        server_on_report(p->server, r->shard, r->lane, &r->report);
     } else {
         ASSERT(mail->kind == MAIL_PONG);
         server_on_pong(p->server, r->shard,
                        &(struct server_pong){r->number, r->lane, r->plan,
-                                             r->sessions_version});
+                                             r->sessions_version, r->report});
     }
 }
 
@@ -383,16 +502,21 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
         .server = o->id,
         .shard = u->number,
         .kern = o->kern != NULL ? o->kern : kern_choose(),
+        /* A shard that is bound touches its memory itself: it is near then. */
+        .ahead = o->cpus == NULL ? &u->ahead.stock : NULL,
     };
     uint16_t port = 0;
     int rc;
 
     u->process = p;
     u->owner.want = want;
+    u->owner.saved = saved;
+    u->disk.submit = submit;
     rc = loop_new(&u->loop, &options, e);
     if (rc != PS_OK) {
         return rc;
     }
+    ahead_init(&u->ahead, u->loop);
     rc = loop_listen(u->loop, bind,
                      o->port == 0 ? 0 : (uint16_t)(o->port + u->number), &port,
                      e);
@@ -400,7 +524,11 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
         return rc;
     }
     address_format(host, port, u->address);
-    rc = shard_new(&u->shard, &shard, loop_net(u->loop), &u->owner);
+    rc = set_unit_place(u, "", e);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    rc = shard_new(&u->shard, &shard, loop_net(u->loop), &u->disk, &u->owner);
     if (rc != PS_OK) {
         return err_set(e, rc, "shard %u: %s", (unsigned)u->number,
                        ps_status_text(rc));
@@ -476,23 +604,55 @@ static int open_server(struct process *p, struct err *e)
     return PS_OK;
 }
 
+/* 0 or errno. A thread that is bound is so from its first moment, before it
+ * touches a row: what it allocates is near its CPU. */
+static int start_thread(struct unit *u, const uint32_t *cpus)
+{
+    pthread_attr_t attributes;
+    int rc = pthread_attr_init(&attributes);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (cpus != NULL) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(cpus[u->number], &set);
+        rc = pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
+    }
+    if (rc == 0) {
+        rc = pthread_create(&u->thread, &attributes, run_unit, u);
+    }
+    u->is_started = rc == 0;
+    pthread_attr_destroy(&attributes);
+    return rc;
+}
+
 /* Signals are for the main loop: the shards' threads block them all. */
 static int start_threads(struct process *p, struct err *e)
 {
+    const uint32_t *cpus = p->options->cpus;
     sigset_t all;
     sigset_t former;
+    uint32_t i = 0;
     int rc = 0;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
-    for (uint32_t i = 0; i < p->n_units && rc == 0; i++) {
-        struct unit *u = &p->units[i];
-
-        rc = pthread_create(&u->thread, NULL, run_unit, u);
-        u->is_started = rc == 0;
+    while (i < p->n_units && rc == 0) {
+        rc = start_thread(&p->units[i], cpus);
+        i += rc == 0 ? 1 : 0;
     }
     pthread_sigmask(SIG_SETMASK, &former, NULL);
-    return rc == 0 ? PS_OK : err_set(e, PS_ENOMEM, "thread: %s", strerror(rc));
+    if (rc == 0) {
+        return PS_OK;
+    }
+    if (rc == EINVAL && cpus != NULL) {
+        return err_set(e, PS_EIO, "shard %u cannot be bound to CPU %u: %s",
+                       (unsigned)i, (unsigned)cpus[i], strerror(rc));
+    }
+    return err_set(e, PS_ENOMEM, "thread: %s", strerror(rc));
 }
 
 static void close_units(struct process *p)
@@ -512,7 +672,11 @@ static void close_units(struct process *p)
         if (u->loop != NULL) {
             loop_stop(u->loop);
         }
+        for (uint32_t k = 0; k < u->n_files; k++) {
+            disk_loop_close(u->files[k]);
+        }
         shard_free(u->shard);
+        ahead_fini(&u->ahead);
         loop_free(u->loop);
     }
     mem_free(p->units);
@@ -563,6 +727,8 @@ int serve_run(const struct serve_options *options, struct err *e)
                 .set_lease = set_lease,
                 .set_plan = set_plan,
                 .set_sessions = set_sessions,
+                .set_save = set_save,
+                .set_place = set_place,
                 .ping = ping,
             },
         .options = options,

@@ -20,6 +20,8 @@ struct serve_options {
     uint16_t port;         /* shard i listens on port + i; 0: any free one */
     uint32_t wait_s;       /* gives up if it does not serve by then; 0: never */
     const struct kern *kern; /* NULL: the best */
+    const uint32_t *cpus; /* what each shard's thread is bound to; NULL: to none
+                             of its own */
 };
 
 /* Serves until SIGTERM or SIGINT, then PS_OK. PS_ETIMEOUT: gave up waiting, e

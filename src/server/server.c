@@ -14,7 +14,14 @@ PLANT_DECLARE(lane_number_reused);
 enum state { CLUSTER, CLAIM, LANES, TAKE, SERVE, STOPPING, STOPPED };
 
 /* Tags of what is asked of the store. */
-enum tag { TAG_CLUSTER = 1, TAG_LEASE, TAG_COUNTERS, TAG_PLAN, TAG_SESSIONS };
+enum tag {
+    TAG_CLUSTER = 1,
+    TAG_LEASE,
+    TAG_COUNTERS,
+    TAG_PLAN,
+    TAG_SESSIONS,
+    TAG_SAVE
+};
 
 /* A record that the shards are kept up to date with. */
 struct watched {
@@ -30,6 +37,7 @@ struct server_shard {
     uint64_t pong;
     uint64_t plan;
     uint64_t sessions;
+    struct shard_report report;
 };
 
 struct server {
@@ -55,6 +63,7 @@ struct server {
     uint64_t plan_with_us; /* the first one that has all our lanes; 0 */
     struct watched plan;
     struct watched sessions;
+    struct watched save;
     struct arena arena;
     char says[128];
 };
@@ -208,8 +217,21 @@ static int set_body(struct server *s)
         return PS_ENOMEM;
     }
     for (uint32_t i = 0; i < s->n_shards; i++) {
-        shards[i].lane = s->shards[i].lane;
-        shards[i].address = s->shards[i].address;
+        const struct shard_report *r = &s->shards[i].report;
+
+        shards[i] = (struct wire_shard){
+            .lane = s->shards[i].lane,
+            .address = s->shards[i].address,
+            .cut = r->cut,
+            .saved = r->saved,
+            .rows = r->rows,
+            .rows_done = r->rows_done,
+            .index_bytes = r->index_bytes,
+            .index_checksum = r->index_checksum,
+            .loaded = r->loaded,
+            .load_failed = r->load_failed,
+            .why = r->why,
+        };
         w.sessions_seen = base_min_u64(w.sessions_seen, s->shards[i].sessions);
         w.plan_seen = base_min_u64(w.plan_seen, s->shards[i].plan);
     }
@@ -251,6 +273,8 @@ static void on_counters_read(struct server *s, const struct coord_result *r)
     buf_fini(&b);
 }
 
+static void serve(struct server *s);
+
 static void take(struct server *s)
 {
     for (uint32_t i = 0; i < s->n_shards; i++) {
@@ -261,6 +285,10 @@ static void take(struct server *s)
     }
     if (set_body(s) != PS_OK) {
         s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        return;
+    }
+    if (s->lease.state == LEASE_HELD) {
+        serve(s); /* the next renewal tells of the new lanes */
         return;
     }
     s->state = TAKE;
@@ -283,14 +311,24 @@ static void on_counters(struct server *s, const struct coord_result *r)
     }
 }
 
+/* Asks for a record that the shards are kept up to date with. */
+static void ask_watched(struct server *s, enum coord_op op, struct watched *w,
+                        uint64_t version)
+{
+    if (w == &s->plan) {
+        ask(s, op, TAG_PLAN, "plan", version, NULL);
+    } else if (w == &s->sessions) {
+        ask(s, op, TAG_SESSIONS, "sessions", version, NULL);
+    } else {
+        ask(s, op, TAG_SAVE, "save", version, NULL);
+    }
+}
+
 static void watch(struct server *s, struct watched *w)
 {
-    bool is_plan = w == &s->plan;
-
     if (!w->is_watching) {
         w->is_watching = true;
-        ask(s, COORD_WATCH, is_plan ? TAG_PLAN : TAG_SESSIONS,
-            is_plan ? "plan" : "sessions", w->version, NULL);
+        ask_watched(s, COORD_WATCH, w, w->version);
     }
 }
 
@@ -303,6 +341,7 @@ static void serve(struct server *s)
     s->plan_with_us = 0;
     s->plan.version = 0;
     s->sessions.version = 0;
+    s->save.version = 0;
     say(s, "waits for the scheduler to take its lanes into the plan");
     log_write(LOG_INFO, "serves with lanes %llu to %llu%s",
               (unsigned long long)s->first_lane,
@@ -316,8 +355,10 @@ static void serve(struct server *s)
     }
     s->plan.must_read = true;
     s->sessions.must_read = true;
+    s->save.must_read = true;
     watch(s, &s->plan);
     watch(s, &s->sessions);
+    watch(s, &s->save);
 }
 
 static void come_back(struct server *s)
@@ -375,17 +416,49 @@ static void on_lease(struct server *s, const struct coord_result *r)
     }
 }
 
-/* Takes note of a plan's number, and whether it has all our lanes. */
-static void look_at_plan(struct server *s, const struct coord_result *r)
+/* The plan has ended our lanes while we hold the lease: the cluster goes back
+ * to a checkpoint, and everybody begins a new life in it (protocol 9). */
+static void begin_anew(struct server *s)
+{
+    PROBE(server_lanes_rolled_back);
+    log_write(LOG_WARNING, "the cluster goes back to a checkpoint: its lanes "
+                           "have ended, it takes others");
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        s->owner->start_lane(s->owner, i, 0, s->emptied);
+    }
+    ask_lanes(s);
+}
+
+static bool has_ended_ours(const struct server *s, const struct wire_plan *w)
+{
+    for (uint32_t i = 0; i < w->n_ended; i++) {
+        if (w->ended[i].lane >= s->first_lane &&
+            w->ended[i].lane < s->first_lane + s->n_shards) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes note of a plan's number, and whether it has all our lanes. False: it
+ * has ended them. */
+static bool look_at_plan(struct server *s, const struct coord_result *r)
 {
     struct wire_plan w;
     uint32_t n = 0;
 
     arena_reset(&s->arena);
     if (wire_plan_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
-        return;
+        return true;
+    }
+    if (has_ended_ours(s, &w)) {
+        begin_anew(s);
+        return false;
     }
     s->plan_number = w.plan;
+    if (s->owner->set_place != NULL) {
+        s->owner->set_place(s->owner, w.checkpoints);
+    }
     for (uint32_t i = 0; i < w.n_lanes; i++) {
         n += w.lanes[i].lane >= s->first_lane &&
              w.lanes[i].lane < s->first_lane + s->n_shards;
@@ -393,6 +466,7 @@ static void look_at_plan(struct server *s, const struct coord_result *r)
     if (s->plan_with_us == 0 && n == s->n_shards) {
         s->plan_with_us = w.plan;
     }
+    return true;
 }
 
 /* Hands a newer record to the shards and waits for the next. One that was
@@ -414,10 +488,14 @@ static void on_watched(struct server *s, struct watched *w,
         w->version = r->version;
         w->must_read = false;
         if (w == &s->plan) {
-            look_at_plan(s, r);
+            if (!look_at_plan(s, r)) {
+                return;
+            }
             s->owner->set_plan(s->owner, r->data, r->size);
-        } else {
+        } else if (w == &s->sessions) {
             s->owner->set_sessions(s->owner, r->version, r->data, r->size);
+        } else if (s->owner->set_save != NULL) {
+            s->owner->set_save(s->owner, r->data, r->size);
         }
     }
     if (r->status == PS_OK || r->status == PS_ENOTFOUND) {
@@ -448,20 +526,24 @@ void server_on_coord(struct server *s, const struct coord_result *r)
     case TAG_SESSIONS:
         on_watched(s, &s->sessions, r);
         break;
+    case TAG_SAVE:
+        on_watched(s, &s->save, r);
+        break;
     }
 }
 
 void server_on_want(struct server *s, enum shard_want what, uint64_t number)
 {
-    struct watched *w = what == SHARD_WANT_PLAN ? &s->plan : &s->sessions;
+    struct watched *w = what == SHARD_WANT_PLAN       ? &s->plan
+                        : what == SHARD_WANT_SESSIONS ? &s->sessions
+                                                      : &s->save;
 
     (void)number;
     if (s->state != SERVE || w->is_reading) {
         return;
     }
     w->is_reading = true;
-    ask(s, COORD_GET, w == &s->plan ? TAG_PLAN : TAG_SESSIONS,
-        w == &s->plan ? "plan" : "sessions", 0, NULL);
+    ask_watched(s, COORD_GET, w, 0);
 }
 
 static bool all_answered(const struct server *s)
@@ -494,7 +576,7 @@ static void renew(struct server *s)
     if (s->state == SERVE) {
         (void)set_body(s);
     }
-    lease_tick(&s->lease, now, true);
+    lease_tick(&s->lease, now);
     if (s->state == SERVE) {
         s->ping++;
         s->ping_us = now + s->lease.length_us / 8;
@@ -515,6 +597,7 @@ static bool has_its_lane(struct server *s, uint32_t shard, uint64_t lane)
         s->owner->set_lease(s->owner, shard, wanted, lease_until(&s->lease));
         server_on_want(s, SHARD_WANT_PLAN, 0);
         server_on_want(s, SHARD_WANT_SESSIONS, 0);
+        server_on_want(s, SHARD_WANT_SAVE, 0);
     }
     return false;
 }
@@ -544,6 +627,7 @@ void server_on_pong(struct server *s, uint32_t shard,
     h->pong = pong->serial;
     h->plan = pong->plan;
     h->sessions = pong->sessions_version;
+    h->report = pong->report;
     look_whether_in_plan(s);
     /* Mostly the record is still on its way to the shard. */
     if (h->plan < s->plan_number) {
@@ -561,6 +645,19 @@ void server_on_pong(struct server *s, uint32_t shard,
     }
 }
 
+void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
+                      const struct shard_report *report)
+{
+    struct server_shard *h = &s->shards[shard];
+
+    if (s->state != SERVE || lane != h->lane) {
+        return;
+    }
+    h->report = *report;
+    /* Written at once, as soon as all shards have answered a ping. */
+    (void)set_body(s);
+}
+
 static void retry(struct server *s)
 {
     s->retry_us = UINT64_MAX;
@@ -574,6 +671,7 @@ static void retry(struct server *s)
     case SERVE:
         watch(s, &s->plan);
         watch(s, &s->sessions);
+        watch(s, &s->save);
         break;
     case CLAIM:
     case TAKE:

@@ -31,6 +31,10 @@ struct server_owner {
     void (*set_plan)(struct server_owner *o, const void *record, size_t size);
     void (*set_sessions)(struct server_owner *o, uint64_t version,
                          const void *record, size_t size);
+    /* The next two may be NULL. */
+    void (*set_save)(struct server_owner *o, const void *record, size_t size);
+    /* Where checkpoints are, before the plan that says so. Borrowed. */
+    void (*set_place)(struct server_owner *o, const char *url);
     /* Every shard is to answer with server_on_pong. */
     void (*ping)(struct server_owner *o, uint64_t serial);
 };
@@ -42,6 +46,7 @@ struct server_pong {
     uint64_t lane;
     uint64_t plan;
     uint64_t sessions_version;
+    struct shard_report report;
 };
 
 struct server_options {
@@ -60,6 +65,9 @@ void server_on_coord(struct server *s, const struct coord_result *result);
 void server_on_want(struct server *s, enum shard_want what, uint64_t number);
 void server_on_pong(struct server *s, uint32_t shard,
                     const struct server_pong *pong);
+/* What a shard has to say has changed. */
+void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
+                      const struct shard_report *report);
 void server_tick(struct server *s);
 /* When server_tick wants to be called; UINT64_MAX: no need. */
 uint64_t server_next(const struct server *s);

@@ -6,10 +6,12 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
-#include "server/shard_impl.h"
+#include "server/shard_load.h"
+#include "server/shard_save.h"
+#include "table/slab.h"
 
 int shard_new(struct shard **shard, const struct shard_options *options,
-              struct net *net, struct shard_owner *owner)
+              struct net *net, struct disk *disk, struct shard_owner *owner)
 {
     struct shard *s = mem_try_zero(sizeof(*s));
 
@@ -18,7 +20,10 @@ int shard_new(struct shard **shard, const struct shard_options *options,
     }
     s->options = *options;
     s->net = net;
+    s->disk = disk;
+    s->cut = SHARD_FIRST_CUT;
     s->owner = owner;
+    s->budget.ahead = options->ahead;
     map_init(&s->connections);
     map_init(&s->chains);
     windows_init(&s->windows);
@@ -31,6 +36,7 @@ static void drop_parts(struct shard *s)
 {
     for (size_t i = 0; i < s->n_parts; i++) {
         table_free(s->parts[i].table);
+        shard_history_free(s->parts[i].histories);
     }
     mem_free(s->parts);
     s->parts = NULL;
@@ -39,7 +45,12 @@ static void drop_parts(struct shard *s)
 
 static void end_life(struct shard *s)
 {
+    shard_save_abandon(s);
+    shard_load_abandon(s);
     drop_parts(s);
+    if (s->options.ahead != NULL) {
+        slab_ahead_clear(s->options.ahead);
+    }
     plan_free(s->plan);
     s->plan = NULL;
     windows_fini(&s->windows);
@@ -57,6 +68,7 @@ void shard_free(struct shard *s)
         return;
     }
     end_life(s);
+    shard_save_fini(s);
     while ((p = map_next(&s->connections, &i)) != NULL) {
         mem_free(p);
     }
@@ -99,8 +111,8 @@ void shard_refuse_connection(struct shard *s, uint64_t connection,
 {
     s->stats.protocol_errors++;
     log_limited(&s->bad_log, s->net->now_us(s->net), LOG_WARNING,
-                "shard %u ends connection %llu: %s", s->options.shard,
-                (unsigned long long)connection, why);
+                "shard %u: the connection from %s ends: %s", s->options.shard,
+                net_peer(s->net, connection), why);
     shard_on_close(s, connection);
     s->net->close(s->net, connection);
 }
@@ -259,9 +271,10 @@ struct shard_part *shard_part(const struct shard *s, uint32_t variable,
 /* Takes over the table of a part that we hold already, or makes a new one. One
  * whose updater was not given to this server, which is a matter of its plugins,
  * has none: the other variables must not suffer for that. */
-static int open_part(struct shard *s, const struct wire_variable *v,
+static int open_part(struct shard *s, const struct plan *plan,
                      const struct wire_part *w, struct shard_part *p)
 {
+    const struct wire_variable *v = plan_variable(plan, w->variable);
     struct shard_part *old = shard_part(s, w->variable, w->begin);
     struct table_spec spec = {
         .variable = v->id,
@@ -279,10 +292,13 @@ static int open_part(struct shard *s, const struct wire_variable *v,
     const struct udf *udf;
     struct err e;
 
-    *p = (struct shard_part){w->variable, w->begin, w->end, w->since, NULL};
+    *p = (struct shard_part){.variable = w->variable,
+                             .begin = w->begin,
+                             .end = w->end,
+                             .since = w->since};
     if (old != NULL && old->begin == w->begin && old->end == w->end &&
         old->since == w->since) {
-        p->table = old->table;
+        *p = *old;
         return PS_OK;
     }
     if (udf_updater(v->updater, params, v->n_params, &udf, &e) != PS_OK) {
@@ -302,6 +318,7 @@ static int open_part(struct shard *s, const struct wire_variable *v,
         plan_dense_rows(v->rows, w->begin, w->end, &spec.row_begin,
                         &spec.row_end);
     }
+    p->is_loading = plan_load(plan, w) != NULL;
     return table_new(&p->table, &spec);
 }
 
@@ -317,6 +334,7 @@ static void free_parts(struct shard_part *parts, size_t n,
         }
         if (!is_kept) {
             table_free(parts[i].table);
+            shard_history_free(parts[i].histories);
         }
     }
     mem_free(parts);
@@ -361,7 +379,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         const struct wire_part *w = &plan->w.parts[i];
 
         if (w->lane == s->lane) {
-            rc = open_part(s, plan_variable(plan, w->variable), w, &parts[n]);
+            rc = open_part(s, plan, w, &parts[n]);
             n += rc == PS_OK;
         }
     }
@@ -371,11 +389,14 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         plan_free(plan);
         return rc;
     }
+    shard_save_before_plan(s);
     free_parts(s->parts, s->n_parts, parts, n);
     s->parts = parts;
     s->n_parts = n;
     plan_free(s->plan);
     s->plan = plan;
+    shard_load_on_plan(s);
+    shard_save_on_plan(s);
     return PS_OK;
 }
 
@@ -423,6 +444,17 @@ bool shard_session_is_open(const struct shard *s, uint64_t session)
 {
     return s->n_open > 0 && bsearch(&session, s->open, s->n_open,
                                     sizeof(session), compare_u64) != NULL;
+}
+
+void shard_tick(struct shard *s)
+{
+    shard_save_work(s);
+    shard_load_work(s);
+}
+
+uint64_t shard_next(const struct shard *s)
+{
+    return shard_save_has_work(s) || shard_load_has_work(s) ? 0 : UINT64_MAX;
 }
 
 uint64_t shard_lane(const struct shard *s)

@@ -10,20 +10,25 @@
 #define SHARD_H
 
 #include "base/stats.h"
+#include "fs/disk.h"
 #include "kern/kern.h"
 #include "net/net.h"
 
 struct shard;
+struct slab_ahead;
 
 /* What the shard asks of its server; answered by shard_set_*, or not. */
 enum shard_want {
-    SHARD_WANT_PLAN,    /* number: a plan at least this new */
-    SHARD_WANT_SESSIONS /* number: a session that it does not know */
+    SHARD_WANT_PLAN,     /* number: a plan at least this new */
+    SHARD_WANT_SESSIONS, /* number: a session that it does not know */
+    SHARD_WANT_SAVE      /* number: a cut that it does not know */
 };
 
 struct shard_owner {
     void (*want)(struct shard_owner *owner, uint32_t shard,
                  enum shard_want what, uint64_t number);
+    /* What shard_save_report says has changed. */
+    void (*saved)(struct shard_owner *owner, uint32_t shard);
     /* Each numbered frame that changed rows, right after it did; may be NULL.
      * For the simulator's oracle. */
     void (*applied)(struct shard_owner *owner, uint32_t shard, uint64_t session,
@@ -34,10 +39,26 @@ struct shard_options {
     uint32_t server;
     uint32_t shard;
     const struct kern *kern;
+    struct slab_ahead *ahead; /* of its thread; outlives it. NULL: none */
 };
 
+/* What its server says of it in the store. */
+struct shard_report {
+    uint64_t cut;
+    uint32_t saved; /* enum wire_saved_state */
+    uint64_t rows;
+    uint64_t rows_done;
+    uint64_t index_bytes;
+    uint64_t index_checksum;
+    uint64_t loaded; /* the plan whose loads are all done */
+    bool load_failed;
+    char why[200];
+};
+
+/* disk: of checkpoints. */
 int shard_new(struct shard **shard, const struct shard_options *options,
-              struct net *net, struct shard_owner *owner) MUST_USE;
+              struct net *net, struct disk *disk,
+              struct shard_owner *owner) MUST_USE;
 void shard_free(struct shard *s);
 
 void shard_on_open(struct shard *s, uint64_t connection);
@@ -58,6 +79,15 @@ int shard_set_plan(struct shard *s, const void *record, size_t size) MUST_USE;
 /* The `sessions` record with its version in the store. */
 int shard_set_sessions(struct shard *s, uint64_t version, const void *record,
                        size_t size) MUST_USE;
+
+/* The record `save`. */
+int shard_set_save(struct shard *s, const void *record, size_t size) MUST_USE;
+void shard_on_disk(struct shard *s, const struct disk_result *r);
+/* Work for idle moments, some 50 us each time: a save goes on. */
+void shard_tick(struct shard *s);
+/* When shard_tick wants to be called: 0 at once, UINT64_MAX: no need. */
+uint64_t shard_next(const struct shard *s);
+void shard_report(const struct shard *s, struct shard_report *report);
 
 uint64_t shard_lane(const struct shard *s);
 uint64_t shard_plan_number(const struct shard *s);

@@ -1,7 +1,7 @@
 /* What a shard answers beside data: HELLO, CHAIN, RESOLVE, STATUS. */
 #include "base/mem.h"
 #include "base/probe.h"
-#include "server/shard_impl.h"
+#include "server/shard_load.h"
 
 void shard_hello(struct shard *s, struct shard_connection *c,
                  const struct frame_header *h, struct frame *frame)
@@ -80,13 +80,14 @@ void shard_chain(struct shard *s, uint64_t connection,
     shard_answer(s, connection, h, rc, rc == PS_OK ? NULL : e.text);
 }
 
-/* What became of a number on a lane that is not this one: with durability
- * `memory` a part that came back kept nothing of its former lanes, so what a
- * former lane of ours had is not applied, and no copy of it can be
- * (protocol 3.2, 6). A lane that the plan does not name is not known. */
-static int fate_on_former_lane(struct shard *s, uint64_t lane,
+/* What became of a number on a lane that is not this one: what the part's rows
+ * were loaded with says so; what is not in there is not applied, and no copy of
+ * it can be (protocol 3.2, 6). A lane that the plan does not name is not
+ * known. */
+static int fate_on_former_lane(struct shard *s, const struct wire_resolve *m,
                                const struct wire_range *range)
 {
+    uint64_t lane = m->lane;
     struct shard_part *p = shard_part(s, range->variable, range->begin);
 
     if (plan_ended(s->plan, lane) == NULL) {
@@ -95,7 +96,11 @@ static int fate_on_former_lane(struct shard *s, uint64_t lane,
     if (plan_variable(s->plan, range->variable) == NULL) {
         return PS_ECANCELED;
     }
-    return p == NULL ? PS_EMOVED : PS_ECANCELED;
+    if (p == NULL) {
+        return PS_EMOVED;
+    }
+    return p->is_loading ? PS_EBUSY
+                         : shard_history_fate(p, lane, m->session, m->seq);
 }
 
 static int fate_on_this_lane(struct shard *s, const struct wire_resolve *m)
@@ -159,9 +164,13 @@ void shard_resolve(struct shard *s, uint64_t connection,
         }
     }
     for (uint32_t i = 0; i < m.n_parts; i++) {
-        int fate = m.lane == s->lane
-                       ? live
-                       : fate_on_former_lane(s, m.lane, &m.parts[i]);
+        int fate =
+            m.lane == s->lane ? live : fate_on_former_lane(s, &m, &m.parts[i]);
+
+        if (fate == PS_EBUSY) {
+            shard_answer(s, connection, h, PS_EBUSY, NULL);
+            return;
+        }
 
         fates[i].status_negated = (uint32_t)-fate;
     }

@@ -8,6 +8,8 @@
 #include "plan/plan.h"
 #include "server/shard.h"
 #include "server/windows.h"
+#include "ckpt/ckpt.h"
+#include "fs/disk.h"
 #include "udf/chain.h"
 
 struct shard_connection {
@@ -16,6 +18,8 @@ struct shard_connection {
     bool checksums; /* answers have one of their body */
 };
 
+struct shard_history;
+
 /* A part that this shard holds. */
 struct shard_part {
     uint32_t variable;
@@ -23,11 +27,31 @@ struct shard_part {
     uint32_t end;
     uint64_t since;      /* the plan that gave it to us */
     struct table *table; /* NULL: its updater is not here, nothing works */
+    bool is_loading;     /* its rows are not all here: it answers BUSY */
+    struct shard_history *histories; /* of former lanes: shard_load.h */
 };
+
+struct loading;
+
+/* The cut of a cluster that has never saved: every later one has been in the
+ * record `save` before anybody takes it. */
+enum { SHARD_FIRST_CUT = 1 };
+
+/* What the store's record `save` says; the newest cut wins. */
+struct save_order {
+    uint64_t cut;
+    uint64_t term;
+    uint32_t state; /* enum wire_save_state */
+    uint64_t plan;
+    char folder[CKPT_NAME_MAX + 1]; /* where it is made */
+};
+
+struct saving;
 
 struct shard {
     struct shard_options options;
     struct net *net;
+    struct disk *disk; /* of checkpoints; NULL: none */
     struct shard_owner *owner;
     struct map connections; /* struct shard_connection */
     struct map chains;      /* struct chain by id; outlives lanes */
@@ -45,6 +69,15 @@ struct shard {
     struct shard_part *parts; /* by (variable, begin) */
     size_t n_parts;
     struct table_budget budget;
+
+    /* Saves: shard_save.h. */
+    uint64_t cut; /* the newest that this life has taken */
+    struct save_order save_order;
+    struct saving *saving;     /* NULL: none */
+    struct saving *remainders; /* abandoned, but the disk is at it */
+    uint64_t n_savings;
+    struct loading *loading; /* NULL: none */
+    uint64_t n_loadings;
 
     /* The session table of the store. */
     uint64_t sessions_version; /* 0: not loaded yet */

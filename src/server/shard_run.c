@@ -11,7 +11,7 @@
  * and its repeat gets the same refusal. Frames without a number only read.
  */
 #include "base/probe.h"
-#include "server/shard_impl.h"
+#include "server/shard_save.h"
 
 PLANT_DECLARE(ack_before_refusal);
 PLANT_DECLARE(lease_not_checked_after);
@@ -23,6 +23,7 @@ PLANT_DECLARE(frame_half_applied);
 /* One frame on its way. */
 struct run {
     const struct frame_header *h;
+    struct frame *frame;
     uint64_t connection;
     struct run_op *ops;
     uint32_t n;
@@ -81,6 +82,10 @@ static int find_parts(struct shard *s, struct run *r, bool repeat)
             p->since <= r->h->plan) {
             if (p->table == NULL) {
                 return PS_ENOUDF;
+            }
+            if (p->is_loading) {
+                PROBE(shard_part_is_loading);
+                return PS_EBUSY;
             }
             r->calls[i].table = p->table;
         } else if (repeat) {
@@ -282,6 +287,29 @@ static void refuse(struct shard *s, struct run *r, struct window *w, int status)
     shard_answer(s, r->connection, r->h, status, NULL);
 }
 
+/* Room for what a save must keep of this frame. */
+static int reserve_copies(struct shard *s, const struct run *r)
+{
+    int rc = shard_save_reserve_late(s, r->h, r->frame);
+
+    if (s->saving == NULL) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < r->n && rc == PS_OK; i++) {
+        const struct table *t = r->calls[i].table;
+        uint64_t n = 0; /* rows of all ops on this table so far */
+
+        for (uint32_t k = 0; k <= i; k++) {
+            if (r->calls[k].table == t &&
+                (r->chains[k]->flags & UDF_WRITES) != 0) {
+                n += r->ops[k].n_keys > 0 ? r->ops[k].n_keys : table_rows(t);
+            }
+        }
+        rc = shard_save_reserve(s, t, n);
+    }
+    return rc;
+}
+
 static int check_plan(struct shard *s, const struct run *r,
                       const struct window *w)
 {
@@ -302,7 +330,13 @@ static void run_next(struct shard *s, struct run *r, struct window *w)
     int rc = check_plan(s, r, w);
 
     if (rc == PS_OK) {
+        rc = shard_save_meet(s, r->h->cut);
+    }
+    if (rc == PS_OK) {
         rc = find_parts(s, r, false);
+    }
+    if (rc == PS_OK) {
+        rc = reserve_copies(s, r);
     }
     if (PLANT(ack_before_refusal) && rc == PS_OK) {
         shard_answer(s, r->connection, r->h, PS_OK, NULL);
@@ -333,6 +367,7 @@ static void run_next(struct shard *s, struct run *r, struct window *w)
     }
     apply(r, false);
     window_settle(w, r->h->seq, PS_OK);
+    shard_save_applied(s, r->h, r->frame);
     s->stats.pushes_applied++;
     count_keys(r, &s->stats.push_keys);
     if (s->owner->applied != NULL) {
@@ -402,7 +437,7 @@ static void run_write(struct shard *s, struct run *r)
 void shard_run(struct shard *s, uint64_t connection,
                const struct frame_header *h, struct frame *frame)
 {
-    struct run r = {.h = h, .connection = connection};
+    struct run r = {.h = h, .frame = frame, .connection = connection};
     const char *why = "";
     int rc = parse(s, &r, frame, &why);
 

@@ -6,7 +6,7 @@
 PLANT_DECLARE(floor_early);
 PLANT_DECLARE(gap_accepted);
 
-_Static_assert(PS_ECLOSED >= INT8_MIN, "a fate is kept in 8 bits");
+_Static_assert(PS_EROLLEDBACK >= INT8_MIN, "a fate is kept in 8 bits");
 
 void window_floor(struct window *w, uint64_t first)
 {

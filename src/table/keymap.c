@@ -652,3 +652,33 @@ size_t keymap_next(const struct keymap *m, struct keymap_cursor *at,
     }
     return n;
 }
+
+size_t keymap_segment(const struct keymap *m, uint64_t *at, uint32_t limit,
+                      uint64_t *keys, uint32_t *rows, size_t room)
+{
+    const struct keymap_segment *s;
+    uint64_t hashes;
+    size_t n = 0;
+
+    ASSERT(*at < KEYMAP_HASH_END);
+    s = m->directory[entry_of(m, *at)];
+    hashes = KEYMAP_HASH_END >> s->depth;
+    /* Segments are split and never joined, so one begins where one ended. */
+    ASSERT(*at % hashes == 0);
+    *at += hashes;
+    for (uint32_t i = 0; i < s->n_lines; i++) {
+        const struct keymap_line *l = line_at(s, i);
+
+        for (uint32_t left = l->mask; left != 0; left &= left - 1) {
+            int slot = __builtin_ctz(left);
+
+            if (l->rows[slot] < limit) {
+                ASSERT(n < room);
+                keys[n] = l->keys[slot];
+                rows[n] = l->rows[slot];
+                n++;
+            }
+        }
+    }
+    return n;
+}

@@ -15,8 +15,12 @@
 enum {
     KEYMAP_LINE_KEYS = 5,
     KEYMAP_CHUNK_LINES = 256, /* 16 KiB */
-    KEYMAP_CHUNKS_MAX = 7     /* of a segment */
+    KEYMAP_CHUNKS_MAX = 7,    /* of a segment */
+    KEYMAP_SEGMENT_KEYS =
+        KEYMAP_LINE_KEYS * KEYMAP_CHUNK_LINES * KEYMAP_CHUNKS_MAX
 };
+
+#define KEYMAP_HASH_END (UINT64_C(1) << 48)
 
 struct keymap_line {
     _Alignas(64) uint64_t keys[KEYMAP_LINE_KEYS];
@@ -70,5 +74,12 @@ struct keymap_cursor {
 };
 size_t keymap_next(const struct keymap *m, struct keymap_cursor *at,
                    uint64_t *keys, uint32_t *rows, size_t room);
+
+/* Walks the map while it changes, by segments in the order of their hashes: a
+ * key that is there from the first call to the last is met once. *at is 0 at
+ * first and KEYMAP_HASH_END at the end; each call takes the pairs of one
+ * segment whose row is below `limit`, there are at most `room` of those. */
+size_t keymap_segment(const struct keymap *m, uint64_t *at, uint32_t limit,
+                      uint64_t *keys, uint32_t *rows, size_t room);
 
 #endif

@@ -1,8 +1,8 @@
 /* rows.h - row blocks by number.
  *
  * rows_take gives a number, rows_address finds its block, rows_give makes the
- * number free again. Whoever changes a row (update, insert, evict, clear) calls
- * rows_write_begin first. Thread: the table's owner.
+ * number free again. Whoever changes a row (update, insert, evict, clear) goes
+ * through the table, which calls rows_write_begin. Thread: the table's owner.
  */
 #ifndef ROWS_H
 #define ROWS_H
@@ -38,12 +38,8 @@ int rows_take(struct rows *r, uint32_t *row) MUST_USE;
 int rows_take_all(struct rows *r, uint64_t n) MUST_USE;
 void rows_give(struct rows *r, uint32_t row);
 
-/* The door that every change of rows goes through, before the first byte of
- * them is changed; absent ones in the list are passed over. Today it counts.
- * Here will hang, in this order: the cut (a row not yet saved is copied out),
- * the delta (its number is noted for the next incremental export), the log
- * and the replica (the change is sent after it was applied). A change that does
- * not come through here is a row that a checkpoint gets wrong. */
+/* Counts the rows that are about to be changed; absent ones in the list are
+ * passed over. Only table.c calls it, as a part of table_write_begin. */
 void rows_write_begin(struct rows *r, const uint32_t *rows, size_t n);
 
 static inline uint8_t *rows_address(const struct rows *r, uint32_t row)

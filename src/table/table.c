@@ -12,23 +12,11 @@
 #include "table/table.h"
 
 #include "base/limits.h"
-#include "table/keymap.h"
-#include "table/rows.h"
 #include "table/slab.h"
+#include "table/table_impl.h"
 
 /* Keys of a block: its lines are 16 KiB. */
 enum { BLOCK = 256 };
-
-struct table {
-    struct table_spec spec;
-    struct rows rows;
-    struct keymap map; /* not of a dense table */
-};
-
-static bool is_dense(const struct table *t)
-{
-    return t->spec.kind == PS_DENSE;
-}
 
 static bool spec_is_possible(const struct table_spec *s)
 {
@@ -56,15 +44,32 @@ static void init_block(struct table *t, uint32_t row, uint64_t key)
     memset(block + used, 0, t->rows.stride - used);
 }
 
+/* What table_write_begin does apart from the open snapshot. */
+static void note_writes(struct table *t, const uint32_t *rows, size_t n)
+{
+    rows_write_begin(&t->rows, rows, n);
+    if (!t->spec.tracks_changes) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (LIKELY(rows[i] != TABLE_ABSENT)) {
+            marks_set(&t->changed, rows[i]);
+        }
+    }
+}
+
 static int make_dense(struct table *t)
 {
     int rc = rows_take_all(&t->rows, t->spec.row_end - t->spec.row_begin);
 
+    if (rc == PS_OK && t->spec.tracks_changes) {
+        rc = marks_reserve(&t->changed, t->rows.next);
+    }
     if (rc != PS_OK) {
         return rc;
     }
     for (uint32_t row = 0; row < t->rows.next; row++) {
-        rows_write_begin(&t->rows, &row, 1);
+        note_writes(t, &row, 1);
         init_block(t, row, t->spec.row_begin + row);
     }
     return PS_OK;
@@ -89,8 +94,11 @@ int table_new(struct table **table, const struct table_spec *spec)
     t->spec = *spec;
     stride = (size_t)spec->dim * (1 + spec->n_slots) * sizeof(float);
     rows_init(&t->rows, (uint32_t)((stride + 15) & ~(size_t)15), spec->budget);
-    rc = is_dense(t) ? make_dense(t) : keymap_init(&t->map, spec->budget);
+    marks_init(&t->changed, spec->budget);
+    erased_init(&t->erased, spec->budget);
+    rc = table_is_dense(t) ? make_dense(t) : keymap_init(&t->map, spec->budget);
     if (rc != PS_OK) {
+        marks_fini(&t->changed);
         rows_fini(&t->rows);
         slab_give(spec->budget, t, sizeof(*t));
         return rc;
@@ -104,9 +112,12 @@ void table_free(struct table *t)
     if (t == NULL) {
         return;
     }
-    if (!is_dense(t)) {
+    ASSERT(t->snapshot == NULL);
+    if (!table_is_dense(t)) {
         keymap_fini(&t->map);
     }
+    marks_fini(&t->changed);
+    erased_fini(&t->erased);
     rows_fini(&t->rows);
     slab_give(t->spec.budget, t, sizeof(*t));
 }
@@ -128,8 +139,9 @@ uint64_t table_bytes(const struct table *t)
     if (t == NULL) {
         return 0;
     }
-    index = is_dense(t) ? 0 : keymap_bytes(&t->map);
-    return sizeof(*t) + index + t->rows.bytes;
+    index = table_is_dense(t) ? 0 : keymap_bytes(&t->map);
+    return sizeof(*t) + index + t->rows.bytes + t->changed.bytes +
+           t->erased.bytes + snapshot_bytes(t->snapshot);
 }
 
 uint32_t table_stride(const struct table *t)
@@ -140,7 +152,7 @@ uint32_t table_stride(const struct table *t)
 void table_find(const struct table *t, const uint64_t *keys, size_t n,
                 uint32_t *rows)
 {
-    ASSERT(!is_dense(t));
+    ASSERT(!table_is_dense(t));
     keymap_find(&t->map, keys, n, rows);
 }
 
@@ -152,20 +164,25 @@ static int make_row(struct table *t, uint64_t key, uint32_t *row)
     if (rc != PS_OK) {
         return rc;
     }
-    rc = keymap_insert(&t->map, key, *row);
+    if (t->spec.tracks_changes) {
+        rc = marks_reserve(&t->changed, (uint64_t)*row + 1);
+    }
+    if (rc == PS_OK) {
+        rc = keymap_insert(&t->map, key, *row);
+    }
     if (rc != PS_OK) {
         rows_give(&t->rows, *row);
+    } else if (UNLIKELY(t->snapshot != NULL)) {
+        snapshot_skip(t->snapshot, *row);
     }
     return rc;
 }
 
 /* Keys at..at + n of the batch, n <= BLOCK. */
-static int insert_block(struct table *t, const uint64_t *keys, size_t at,
-                        size_t n, uint32_t *rows, struct table_undo *undo)
+static int make_block(struct table *t, const uint64_t *keys, size_t at,
+                      size_t n, uint32_t *rows, struct table_undo *undo)
 {
-    uint32_t made[BLOCK];
     size_t first = undo->n;
-    size_t n_made = 0;
 
     keymap_find(&t->map, keys + at, n, rows + at);
     for (size_t i = at; i < at + n; i++) {
@@ -175,7 +192,8 @@ static int insert_block(struct table *t, const uint64_t *keys, size_t at,
             continue;
         }
         /* Its twin may have been made since the block was looked up. */
-        rows[i] = n_made > 0 ? keymap_find_one(&t->map, keys[i]) : TABLE_ABSENT;
+        rows[i] =
+            undo->n > first ? keymap_find_one(&t->map, keys[i]) : TABLE_ABSENT;
         if (rows[i] != TABLE_ABSENT) {
             continue;
         }
@@ -183,14 +201,50 @@ static int insert_block(struct table *t, const uint64_t *keys, size_t at,
         if (rc != PS_OK) {
             return rc;
         }
-        made[n_made] = rows[i];
-        n_made++;
         undo->rows[undo->n] = (uint32_t)i;
         undo->n++;
     }
-    rows_write_begin(&t->rows, made, n_made);
-    for (size_t i = 0; i < n_made; i++) {
-        init_block(t, made[i], keys[undo->rows[first + i]]);
+    return PS_OK;
+}
+
+/* Gives the rows made from place `first` of the undo on their content. */
+static void init_made(struct table *t, const uint32_t *rows,
+                      const struct table_undo *undo, size_t first)
+{
+    uint32_t made[BLOCK];
+    size_t n = undo->n - first;
+
+    if (n == 0) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        made[i] = rows[undo->rows[first + i]];
+    }
+    note_writes(t, made, n);
+    for (size_t i = 0; i < n; i++) {
+        init_block(t, made[i], undo->keys[undo->rows[first + i]]);
+    }
+}
+
+static int make_rows(struct table *t, const uint64_t *keys, size_t n,
+                     uint32_t *rows, struct table_undo *undo, bool with_content)
+{
+    ASSERT(!table_is_dense(t) && n < UINT32_MAX);
+    undo->keys = keys;
+    undo->n = 0;
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t some = base_min_u64(n - at, BLOCK);
+        size_t first = undo->n;
+        int rc = make_block(t, keys, at, some, rows, undo);
+
+        if (rc != PS_OK) {
+            table_uninsert(t, undo);
+            undo->n = 0;
+            return rc;
+        }
+        if (with_content) {
+            init_made(t, rows, undo, first);
+        }
     }
     return PS_OK;
 }
@@ -198,20 +252,25 @@ static int insert_block(struct table *t, const uint64_t *keys, size_t at,
 int table_insert(struct table *t, const uint64_t *keys, size_t n,
                  uint32_t *rows, struct table_undo *undo)
 {
-    ASSERT(!is_dense(t) && n < UINT32_MAX);
-    undo->keys = keys;
-    undo->n = 0;
-    for (size_t at = 0; at < n; at += BLOCK) {
-        size_t some = base_min_u64(n - at, BLOCK);
-        int rc = insert_block(t, keys, at, some, rows, undo);
+    return make_rows(t, keys, n, rows, undo, true);
+}
 
-        if (rc != PS_OK) {
-            table_uninsert(t, undo);
-            undo->n = 0;
-            return rc;
-        }
+int table_make_rows(struct table *t, const uint64_t *keys, size_t n,
+                    uint32_t *rows, struct table_undo *undo)
+{
+    return make_rows(t, keys, n, rows, undo, false);
+}
+
+/* A row that the index no longer knows. */
+static void give_row(struct table *t, uint32_t row)
+{
+    if (t->spec.tracks_changes) {
+        marks_clear(&t->changed, row);
     }
-    return PS_OK;
+    if (UNLIKELY(t->snapshot != NULL)) {
+        snapshot_forget(t->snapshot, row);
+    }
+    rows_give(&t->rows, row);
 }
 
 void table_uninsert(struct table *t, const struct table_undo *undo)
@@ -221,13 +280,61 @@ void table_uninsert(struct table *t, const struct table_undo *undo)
 
         ASSERT(row != TABLE_ABSENT);
         rows_write_begin(&t->rows, &row, 1);
-        rows_give(&t->rows, row);
+        give_row(t, row);
     }
 }
 
-void table_write_begin(struct table *t, const uint32_t *rows, size_t n)
+/* n <= BLOCK. A key named twice is absent the second time. */
+static void erase_block(struct table *t, const uint64_t *keys, size_t n)
 {
-    rows_write_begin(&t->rows, rows, n);
+    uint64_t gone[BLOCK];
+    uint32_t rows[BLOCK];
+    size_t n_gone = 0;
+
+    keymap_find(&t->map, keys, n, rows);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t row = rows[i] == TABLE_ABSENT ? TABLE_ABSENT
+                                               : keymap_erase(&t->map, keys[i]);
+
+        if (row != TABLE_ABSENT) {
+            gone[n_gone] = keys[i];
+            rows[n_gone] = row;
+            n_gone++;
+        }
+    }
+    table_write_begin(t, gone, rows, n_gone);
+    for (size_t i = 0; i < n_gone; i++) {
+        if (t->spec.tracks_changes) {
+            erased_add(&t->erased, gone[i]);
+        }
+        give_row(t, rows[i]);
+    }
+}
+
+int table_erase(struct table *t, const uint64_t *keys, size_t n)
+{
+    int rc;
+
+    ASSERT(!table_is_dense(t));
+    if (t->spec.tracks_changes) {
+        rc = erased_reserve(&t->erased, n);
+        if (rc != PS_OK) {
+            return rc;
+        }
+    }
+    for (size_t at = 0; at < n; at += BLOCK) {
+        erase_block(t, keys + at, base_min_u64(n - at, BLOCK));
+    }
+    return PS_OK;
+}
+
+void table_write_begin(struct table *t, const uint64_t *keys,
+                       const uint32_t *rows, size_t n)
+{
+    note_writes(t, rows, n);
+    if (UNLIKELY(t->snapshot != NULL)) {
+        snapshot_save(t->snapshot, table_is_dense(t) ? NULL : keys, rows, n);
+    }
 }
 
 uint64_t table_writes(const struct table *t)
@@ -274,7 +381,7 @@ void table_walk(const struct table *t,
     uint8_t *blocks[BLOCK];
     size_t n;
 
-    if (is_dense(t)) {
+    if (table_is_dense(t)) {
         walk_dense(t, fn, context);
         return;
     }

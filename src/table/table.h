@@ -6,9 +6,11 @@
  * slots, dim floats each, in the order of the spec; 16-byte aligned, stride a
  * multiple of 16.
  *
- * All changes of rows go through rows_write_begin (rows.h): cut, delta, log
- * and replica will hang there. Who writes to addresses from table_address has
- * called table_write_begin for these rows before.
+ * Who writes to addresses from table_address has called table_write_begin for
+ * these rows before. That is the door of all changes: the cut (a row that the
+ * open snapshot has not had is copied out) and the marks of changed rows hang
+ * there, delta, log and replica will. A change that does not come through it is
+ * a row that a checkpoint gets wrong.
  */
 #ifndef TABLE_H
 #define TABLE_H
@@ -17,12 +19,18 @@
 #include "kern/init.h"
 
 #define TABLE_ABSENT UINT32_MAX
-enum { TABLE_SLOTS_MAX = 4 };
+enum {
+    TABLE_SLOTS_MAX = 4,
+    TABLE_LOAD_KEYS = 1024 /* of one table_load */
+};
+
+struct slab_ahead;
 
 /* Memory of all tables of a shard together. One thread. */
 struct table_budget {
     uint64_t used;
-    uint64_t limit; /* 0: none */
+    uint64_t limit;           /* 0: none */
+    struct slab_ahead *ahead; /* large pieces made ready before; NULL: none */
 };
 
 struct table_spec {
@@ -34,6 +42,7 @@ struct table_spec {
     uint32_t n_slots;
     uint64_t row_begin; /* dense: rows [row_begin, row_end) of the variable */
     uint64_t row_end;
+    bool tracks_changes; /* for snapshots of the changed rows only */
     struct init_spec init;
     float slot_init[TABLE_SLOTS_MAX];
     const char *slot_names[TABLE_SLOTS_MAX]; /* whose they are; static text */
@@ -71,11 +80,27 @@ struct table_undo {
  * has changed (memory taken on the way may be kept for the next insert). */
 int table_insert(struct table *t, const uint64_t *keys, size_t n,
                  uint32_t *rows, struct table_undo *undo) MUST_USE;
-/* Removes the rows that this insert made; they must be unchanged since. */
+/* Removes the rows that this insert made; they must be unchanged since, and no
+ * snapshot begun. */
 void table_uninsert(struct table *t, const struct table_undo *undo);
+/* Hash: removes the rows of these keys; absent ones are passed over. Where
+ * changes are tracked, on PS_ENOMEM or PS_ELIMIT none is gone. */
+int table_erase(struct table *t, const uint64_t *keys, size_t n) MUST_USE;
 
-/* Before the first byte of these rows is changed; absent ones are allowed. */
-void table_write_begin(struct table *t, const uint32_t *rows, size_t n);
+/* Hash: rows of n <= TABLE_LOAD_KEYS keys with this content, n times dim values
+ * and the same for each slot; a key that has a row gets a new content, of one
+ * named twice the last counts. On PS_ENOMEM or PS_ELIMIT no row has changed. */
+int table_load(struct table *t, const uint64_t *keys, size_t n,
+               const float *values, const float *const *slots) MUST_USE;
+/* Dense: the same for the variable's rows begin..begin + n - 1. PS_EARGUMENT
+ * where these are not all of this part. */
+int table_load_range(struct table *t, uint64_t begin, size_t n,
+                     const float *values, const float *const *slots) MUST_USE;
+
+/* Before the first byte of these rows is changed; absent ones are allowed.
+ * Hash: keys[i] is the key of rows[i]; dense: keys is not looked at. */
+void table_write_begin(struct table *t, const uint64_t *keys,
+                       const uint32_t *rows, size_t n);
 /* Rows that were changed so far, one for each row and call. */
 uint64_t table_writes(const struct table *t);
 

@@ -107,6 +107,7 @@ bool udf_write_next(struct udf_call *c, struct udf_block *b)
     if (!udf_block_next(c, b)) {
         return false;
     }
-    table_write_begin(c->table, b->rows, b->n);
+    table_write_begin(c->table, c->rows == NULL ? NULL : c->op->keys + b->at,
+                      b->rows, b->n);
     return true;
 }

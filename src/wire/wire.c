@@ -25,45 +25,6 @@ struct cursor {
     int status; /* the first failure */
 };
 
-/* Bytes of the character at p, 0 where it is malformed or a control one. */
-static size_t char_bytes(const uint8_t *p, size_t left)
-{
-    /* What the second byte may be: narrower where a lead byte would otherwise
-     * allow a long form, a surrogate, something over U+10FFFF, or a control
-     * character of U+0080 to U+009F. */
-    static const struct {
-        uint8_t first, last;
-        uint8_t low, high;
-        uint8_t bytes;
-    } leads[] = {
-        {0xc2, 0xc2, 0xa0, 0xbf, 2}, {0xc3, 0xdf, 0x80, 0xbf, 2},
-        {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-        {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-
-    if (p[0] < 0x80) {
-        return p[0] >= 0x20 && p[0] != 0x7f ? 1 : 0;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(leads); i++) {
-        if (p[0] < leads[i].first || p[0] > leads[i].last) {
-            continue;
-        }
-        if (leads[i].bytes > left || p[1] < leads[i].low ||
-            p[1] > leads[i].high) {
-            return 0;
-        }
-        for (size_t k = 2; k < leads[i].bytes; k++) {
-            if ((p[k] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return leads[i].bytes;
-    }
-    return 0;
-}
-
 bool wire_is_text(const char *text, size_t size)
 {
     const uint8_t *p = (const uint8_t *)text;
@@ -73,7 +34,7 @@ bool wire_is_text(const char *text, size_t size)
         return false;
     }
     while (i < size) {
-        size_t n = char_bytes(p + i, size - i);
+        size_t n = base_char_bytes(p + i, size - i);
 
         if (n == 0) {
             return false;

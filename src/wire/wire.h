@@ -47,7 +47,29 @@ enum wire_type {
     WIRE_RESOLVE = 4,
     WIRE_DECLARE = 5,
     WIRE_DROP = 6,
-    WIRE_STATUS = 7
+    WIRE_STATUS = 7,
+    /* To the scheduler: begin a save, cancel one, restore. */
+    WIRE_SAVE = 8,
+    WIRE_CANCEL = 9,
+    WIRE_RESTORE = 10
+};
+
+/* State of the record `save`. */
+enum wire_save_state {
+    SAVE_NONE = 0,
+    SAVE_OPEN = 1,   /* clients and shards take the cut, rows are written */
+    SAVE_CLOSED = 2, /* every session has reported: shards finish their files */
+    SAVE_DONE = 3,   /* the folder is whole */
+    SAVE_FAILED = 4, /* `why` says so; tried again under the next cut, or not */
+    SAVE_CANCELED = 5
+};
+
+/* What a shard says of the save of its `cut`. */
+enum wire_saved_state {
+    SAVED_NONE = 0,
+    SAVED_WRITING = 1,
+    SAVED_DONE = 2, /* files and index are durable and were read back */
+    SAVED_FAILED = 3
 };
 
 struct wire_bytes {
@@ -87,6 +109,19 @@ struct wire_bytes {
     F(u32, id) F(u64, plan)
 #define WIRE_DROP_FIELDS(F, S, B, A)                                          \
     S(name)
+/* name: what the user calls the checkpoint, or "" */
+#define WIRE_SAVE_REQUEST_FIELDS(F, S, B, A)                                  \
+    S(name)
+/* ticket: of the save that is under way now */
+#define WIRE_TICKET_FIELDS(F, S, B, A)                                        \
+    F(u64, ticket)
+/* name: a folder, a cut or a user's name of a checkpoint; "": the newest good
+ * one */
+#define WIRE_RESTORE_REQUEST_FIELDS(F, S, B, A)                               \
+    S(name)
+/* the plan after which everything comes from the checkpoint */
+#define WIRE_RESTORE_ANSWER_FIELDS(F, S, B, A)                                \
+    F(u64, restore) F(u64, plan) S(folder)
 #define WIRE_TEXT_FIELDS(F, S, B, A)                                          \
     S(text)
 #define WIRE_COUNTER_FIELDS(F, S, B, A)                                       \
@@ -112,8 +147,28 @@ struct wire_bytes {
     F(u64, nonce) F(u64, cut) F(u64, next) A(session, open)
 #define WIRE_SCHEDULER_FIELDS(F, S, B, A)                                     \
     S(address)
+/* What a client says in the body of its lease: every numbered frame of an older
+ * cut than this is answered; position: of its reader at that cut. */
+#define WIRE_GUEST_FIELDS(F, S, B, A)                                         \
+    F(u64, cut) B(position)
+/* The record `restored`, written before the plan of that restore: where the
+ * readers of the cut stood. */
+#define WIRE_READER_FIELDS(F, S, B, A)                                        \
+    F(u64, session) F(u32, worker) B(position)
+#define WIRE_RESTORED_FIELDS(F, S, B, A)                                      \
+    F(u64, restore) F(u64, cut) S(folder) A(reader, readers)
+/* The save that is under way, or the last one. plan: shards must have it before
+ * they cut. base: 0, or the cut that this one is an increment of. */
+#define WIRE_SAVE_FIELDS(F, S, B, A)                                          \
+    F(u64, nonce) F(u64, term) F(u64, ticket) F(u64, cut) F(u32, state)       \
+    F(u64, plan) F(u64, base) S(name) S(folder) S(why)                        \
+    F(u64, rows) F(u64, rows_done)
+/* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
+ * were to be loaded by this plan are. why: of what failed. */
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
-    F(u64, lane) S(address)
+    F(u64, lane) S(address) F(u64, cut) F(u32, saved) F(u64, rows)            \
+    F(u64, rows_done) F(u64, index_bytes) F(u64, index_checksum)              \
+    F(u64, loaded) F(u32, load_failed) S(why)
 /* sessions_seen: version of `sessions` that every shard has; emptied: how often
  * this server came back without its rows */
 #define WIRE_SERVER_FIELDS(F, S, B, A)                                        \
@@ -124,12 +179,23 @@ struct wire_bytes {
 /* [begin, end) buckets; since: the plan in which this lane got the part */
 #define WIRE_PART_FIELDS(F, S, B, A)                                          \
     F(u32, variable) F(u32, begin) F(u32, end) F(u64, lane) F(u64, since)
+/* Where the rows come from of parts that a lane got in plan `since`: of this
+ * variable, or, with 0, of all that no other load names. A part without a load
+ * begins with initial values; so does a variable that was declared after the
+ * cut. name: what the variable is called there; "": as here. brings_lanes: the
+ * numbers in it count, it is this cluster's own. */
+#define WIRE_LOAD_FIELDS(F, S, B, A)                                          \
+    F(u32, variable) F(u64, since) S(folder) F(u64, cut) S(name)              \
+    F(u32, brings_lanes)
 #define WIRE_ENDED_FIELDS(F, S, B, A)                                         \
     F(u64, lane) F(u32, server) F(u32, shard) F(u64, plan)
+/* checkpoints: their URL, or "" */
 #define WIRE_PLAN_FIELDS(F, S, B, A)                                          \
     F(u64, nonce) F(u64, term) F(u64, plan) F(u64, restore)                   \
     F(u32, next_variable) F(u32, servers) F(u64, memory_limit)                \
-    A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)
+    S(checkpoints)                                                            \
+    A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)      \
+    A(load, loads)
 
 #define WIRE_MESSAGES(X)                                                      \
     X(hello, HELLO) X(hello_answer, HELLO_ANSWER) X(chain, CHAIN)             \
@@ -140,7 +206,11 @@ struct wire_bytes {
     X(status_answer, STATUS_ANSWER) X(cluster, CLUSTER) X(lease, LEASE)       \
     X(counters, COUNTERS) X(session, SESSION) X(sessions, SESSIONS)           \
     X(scheduler, SCHEDULER) X(shard, SHARD) X(server, SERVER)                 \
-    X(lane, LANE) X(part, PART) X(ended, ENDED) X(plan, PLAN)
+    X(lane, LANE) X(part, PART) X(ended, ENDED) X(load, LOAD) X(plan, PLAN)   \
+    X(guest, GUEST) X(save, SAVE) X(save_request, SAVE_REQUEST)               \
+    X(ticket, TICKET) X(restore_request, RESTORE_REQUEST)                     \
+    X(restore_answer, RESTORE_ANSWER) X(reader, READER)                       \
+    X(restored, RESTORED)
 
 typedef uint32_t wire_u32;
 typedef uint64_t wire_u64;

@@ -20,12 +20,16 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LEASE_S = 3.0  # of the file:// store
+REPORT_CHARS = 8000  # shown of the report of a sanitizer
+REPORT_WORDS = ("Sanitizer: ", ": runtime error: ")  # gcc's UBSan: stderr only
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _running = set()
 _folders = set()
 _logs = collections.OrderedDict()
+_watched = {}  # logs -> how much of each was looked at for reports
+_reports = []  # from the logs
 
 
 def program(variable):
@@ -38,6 +42,41 @@ def program(variable):
 
 def is_deep():
     return os.environ.get("PS_TEST_DEEP") == "1"
+
+
+def is_short():
+    """The form for builds that are many times slower; deep overrules it."""
+    return os.environ.get("PS_TEST_SHORT") == "1" and not is_deep()
+
+
+def is_sanitized():
+    return bool(os.environ.get("PS_TEST_REPORTS"))
+
+
+def _look_for_reports(path):
+    with open(path, errors="replace") as log:
+        log.seek(_watched[path])
+        text = log.read()
+        _watched[path] = log.tell()
+    if any(word in text for word in REPORT_WORDS):
+        _reports.append(f"--- {os.path.basename(path)}\n"
+                        f"{text[-REPORT_CHARS:]}\n")
+
+
+def sanitizer_reports():
+    """What sanitizers have written since the last call, as text: in the folder
+    that run.py has made for that, and in the logs."""
+    folder = os.environ.get("PS_TEST_REPORTS")
+    for path in _watched if folder else ():
+        _look_for_reports(path)
+    out = list(_reports)
+    _reports.clear()
+    for name in sorted(os.listdir(folder) if folder else []):
+        path = os.path.join(folder, name)
+        with open(path, errors="replace") as report:
+            out.append(f"--- {name}\n{report.read(REPORT_CHARS)}\n")
+        os.remove(path)
+    return "".join(out)
 
 
 class Late(AssertionError):
@@ -79,6 +118,7 @@ class Process:
         self.name = name
         self.log = os.path.join(folder, f"{name}-{len(_logs)}.log")
         _logs[self.log] = True
+        _watched[self.log] = 0
         self._rest = b""
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(
@@ -132,6 +172,15 @@ class Process:
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
+    def end(self, seconds=5.0):
+        """Its end, in peace if that is quick: leaks are looked for at exit."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self.wait(seconds)
+        except Late:
+            self.kill()
+
     def _forget(self):
         for pipe in (self.child.stdin, self.child.stdout):
             if pipe:
@@ -175,16 +224,20 @@ class Process:
                 total += int(f.read().split()[0])
         return total * 1e-9
 
-    def ports(self):
-        """The TCP ports that it listens on."""
-        inodes = set()
+    def files(self):
+        """What its open files are, as /proc names them."""
+        found = []
         for fd in os.listdir(f"/proc/{self.pid}/fd"):
             try:
-                target = os.readlink(f"/proc/{self.pid}/fd/{fd}")
+                found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
             except FileNotFoundError:
                 continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+        return found
+
+    def ports(self):
+        """The TCP ports that it listens on."""
+        inodes = {target[8:-1] for target in self.files()
+                  if target.startswith("socket:[")}
         with open(f"/proc/{self.pid}/net/tcp") as f:
             rows = [line.split() for line in f.readlines()[1:]]
         return [int(row[1].split(":")[1], 16) for row in rows
@@ -290,7 +343,10 @@ class Cluster:
     def close(self):
         for process in reversed(self.processes):
             if process in _running:
-                process.kill()
+                if is_sanitized():
+                    process.end()
+                else:
+                    process.kill()
         remove_folder(self.folder)
 
 
@@ -343,6 +399,11 @@ def make_folder():
 
 
 def remove_folder(folder):
+    for path in [path for path in _watched
+                 if os.path.dirname(path) == folder]:
+        if is_sanitized():
+            _look_for_reports(path)
+        del _watched[path]
     shutil.rmtree(folder, ignore_errors=True)
     _folders.discard(folder)
 

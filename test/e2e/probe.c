@@ -14,7 +14,17 @@
  *     dump NAME KEYS DIM       rows 0 to KEYS-1
  *     count WORKER KEYS SEED   probe_count.c: what became of each push
  *     threads N ROUNDS         N threads push and pull through one client
+ *     stress SECONDS SEED      probe_stress.c: all calls at once
  *     size CASE                probe_size.c: sizes, refusals, conflicts
+ *     open MS                  probe_errors.c: an open that fails
+ *     errors                   probe_errors.c: what is late then
+ *     homes WORKERS KEYS FILE  probe_fire.c: which shard has which row
+ *     fire WORKER WORKERS KEYS SEED JOURNAL
+ *                              probe_fire.c: pushes until it is killed
+ *     judge WORKERS KEYS HOMES LANES JOURNAL...
+ *                              probe_judge.c: what the journals say of the rows
+ *     train WORKER KEYS HOW    probe_train.c: pushes, and where its reader is
+ *     fill NAME ROWS DIM       probe_train.c: many rows
  */
 #include "probe.h"
 
@@ -260,11 +270,19 @@ static int run_steady(void)
     uint64_t random = 7;
     char line[64];
     int order;
+    int rc;
 
     for (size_t i = 0; i < STEADY_KEYS * STEADY_DIM; i++) {
         ones[i] = 1;
     }
-    probe_need("pull", ps_pull(v, &random, 1, rows, STEADY_MS));
+    for (size_t i = 0; i < STEADY_KEYS; i++) {
+        keys[i] = i; /* some for each shard */
+    }
+    rc = ps_pull(v, keys, STEADY_KEYS, rows, STEADY_MS);
+    if (rc != PS_OK) {
+        ps_client_waits_for(client, s.waited_for, sizeof(s.waited_for));
+        probe_fail("pull", rc, s.waited_for);
+    }
     probe_ready();
     while ((order = probe_line(line, sizeof(line), 1)) >= 0) {
         double start;
@@ -491,8 +509,32 @@ int main(int argc, char **argv)
     if (strcmp(mode, "count") == 0) {
         return probe_count(argc - 2, argv + 2);
     }
+    if (strcmp(mode, "stress") == 0) {
+        return probe_stress(argc - 2, argv + 2);
+    }
     if (strcmp(mode, "size") == 0) {
         return probe_size(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "open") == 0) {
+        return probe_open_late(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "errors") == 0) {
+        return probe_errors();
+    }
+    if (strcmp(mode, "homes") == 0) {
+        return probe_homes(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "fire") == 0) {
+        return probe_fire(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "judge") == 0) {
+        return probe_judge(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "train") == 0) {
+        return probe_train(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "fill") == 0) {
+        return probe_fill(argc - 2, argv + 2);
     }
     fprintf(stderr, "ps-probe: the modes are in test/e2e/probe.c\n");
     return 2;

@@ -45,5 +45,13 @@ int probe_line(char *line, size_t size, int timeout_ms);
 /* The modes. */
 int probe_count(int argc, char **argv);
 int probe_size(int argc, char **argv);
+int probe_stress(int argc, char **argv);
+int probe_open_late(int argc, char **argv);
+int probe_errors(void);
+int probe_homes(int argc, char **argv);
+int probe_fire(int argc, char **argv);
+int probe_judge(int argc, char **argv);
+int probe_train(int argc, char **argv);
+int probe_fill(int argc, char **argv);
 
 #endif

@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 16
 
 
 class Relay:
-    def __init__(self, seed):
+    def __init__(self, seed, port=0):
         self._dice = random.Random(seed)
         self._lock = threading.Lock()
         self._pairs = {}  # of sockets -> an event: what comes may pass
@@ -30,13 +30,13 @@ class Relay:
         self.records = []  # what clients sent, one for each connection
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((RELAY_HOST, 0))
+        self._listener.bind((RELAY_HOST, port))
         self._listener.listen(64)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def server_options(self):
-        """Of a server of one shard that is to be reached through here."""
+        """Of a server that is to be reached through here."""
         return ["--bind", SERVER_HOST, "--advertise", RELAY_HOST, "-p",
                 str(self.port)]
 
@@ -134,6 +134,20 @@ class Relay:
                 s.shutdown(socket.SHUT_RDWR)
             s.close()
         may_pass.set()
+
+
+def relays(seed, n):
+    """For the n shards of one server, which listen on ports in a row. The
+    first of them has the server's options."""
+    while True:
+        made = [Relay(seed)]
+        try:
+            while len(made) < n:
+                made.append(Relay(seed + len(made), made[0].port + len(made)))
+            return made
+        except OSError:  # somebody has one of these ports
+            for r in made:
+                r.close()
 
 
 def try_send(s, data, ends=False):

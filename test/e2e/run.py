@@ -2,20 +2,24 @@
 """The tests with real processes.
 
     run.py --bin PATH/ps-plus --ctr PATH/ctr [--ctr-gen PATH] [--probe PATH]
-           [--deep] [--only NAME]... [--list]
+           [--deep | --short] [--sanitized] [--only NAME]... [--list]
 
 Runs test_*.py of this folder one after another. Each test has a deadline (60 s,
 or its `deadline`); where one fails, the ends of its processes' logs are shown.
 Nothing is left running: processes are killed by group, and one that got away is
-a failure. NAME is a part of a test's name. A skip has its reason on a line of
-its own. The last line is `N passed, N failed, N skipped`.
+a failure. With --sanitized a report of a sanitizer, of whichever process, fails
+the test in which it came, and deadlines are three times as long. NAME is a part
+of a test's name. A skip has its reason on a line of its own. The last line is
+`N passed, N failed, N skipped`.
 """
 
 import argparse
 import ctypes
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import unittest
@@ -26,6 +30,7 @@ sys.path.insert(0, HERE)
 import cluster  # noqa: E402
 
 DEADLINE_S = 60
+SLOWER = 3  # how much longer a test may take under a sanitizer
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -64,16 +69,26 @@ class Result(unittest.TestResult):
         self.has_failed = False
         self.start = time.monotonic()
         seconds = getattr(getattr(test, test._testMethodName), "deadline", None)
-        signal.alarm(int(seconds or getattr(test, "deadline", DEADLINE_S)))
+        seconds = int(seconds or getattr(test, "deadline", DEADLINE_S))
+        signal.alarm(seconds * SLOWER if cluster.is_sanitized() else seconds)
 
     def stopTest(self, test):
         signal.alarm(0)
+        self.check_reports(self.what)
         if not self.has_failed:
             self.passed += 1
             say(f"passed: {self.what} "
                 f"({time.monotonic() - self.start:.1f} s)")
         cluster.forget_logs()
         super().stopTest(test)
+
+    def check_reports(self, name):
+        reports = cluster.sanitizer_reports()
+        if reports:
+            self.has_failed = True
+            self.failures.append((name, "a sanitizer"))
+            say(f"failed: {name}: a sanitizer has something to say")
+            say(reports)
 
     def fail(self, name, error):
         self.has_failed = True
@@ -176,6 +191,7 @@ def run(groups):
             what = f"{name_of(tests[0])} and its like leave nothing running"
             say(f"failed: {what}: {left}")
             result.failures.append((what, str(left)))
+        result.check_reports(f"{name_of(tests[0])} and its like")
     return result
 
 
@@ -195,6 +211,9 @@ def read_arguments():
     p.add_argument("--ctr-gen", help="the generator; else beside ctr")
     p.add_argument("--probe", help="ps-probe; else test/ps-probe of the build")
     p.add_argument("--deep", action="store_true", help="the long forms")
+    p.add_argument("--short", action="store_true", help="the shortest forms")
+    p.add_argument("--sanitized", action="store_true",
+                   help="the programs are built with sanitizers")
     p.add_argument("--only", action="append", metavar="NAME")
     p.add_argument("--list", action="store_true", help="names the tests")
     a = p.parse_args()
@@ -208,14 +227,29 @@ def read_arguments():
     return a
 
 
+def collect_reports():
+    """A folder for what sanitizers report. Whether a program has UBSan alone or
+    beside another, its messages follow the option of its own."""
+    folder = tempfile.mkdtemp(prefix="ps-reports-")
+    for name in ("ASAN", "LSAN", "TSAN", "UBSAN"):
+        variable = name + "_OPTIONS"
+        given = os.environ.get(variable, "")
+        os.environ[variable] = (f"{given}:" if given else "") + (
+            f"log_path={folder}/{name.lower()}")
+    os.environ["PS_TEST_REPORTS"] = folder
+    return folder
+
+
 def main():
     a = read_arguments()
+    os.environ.pop("PS_TEST_REPORTS", None)
     os.environ.update({
         "PS_PLUS_BIN": os.path.abspath(a.bin),
         "PS_CTR_BIN": os.path.abspath(a.ctr),
         "PS_CTR_GEN_BIN": os.path.abspath(a.ctr_gen),
         "PS_PROBE_BIN": os.path.abspath(a.probe),
         "PS_TEST_DEEP": "1" if a.deep else "0",
+        "PS_TEST_SHORT": "1" if a.short else "0",
         "PS_TEST_PLUGIN": os.path.abspath(os.path.join(
             os.path.dirname(a.ctr), "..", "plugin", "signum.so")),
     })
@@ -223,6 +257,7 @@ def main():
         os.path.dirname(os.path.dirname(HERE)), "..", "shared", "data"))
     for name in ("PS_SCHEDULER_KV_PATH", "PS_WORKER_ID", "PS_WORKER_NUM"):
         os.environ.pop(name, None)
+    reports = collect_reports() if a.sanitized else None
     suite = unittest.defaultTestLoader.discover(HERE, "test_*.py", HERE)
     groups = [[t for t in tests if not a.only or
                any(only in name_of(t) for only in a.only)]
@@ -245,6 +280,8 @@ def main():
         return 1
     finally:
         cluster.clean()
+        if reports:
+            shutil.rmtree(reports, ignore_errors=True)
     failed = result.count_failed()
     say(f"took {time.monotonic() - start:.0f} s")
     say(f"{result.passed} passed, {failed} failed, "

@@ -58,6 +58,7 @@ OPTIONS = [
     (["local"], LIMITS + COMMON + [
         ("servers", None, "2"),
         ("shards", None, "3"),
+        ("bind_cores", "bc", "true"),
         ("kv", None, "/run/x"),
         ("wait", None, "17"),
     ]),
@@ -233,12 +234,12 @@ class Options(Case):
                 self.refused([*command, "--" + long, "--help"], "--" + long)
 
     def test_bools(self):
-        for word in ("False", "false", "FALSE", "0"):
-            r = self.run_cli(*SERVER, "-bc", word, "--print-config")
-            self.assertEqual(r.returncode, 0, r)
-        for word in ("True", "true", "TRUE", "1"):
-            self.refused([*WHOLE_SERVER, "-bc", word], "-bc",
-                         "not built yet", "give false")
+        for right, words in (("false", ("False", "false", "FALSE", "0")),
+                             ("true", ("True", "true", "TRUE", "1"))):
+            for word in words:
+                r = self.run_cli(*SERVER, "-bc", word, "--print-config")
+                self.assertEqual(r.returncode, 0, r)
+                self.assertIn(f"\nbind_cores = {right}\n", r.stdout)
         self.refused([*SERVER, "-bc", "yes"], "true or false", '"yes"')
 
     def test_bad_numbers(self):
@@ -282,8 +283,8 @@ class Options(Case):
         self.refused([*SERVER, *SCHEDULER, "-sp", "/x", "-si", "0"], "twice")
         self.refused([*WHOLE_SERVER, "more"], '"more"')
         self.refused(["stauts"], 'unknown subcommand "stauts"')
-        for word in ("top", "save", "restore", "checkpoints", "variables",
-                     "inspect", "verify", "placement", "doctor"):
+        for word in ("top", "save", "restore", "variables", "placement",
+                     "doctor"):
             self.refused([word], word + " is not built yet")
             self.refused([word, "--help"], word + " is not built yet")
 
@@ -457,6 +458,15 @@ class Roles(Case):
         here = self.server()
         self.wait_for_text(here, here.err_path, "listens")
         self.assertNotIn("TLS", text_of(here.err_path))
+
+    def test_status_of_no_cluster_makes_none(self):
+        r = self.run_cli("status", "-sp", self.kv, "--wait", "1")
+        self.failed(r, "no cluster at " + self.kv)
+        self.no_store_left()
+        os.mkdir(self.kv[len("file://"):])
+        r = self.run_cli("status", "-sp", self.kv, "--wait", "1")
+        self.failed(r, "no cluster was ever started in ")
+        self.assertEqual(os.listdir(self.kv[len("file://"):]), [])
 
     def test_log_level_none_is_silent(self):
         scheduler = self.scheduler("--log-level", "none")

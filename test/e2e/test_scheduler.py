@@ -1,5 +1,6 @@
 """Schedulers come and go; pulls and pushes do not notice."""
 
+import os
 import time
 import unittest
 
@@ -54,6 +55,20 @@ class Scheduler(unittest.TestCase):
                 self.assertEqual(cluster.lanes_of(after, i),
                                  cluster.lanes_of(before, i))
                 self.assertEqual(cluster.server_of(after, i)["emptied"], 0)
+
+    def test_a_client_may_be_there_before_its_cluster(self):
+        """It waits, and leaves the making of the store to the roles."""
+        with cluster.Cluster(start=False) as c:
+            early = c.probe("declare", "early")
+            cluster.wait_for("the client has a loop", lambda:
+                             "anon_inode:[eventpoll]" in early.files())
+            time.sleep(0.3)  # several looks at the store that is not there
+            self.assertFalse(os.path.exists(c.kv[len("file://"):]))
+            c.start_scheduler()
+            for i in range(c.n):
+                c.start_server(i)
+            self.assertEqual(early.line()["rows"], [1, 2, 3])
+            self.assertEqual(early.wait(), 0)
 
     def test_a_second_one_stands_by_and_takes_over(self):
         with cluster.Cluster() as c:

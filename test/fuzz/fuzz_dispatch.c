@@ -352,8 +352,8 @@ static void begin(void)
     world.owner = (struct shard_owner){.want = on_want, .applied = on_applied};
     buf_init(&world.record);
     peers_init(&world.peers, &ops);
-    ASSERT(shard_new(&world.shard, &options, &world.peers.net, &world.owner) ==
-           PS_OK);
+    ASSERT(shard_new(&world.shard, &options, &world.peers.net, NULL,
+                     &world.owner) == PS_OK);
     make_plan();
     world.home = LANE;
     start_lane(LANE);

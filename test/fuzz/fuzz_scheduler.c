@@ -228,7 +228,7 @@ static void begin(void)
     world.fs = fs_memory_new();
     shelf_init(&world.shelf, world.fs, 100, deliver, NULL);
     ASSERT(scheduler_new(&world.scheduler, &options, &world.shelf.coord,
-                         &world.peers.net) == PS_OK);
+                         &world.peers.net, NULL) == PS_OK);
     scheduler_start(world.scheduler);
 }
 

@@ -9,6 +9,7 @@ a decoder has a line for. The steps of fuzz_dispatch and fuzz_scheduler are made
 of them. The folder is written anew; what is committed is what this writes.
 """
 
+import json
 import pathlib
 import re
 import shutil
@@ -458,11 +459,138 @@ def reader_seeds():
     yield "csv_share", b"\x13late~a\n" + rows * 2
 
 
+# fuzz_ckpt: a byte that chooses the decoder, then what it reads.
+
+def ckpt_manifest(**more):
+    return {"format": 1, "cluster_high": "0" * 16, "cluster_low": "f" * 16,
+            "cut": 12, "term": 3, "base": 0, "plan": 6, "restore": 0,
+            "name": "t\u00e4\u20ac", "time_ms": 1, "next_session": 6,
+            "next_lane": 8, "next_variable": 3, "variables": [
+                {"id": 1, "name": "a/\"", "kind": 2, "dim": 2, "init_a": 0.5,
+                 "init_b": "nan", "n_params": 1, "param0": -1e-3},
+                {"id": 2, "name": "b", "kind": 0, "rows": 3, "dim": 1}],
+            "parts": [{"variable": v, "begin": 0, "end": 65536, "lane": 7}
+                      for v in (1, 2)],
+            "lanes": [{"lane": 7, "index_bytes": 1, "index_xxh3": "0" * 16,
+                       "rows": 5}],
+            "sessions": [{"session": 3, "worker": 1, "position": "00ff"}],
+            **more}
+
+
+def ckpt_tensor(name, dtype, shape, offset, block_rows, sums):
+    return {"name": name, "dtype": dtype, "shape": shape, "offset": offset,
+            "block_rows": block_rows, "xxh3": ["0123456789abcdef"] * sums}
+
+
+def ckpt_index(rows=None, **more):
+    part = {"variable": "a/\"", "id": 1, "kind": 2, "begin": 0, "end": 65536,
+            "content": 0, "has_keys": True, "row_begin": 0, "rows": 5,
+            "dim": 2, "slots": ["s"]}
+    dense = {**part, "variable": "b", "id": 2, "kind": 0, "has_keys": False,
+             "rows": 3, "dim": 1, "slots": []}
+    erased = {**part, "content": 1, "rows": 1, "slots": []}
+    tensors = [
+        ckpt_tensor("a/\"/0-65536/keys", "U64", [5], 64, 2, 3),
+        ckpt_tensor("a/\"/0-65536/values", "F32", [5, 2], 104, 2, 3),
+        ckpt_tensor("a/\"/0-65536/slot/s", "F32", [5, 2], 144, 2, 3),
+        ckpt_tensor("b/0-65536/values", "F32", [3, 1], 184, 2, 2),
+        ckpt_tensor("a/\"/0-65536/erased", "U64", [1], 196, 9, 1)]
+    return {"cut": 12, "term": 3, "lane": 7, "parts": [part, dense, erased],
+            "files": [{"name": "lane-7.safetensors", "size": 204,
+                       "header_bytes": 64, "header_xxh3": "f" * 16,
+                       "tensors": rows or tensors},
+                      {"name": "lane-7.state.safetensors", "size": 64,
+                       "header_bytes": 64, "header_xxh3": "f" * 16,
+                       "tensors": []}], **more}
+
+
+def safetensors(tensors, more=b""):
+    """(name, dtype, shape, bytes) in this order."""
+    header, data = {"__metadata__": {"format": "x"}}, b""
+    for name, dtype, shape, raw in tensors:
+        header[name] = {"dtype": dtype, "shape": shape,
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return number(len(text)) + text + data + more
+
+
+def ckpt_state(**more):
+    u64 = {"lanes/lane": [7, 4], "lanes/variable": [0, 1],
+           "lanes/begin": [0, 0], "lanes/end": [65536, 9],
+           "lanes/forgotten": [2, 0], "lanes/windows": [1, 0],
+           "windows/session": [3], "windows/next": [9], "windows/floor": [4],
+           "windows/refuse_below": [2], "late/session": [3], "late/seq": [8],
+           "late/cut": [11], "late/bytes": [4], "chains/id": [77],
+           "chains/bytes": [10], **more}
+    out = [(name, "U64", [len(n)], b"".join(number(x) for x in n))
+           for name, n in u64.items()]
+    return out + [
+        ("windows/canceled", "U64", [1, 4], bytes(32)),
+        ("windows/ended", "U8", [1], b"\1"),
+        ("windows/fate", "I8", [1, 256], b"\xd6" * 256),
+        ("late/body", "U8", [4], b"late"),
+        ("chains/definition", "U8", [10], b"TransSlice")]
+
+
+def ckpt_seeds():
+    def text(value):
+        return json.dumps(value, ensure_ascii=False).encode()
+
+    good = text(ckpt_manifest())[:-1]
+    yield "manifest", b"\0" + good
+    for name, more in [
+            ("format", {"format": 2}), ("cut", {"cut": 1 << 64}),
+            ("name", {"name": "\x01"}), ("cluster", {"cluster_low": "x"}),
+            ("lanes", {"lanes": []}), ("parts", {"parts": []}),
+            ("lane", {"lanes": [{"lane": 0}]}), ("unknown", {"z": [[{"": 1}]]}),
+            ("position", {"sessions": [{"session": 1, "worker": 1,
+                                        "position": "0"}]})]:
+        yield "manifest_" + name, b"\0" + text(ckpt_manifest(**more))[:-1]
+    for i, raw in enumerate([
+            b"", b"{", b"[", b'{"format":', b'{"format":1,"format":1',
+            b'{"format":01', b'{"format":1 ', b'{"x":"\\ud800"',
+            b'{"\\u0061":tru', b"{" * 70, b'{"a":' + b"[" * 70,
+            good.replace(b"0.5", b"5e-1"), good.replace(b"0.5", b"1e999"),
+            good.replace(b'"b"', b'"\\u00e4\\ud83d\\ude00\\n"')]):
+        yield f"manifest_raw_{i:02}", b"\0" + raw
+    yield "index", b"\1" + text(ckpt_index())
+    for name, more in [("files", {"files": []}), ("parts", {"parts": []}),
+                       ("lane", {"lane": 8}), ("cut", {"cut": -1})]:
+        yield "index_" + name, b"\1" + text(ckpt_index(**more))
+    for i, bad in enumerate([
+            ckpt_tensor("a/\"/0-65536/keys", "U64", [5], 64, 0, 3),
+            ckpt_tensor("a/\"/0-65536/keys", "U64", [1 << 61, 8], 64, 2, 3),
+            ckpt_tensor("a/\"/0-65536/keys", "F64", [5], 64, 2, 3),
+            ckpt_tensor("a/\"/0-65536/keys", "U64", [5], 1 << 63, 2, 3)]):
+        rows = ckpt_index()["files"][0]["tensors"]
+        yield f"index_tensor_{i}", b"\1" + text(ckpt_index([bad] + rows[1:]))
+    header = safetensors([("a", "U64", [2], bytes(16)),
+                          ("b", "F32", [0, 3], b"")])
+    yield "header", b"\2" + header
+    yield "header_long", b"\2" + header + b"1"
+    yield "header_short", b"\2" + header[:-1]
+    yield "header_size", b"\2" + number(1 << 63) + header[8:]
+    yield "header_twice", b"\2" + header.replace(b'"b"', b'"a"')
+    yield "state", b"\3" + safetensors(ckpt_state())
+    for name, more in [("windows", {"lanes/windows": [1, 1]}),
+                       ("end", {"lanes/end": [65537, 9]}),
+                       ("next", {"windows/next": [0]}),
+                       ("late", {"late/bytes": [5]}),
+                       ("huge", {"late/bytes": [(1 << 64) - 1]}),
+                       ("chain", {"chains/bytes": [9]}),
+                       ("rows", {"windows/floor": [1, 2]})]:
+        yield "state_" + name, b"\3" + safetensors(ckpt_state(**more))
+    yield "whole", b"\4" + struct.pack("<H", len(good)) + good + \
+        text(ckpt_index())
+
+
 def main():
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "seeds"
     targets = {"wire": wire_seeds, "frame": frame_seeds,
                "dispatch": dispatch_seeds, "scheduler": scheduler_seeds,
-               "options": options_seeds, "reader": reader_seeds}
+               "options": options_seeds, "reader": reader_seeds,
+               "ckpt": ckpt_seeds}
     for target, seeds in targets.items():
         folder = out / target
         shutil.rmtree(folder, ignore_errors=True)

@@ -80,10 +80,10 @@ bool shelf_has(const struct shelf *s, enum coord_op op, const char *key)
 }
 
 /* Fails a result as the test asked. True if the request is not to be done. */
-static bool plant(struct shelf *s, int *status)
+static bool plant(struct shelf *s, enum coord_op op, int *status)
 {
     *status = PS_OK;
-    if (s->is_away) {
+    if (s->is_away || (s->is_full && op == COORD_CAS)) {
         *status = PS_EIO;
         return true;
     }
@@ -110,7 +110,7 @@ static bool execute(struct shelf *s, struct shelf_request **at)
             buf_fini(&value);
             return false;
         }
-    } else if (!plant(s, &status)) {
+    } else if (!plant(s, q->r.op, &status)) {
         coord_file_do(s->file, &q->r, &value, &result);
     }
     if (status != PS_OK) {

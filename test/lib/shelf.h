@@ -26,6 +26,7 @@ struct shelf {
     uint64_t fail_count;         /* how many */
     bool fail_with_effect;       /* they are done all the same */
     bool is_away;                /* all end with PS_EIO */
+    bool is_full;                /* those that write do */
     struct buf value;            /* of shelf_get, with a header in front */
     const void *data;            /* the value itself */
     size_t size;

@@ -30,6 +30,11 @@ static void on_coord(struct thread *t, const struct coord_result *r)
     scheduler_on_coord(scheduler_of(t), r);
 }
 
+static void on_disk(struct thread *t, const struct disk_result *r)
+{
+    scheduler_on_disk(scheduler_of(t), r);
+}
+
 static void tick(struct thread *t)
 {
     scheduler_tick(scheduler_of(t));
@@ -45,6 +50,7 @@ static const struct machine machine = {
     .on_frame = on_frame,
     .on_close = on_close,
     .on_coord = on_coord,
+    .on_disk = on_disk,
     .tick = tick,
     .next = next,
 };
@@ -58,6 +64,8 @@ void actor_scheduler_start(struct place *p)
         .servers = s->n_servers,
         .limits = {.memory_bytes = s->memory_bytes},
         .lease_ms = LIMIT_LEASE_MS,
+        .checkpoints = "sim://",
+        .keep = 2,
     };
     struct scheduler *scheduler;
     int rc;
@@ -66,7 +74,8 @@ void actor_scheduler_start(struct place *p)
              6000 + 100 * p->index +
                  (world_chance(s, 500000) ? 0 : process->life));
     options.address = t->address;
-    rc = scheduler_new(&scheduler, &options, &process->coord, &t->net);
+    rc = scheduler_new(&scheduler, &options, &process->coord, &t->net,
+                       simdisk_new(t));
     ASSERT(rc == PS_OK);
     process->self = scheduler;
     t->self = scheduler;

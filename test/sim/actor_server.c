@@ -13,15 +13,18 @@ enum mail_kind {
     MAIL_SET_LEASE,
     MAIL_SET_PLAN,
     MAIL_SET_SESSIONS,
+    MAIL_SET_SAVE,
     MAIL_PING,
     MAIL_WANT,
-    MAIL_PONG
+    MAIL_PONG,
+    MAIL_REPORT
 };
 
 struct shard_actor {
     struct shard *shard;
     struct shard_owner owner;
     struct thread *thread;
+    uint64_t idle_at; /* its next idle moment, on its clock; 0: not drawn */
 };
 
 struct server_actor {
@@ -92,6 +95,14 @@ static void set_sessions(struct server_owner *o, uint64_t version,
     to_all(o, &m);
 }
 
+static void set_save(struct server_owner *o, const void *record, size_t size)
+{
+    struct mail m = {
+        .kind = MAIL_SET_SAVE, .data = borrow(record), .size = size};
+
+    to_all(o, &m);
+}
+
 static void ping(struct server_owner *o, uint64_t serial)
 {
     struct mail m = {.kind = MAIL_PING, .a = serial};
@@ -108,6 +119,20 @@ static void want(struct shard_owner *o, uint32_t shard, enum shard_want what,
     struct mail m = {
         .kind = MAIL_WANT, .shard = shard, .a = (uint64_t)what, .b = number};
 
+    world_mail(a->thread, &a->thread->process->threads[0], &m);
+}
+
+static void saved(struct shard_owner *o, uint32_t shard)
+{
+    struct shard_actor *a = CONTAINER_OF(o, struct shard_actor, owner);
+    struct shard_report report;
+    struct mail m = {.kind = MAIL_REPORT,
+                     .shard = shard,
+                     .a = shard_lane(a->shard),
+                     .data = &report,
+                     .size = sizeof(report)};
+
+    shard_report(a->shard, &report);
     world_mail(a->thread, &a->thread->process->threads[0], &m);
 }
 
@@ -151,7 +176,11 @@ static void must_be_ok(struct sim *s, int rc, const char *what)
 static void shard_mail(struct thread *t, const struct mail *m)
 {
     struct shard *shard = shard_of(t);
-    struct mail pong = {.kind = MAIL_PONG, .shard = t->number - 1, .a = m->a};
+    struct server_pong has = {.serial = m->a};
+    struct mail pong = {.kind = MAIL_PONG,
+                        .shard = t->number - 1,
+                        .data = &has,
+                        .size = sizeof(has)};
 
     switch ((enum mail_kind)m->kind) {
     case MAIL_START_LANE:
@@ -167,27 +196,48 @@ static void shard_mail(struct thread *t, const struct mail *m)
         must_be_ok(t->sim, shard_set_sessions(shard, m->a, m->data, m->size),
                    "the sessions");
         break;
+    case MAIL_SET_SAVE:
+        must_be_ok(t->sim, shard_set_save(shard, m->data, m->size), "a save");
+        break;
     case MAIL_PING:
-        pong.b = shard_plan_number(shard);
-        pong.c = shard_sessions_version(shard);
-        pong.d = shard_lane(shard);
+        has.plan = shard_plan_number(shard);
+        has.sessions_version = shard_sessions_version(shard);
+        has.lane = shard_lane(shard);
+        shard_report(shard, &has.report);
         world_mail(t, &t->process->threads[0], &pong);
         break;
     case MAIL_WANT:
     case MAIL_PONG:
+    case MAIL_REPORT:
         break;
     }
 }
 
-static void no_tick(struct thread *t)
+static void shard_disk(struct thread *t, const struct disk_result *r)
 {
-    (void)t;
+    shard_on_disk(shard_of(t), r);
 }
 
-static uint64_t no_next(struct thread *t)
+static void shard_idle(struct thread *t)
 {
-    (void)t;
-    return UINT64_MAX;
+    ((struct shard_actor *)t->self)->idle_at = 0;
+    shard_tick(shard_of(t));
+}
+
+/* What is to be done at once is done in an idle moment: pushes come between. */
+static uint64_t shard_idle_next(struct thread *t)
+{
+    struct shard_actor *a = t->self;
+    uint64_t next = shard_next(a->shard);
+
+    if (next != 0) {
+        return next;
+    }
+    if (a->idle_at == 0) {
+        a->idle_at = world_clock(t->process, t->sim->now) +
+                     world_below(t->sim, t->sim->idle_us);
+    }
+    return a->idle_at;
 }
 
 static const struct machine shard_machine = {
@@ -195,8 +245,9 @@ static const struct machine shard_machine = {
     .on_frame = shard_frame,
     .on_close = shard_closed,
     .on_mail = shard_mail,
-    .tick = no_tick,
-    .next = no_next,
+    .on_disk = shard_disk,
+    .tick = shard_idle,
+    .next = shard_idle_next,
 };
 
 /* ---- the control machine ----------------------------------------------- */
@@ -215,9 +266,10 @@ static void control_mail(struct thread *t, const struct mail *m)
 {
     if (m->kind == MAIL_WANT) {
         server_on_want(actor_of(t)->server, (enum shard_want)m->a, m->b);
+    } else if (m->kind == MAIL_PONG) {
+        server_on_pong(actor_of(t)->server, m->shard, m->data);
     } else {
-        server_on_pong(actor_of(t)->server, m->shard,
-                       &(struct server_pong){m->a, m->d, m->b, m->c});
+        server_on_report(actor_of(t)->server, m->shard, m->a, m->data);
     }
 }
 
@@ -250,20 +302,32 @@ void actor_server_start(struct place *p)
     a->process = world_process(p, s->n_shards + 1);
     a->process->self = a;
     a->n_shards = s->n_shards;
-    a->owner = (struct server_owner){start_lane, set_lease, set_plan,
-                                     set_sessions, ping};
+    a->owner = (struct server_owner){
+        .start_lane = start_lane,
+        .set_lease = set_lease,
+        .set_plan = set_plan,
+        .set_sessions = set_sessions,
+        .set_save = set_save,
+        .ping = ping,
+    };
     for (uint32_t i = 0; i < s->n_shards; i++) {
         struct shard_actor *shard = &a->shards[i];
-        struct shard_options so = {p->index, i, &kern_generic};
+        struct shard_options so = {
+            .server = p->index,
+            .shard = i,
+            .kern = &kern_generic,
+            .save_bytes = s->save_bytes};
 
         shard->thread = &a->process->threads[i + 1];
-        shard->owner = (struct shard_owner){want, applied};
+        shard->owner = (struct shard_owner){
+            .want = want, .saved = saved, .applied = applied};
         shard->thread->self = shard;
         shard->thread->machine = &shard_machine;
         snprintf(shard->thread->address, SIM_ADDRESS_BYTES, "10.0.0.%u:%u",
                  10 + p->index, port + i);
         addresses[i] = shard->thread->address;
-        rc = shard_new(&shard->shard, &so, &shard->thread->net, &shard->owner);
+        rc = shard_new(&shard->shard, &so, &shard->thread->net,
+                       simdisk_new(shard->thread), &shard->owner);
         ASSERT(rc == PS_OK);
         world_thread_start(shard->thread);
     }

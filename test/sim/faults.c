@@ -29,7 +29,10 @@ static const uint32_t usual[FAULTS_N] = {
     [FAULT_store_slow] = 6000,         [FAULT_store_read_fails] = 4000,
     [FAULT_store_write_lied] = 20000,  [FAULT_store_write_stuck] = 10000,
     [FAULT_store_step_failed] = 15000, [FAULT_store_step_lied] = 15000,
-    [FAULT_store_link_late] = 10000,
+    [FAULT_store_link_late] = 10000,   [FAULT_disk_slow] = 4000,
+    [FAULT_disk_fails] = 500,          [FAULT_disk_misdirects] = 1500,
+    [FAULT_disk_full] = 50,            [FAULT_disk_flips] = 60,
+    [FAULT_power_cut] = 30,
 };
 
 static bool is_of_process(enum fault f)
@@ -56,6 +59,7 @@ void faults_init(struct sim *s)
         s->rates[FAULT_store_away] = usual[FAULT_store_away];
         s->rates[FAULT_thread_slow] = 0;
         s->rates[FAULT_stop_in_handler] = 0;
+        s->rates[FAULT_disk_slow] = usual[FAULT_disk_slow];
     }
 }
 
@@ -189,6 +193,27 @@ static void take_store_away(struct sim *s)
                (double)s->away_until / SIM_S);
 }
 
+static void fill_storage(struct sim *s)
+{
+    faults_count(s, FAULT_disk_full);
+    s->disk_full_until = s->now + world_between(s, 100 * SIM_MS, 6 * SIM_S);
+}
+
+/* Of the storage, and of all who are in the same room: not the clients. */
+static void cut_power(struct sim *s)
+{
+    faults_count(s, FAULT_power_cut);
+    for (uint32_t i = 0; i < s->n_places; i++) {
+        struct place *p = &s->places[i];
+
+        if (p->kind != PLACE_CLIENT && p->process != NULL) {
+            world_kill(p->process);
+            faults_restart(p);
+        }
+    }
+    simdisk_cut_power(s);
+}
+
 static void happen(struct sim *s, enum fault f)
 {
     if (f == FAULT_kill_server) {
@@ -209,6 +234,14 @@ static void happen(struct sim *s, enum fault f)
         take_store_away(s);
     } else if (f == FAULT_store_full) {
         fill_one(s);
+    } else if (f == FAULT_disk_full) {
+        fill_storage(s);
+    } else if (f == FAULT_power_cut) {
+        cut_power(s);
+    } else if (f == FAULT_disk_flips) {
+        if (simdisk_flip(s)) {
+            faults_count(s, f);
+        }
     } else {
         cut_one_off(s);
     }
@@ -220,7 +253,8 @@ void faults_on_event(struct sim *s)
         FAULT_kill_server,  FAULT_kill_client,  FAULT_kill_scheduler,
         FAULT_pause_server, FAULT_pause_client, FAULT_pause_scheduler,
         FAULT_clock_jump,   FAULT_store_away,   FAULT_store_cut_off,
-        FAULT_store_full,
+        FAULT_store_full,   FAULT_disk_full,   FAULT_disk_flips,
+        FAULT_power_cut,
     };
     uint64_t all = 0, at;
 

@@ -61,8 +61,8 @@ static struct stream *find_stream(const struct sim *s, uint64_t session,
     return map_get(&s->oracle->streams, session << 32 | lane);
 }
 
-static struct numbered *find(const struct sim *s, uint64_t session,
-                             uint64_t lane, uint64_t seq)
+struct numbered *oracle_numbered(const struct sim *s, uint64_t session,
+                                 uint64_t lane, uint64_t seq)
 {
     struct stream *t = find_stream(s, session, lane);
 
@@ -99,7 +99,10 @@ static void keep(struct stream *t, const struct frame_header *h,
         ASSERT(t->numbers != NULL);
     }
     t->numbers[t->n++] = (struct numbered){
-        .frame = frame_get(f), .body_hash = hash, .plan = h->plan};
+        .frame = frame_get(f),
+        .body_hash = hash,
+        .plan = h->plan,
+        .cut = h->cut};
 }
 
 /* A client sends a numbered frame (protocol 4.1, 4.2). */
@@ -131,6 +134,11 @@ static void on_push_sent(struct sim *s, struct thread *from,
                    (ull)h->seq, (ull)h->first);
         return;
     }
+    if (h->cut > base_max_u64(s->oracle->save_cut, 1)) {
+        world_fail(s, "%s stamps a frame with cut %llu, which never was",
+                   world_name(from->process), (ull)h->cut);
+        return;
+    }
     if (h->seq > t->n + 1) {
         world_fail(s, "%s sends (%llu, %llu, %llu) after number %zu",
                    world_name(from->process), (ull)h->session, (ull)h->lane,
@@ -141,7 +149,7 @@ static void on_push_sent(struct sim *s, struct thread *from,
         keep(t, h, f, hash);
     }
     n = &t->numbers[h->seq - 1];
-    if (n->body_hash != hash || n->plan != h->plan) {
+    if (n->body_hash != hash || n->plan != h->plan || n->cut != h->cut) {
         world_fail(s, "%s sends (%llu, %llu, %llu) again, but changed",
                    world_name(from->process), (ull)h->session, (ull)h->lane,
                    (ull)h->seq);
@@ -205,7 +213,7 @@ static void on_push_answered(struct sim *s, struct thread *from,
                              const struct frame_header *asked,
                              const struct frame_header *h)
 {
-    struct numbered *n = find(s, asked->session, asked->lane, asked->seq);
+    struct numbered *n = oracle_numbered(s, asked->session, asked->lane, asked->seq);
     struct lane *l = oracle_lane(s, asked->lane);
     const char *what = NULL;
 
@@ -278,7 +286,7 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
                    world_name(from->process));
         return;
     }
-    n = find(s, asked.session, asked.lane, asked.seq);
+    n = oracle_numbered(s, asked.session, asked.lane, asked.seq);
     l = oracle_lane(s, asked.lane);
     is_own = h->lane == asked.lane;
     for (uint32_t i = 0; i < a.n_parts && n != NULL && l != NULL; i++) {
@@ -375,7 +383,7 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
 {
     struct oracle *o = s->oracle;
     struct stream *stream = find_stream(s, session, lane);
-    struct numbered *n = find(s, session, lane, seq);
+    struct numbered *n = oracle_numbered(s, session, lane, seq);
     const struct session_life *life = oracle_session(s, session);
     const struct lane *l = oracle_lane(s, lane);
     uint32_t server = t->process->place->index;
@@ -422,6 +430,7 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
     }
     n->is_applied = true;
     stream->settled = seq;
+    oracle_save_on_applied(s, stream, n, seq);
 }
 
 /* ---- what a client's owner is told ------------------------------------- */
@@ -497,7 +506,7 @@ void oracle_on_framed(struct sim *s, struct process *client,
                       const struct run_op *ops, uint32_t n_ops)
 {
     struct stream *stream = find_stream(s, f->session, f->lane);
-    struct numbered *n = find(s, f->session, f->lane, f->seq);
+    struct numbered *n = oracle_numbered(s, f->session, f->lane, f->seq);
     const struct lane *l = oracle_lane(s, f->lane);
     struct told t = {s, a, f->lane};
     const char *what = NULL;
@@ -538,6 +547,11 @@ void oracle_on_framed(struct sim *s, struct process *client,
     }
     n->is_told = true;
     n->told = f->status;
+    if (a != NULL) {
+        n->step = a->step;
+        n->has_step = true;
+        oracle_save_on_framed(s, stream, n);
+    }
     if (f->status == PS_OK) {
         oracle_each_row(s, ops, n_ops, tell_row, &t);
     }

@@ -3,6 +3,7 @@
  * oracle.c        frames: numbers, acknowledgements, resolve
  * oracle_store.c  records of the store: lanes, sessions, plan
  * oracle_rows.c   rows, pulls, and the end of a run
+ * oracle_save.c   checkpoints
  *
  * A push of the simulator adds (1, x, x * x) to a row, so the row tells how
  * many pushes it has and, with sum and sum of squares, which: one that was lost
@@ -23,7 +24,11 @@ struct numbered {
     struct frame *frame; /* as it was sent first; NULL: not seen */
     uint64_t body_hash;
     uint64_t plan;
+    uint64_t cut;        /* its stamp */
     uint64_t connection; /* of the last time it was sent */
+    uint64_t step;       /* of its client, if has_step */
+    bool has_step;
+    bool is_late; /* while a checkpoint is checked: in its late list */
     bool is_applied;
     bool is_acked;    /* a shard said so */
     bool is_refused;  /* a shard said so, for good */
@@ -61,6 +66,7 @@ struct session_life {
     uint64_t number;
     uint64_t nonce;
     uint64_t ended_version; /* 0: open */
+    uint64_t raised_cut;    /* the newest that was raised while it was open */
 };
 
 struct variable_life {
@@ -97,9 +103,39 @@ struct asked {
     struct process *client;
     struct pushed *pushed;
     size_t n_pushed;
+    uint64_t step; /* boundaries of its client before it */
     bool is_push;
     bool is_settled;
     bool is_abandoned;
+};
+
+/* What a client gives as the position of its reader. */
+struct place_in_work {
+    uint32_t client;
+    uint32_t life;
+    uint64_t steps;
+};
+
+/* What a checkpoint says of a session's reader. */
+struct position {
+    struct position *next;
+    uint64_t session;
+    uint64_t cut;
+    uint64_t steps;
+};
+
+/* A checkpoint's folder that got its final name. */
+struct saved {
+    struct saved *next;
+    char folder[64];
+    uint64_t cut;
+    uint64_t term;
+    bool is_whole;
+    bool is_done;    /* the record said so */
+    bool is_void;    /* it said that it failed, or was canceled */
+    bool is_damaged; /* by us */
+    bool is_going;   /* somebody began to remove it */
+    bool may_stay;   /* ... which did not work */
 };
 
 enum { ROW_BUCKETS = 8192 };
@@ -130,6 +166,15 @@ struct oracle {
     uint32_t applied_life[SIM_SERVERS_MAX];
     struct row *rows[ROW_BUCKETS];
     uint64_t create_chain; /* the id of the one that creates and reads */
+    struct saved *saved;
+    struct position *positions;
+    uint64_t raised_cut; /* in `sessions` */
+    uint64_t closed_cut; /* no older frame may be applied */
+    uint64_t save_ticket;
+    uint64_t save_cut;
+    uint32_t save_state;
+    uint64_t healed_ticket; /* of the last save of before all was healed */
+    bool has_saved;
 
     /* The frame that is being handled; NULL. */
     struct thread *handling;
@@ -155,6 +200,18 @@ void oracle_on_framed(struct sim *s, struct process *client,
                       const struct run_op *ops, uint32_t n_ops);
 void oracle_on_lost(struct sim *s, struct process *client,
                     const struct ps_loss *loss);
+
+struct numbered *oracle_numbered(const struct sim *s, uint64_t session,
+                                 uint64_t lane, uint64_t seq);
+
+/* oracle_save.c */
+void oracle_save_on_record(struct sim *s, const void *data, size_t size);
+void oracle_save_on_framed(struct sim *s, const struct stream *t,
+                           const struct numbered *n);
+void oracle_save_on_applied(struct sim *s, const struct stream *t,
+                            const struct numbered *n, uint64_t seq);
+void oracle_save_end(struct sim *s);
+struct saved *oracle_saved(const struct sim *s, const char *folder);
 
 /* oracle_store.c */
 void oracle_on_stored(struct sim *s, const char *key);

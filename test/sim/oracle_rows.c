@@ -396,6 +396,7 @@ void oracle_end(struct sim *s)
     }
     if (!s->has_failed) {
         check_shards(s);
+        oracle_save_end(s);
     }
     for (size_t i = 0; i < ROW_BUCKETS && !s->has_failed; i++) {
         for (const struct row *r = o->rows[i]; r != NULL; r = r->next) {

@@ -13,6 +13,7 @@ enum {
     VERSION_SESSIONS,
     VERSION_PLAN,
     VERSION_COUNTERS,
+    VERSION_SAVE,
     VERSION_SERVER /* and those behind */
 };
 
@@ -179,8 +180,15 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
                        (ull)l->number, (ull)version);
         }
     }
+    if (w.cut < o->raised_cut) {
+        world_fail(s, "the cut falls from %llu to %llu", (ull)o->raised_cut,
+                   (ull)w.cut);
+    }
     for (uint32_t i = 0; i < w.n_open; i++) {
         on_session(s, &w, &w.open[i], version);
+        if (w.cut > o->raised_cut && !s->has_failed) {
+            oracle_session(s, w.open[i].session)->raised_cut = w.cut;
+        }
         for (uint32_t k = 0; k < i; k++) {
             if (w.open[k].worker == w.open[i].worker) {
                 world_fail(s,
@@ -196,6 +204,7 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
                    (ull)o->next_session, (ull)w.next);
     }
     o->next_session = w.next;
+    o->raised_cut = w.cut;
 }
 
 static void on_variable(struct sim *s, const struct wire_variable *v)
@@ -282,6 +291,9 @@ static int index_of(const char *key)
     if (strcmp(key, "counters") == 0) {
         return VERSION_COUNTERS;
     }
+    if (strcmp(key, "save") == 0) {
+        return VERSION_SAVE;
+    }
     if (strncmp(key, "server/", 7) == 0) {
         return VERSION_SERVER + (int)strtol(key + 7, NULL, 10);
     }
@@ -324,6 +336,9 @@ void oracle_on_stored(struct sim *s, const char *key)
     case VERSION_COUNTERS:
         on_counters(s, r.data, r.size);
         break;
+    case VERSION_SAVE:
+        oracle_save_on_record(s, r.data, r.size);
+        break;
     default:
         on_server(s, (uint32_t)(i - VERSION_SERVER), r.data, r.size);
         break;
@@ -337,6 +352,7 @@ void oracle_on_stored_all(struct sim *s)
     oracle_on_stored(s, "sessions");
     oracle_on_stored(s, "plan");
     oracle_on_stored(s, "counters");
+    oracle_on_stored(s, "save");
     for (uint32_t i = 0; i < s->n_servers; i++) {
         snprintf(key, sizeof(key), "server/%u", i);
         oracle_on_stored(s, key);

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/probe.h"
 #include "coord/coord.h"
+#include "fs/disk.h"
 #include "fs/fs.h"
 #include "net/net.h"
 
@@ -72,7 +73,14 @@ enum {
     X(store_step_failed, "a step of a store operation fails, undone")         \
     X(store_step_lied,   "a step of a store operation fails, done")           \
     X(store_link_late,   "a link lands after it was given up")                \
-    X(store_write_dead,  "a dead process's write takes effect")
+    X(store_write_dead,  "a dead process's write takes effect")               \
+    X(disk_slow,         "a request to a disk takes seconds")                 \
+    X(disk_fails,        "a request to a disk fails, in part done or not")    \
+    X(disk_misdirects,   "a write lands elsewhere in its file")               \
+    X(disk_torn,         "a request is half done when its process dies")      \
+    X(disk_full,         "the storage has no room for a while")               \
+    X(disk_flips,        "a bit of a checkpoint turns")                       \
+    X(power_cut,         "the storage and all servers lose their power")
 /* clang-format on */
 
 enum fault {
@@ -96,6 +104,8 @@ enum event_kind {
     EVENT_ACK,     /* the moment an acknowledgement leaves */
     EVENT_FAULT,   /* the next fault of processes or store */
     EVENT_WORK,    /* a client's next step */
+    EVENT_DISK,    /* a disk works on its next request */
+    EVENT_DISK_ANSWER,
     EVENT_WATCHDOG /* looks whether all is done */
 };
 
@@ -106,6 +116,9 @@ struct link;
 struct store_op;
 struct shard;
 struct mail;
+struct simdisk;
+struct disk_op;
+struct crashfs;
 
 struct event {
     uint64_t at;
@@ -126,6 +139,7 @@ struct machine {
     void (*on_close)(struct thread *t, uint64_t connection);
     void (*on_coord)(struct thread *t, const struct coord_result *r);
     void (*on_mail)(struct thread *t, const struct mail *m);
+    void (*on_disk)(struct thread *t, const struct disk_result *r);
     void (*on_work)(struct thread *t, uint64_t value);
     void (*tick)(struct thread *t);
     uint64_t (*next)(struct thread *t); /* on the process's clock */
@@ -223,6 +237,16 @@ struct sim_totals {
     uint64_t come_backs;
     uint64_t sessions;
     uint64_t rows;
+    uint64_t saves; /* tickets */
+    uint64_t saves_done;
+    uint64_t saves_failed;
+    uint64_t saves_canceled;
+    uint64_t saves_again; /* under a further cut */
+    uint64_t folders;     /* that got their final name */
+    uint64_t rows_saved;  /* checked */
+    uint64_t lates;       /* frames in late lists */
+    uint64_t positions;   /* of readers, checked */
+    uint64_t flips_found;
     uint64_t events;
     uint64_t virtual_us;
     uint64_t faults[FAULTS_N];
@@ -250,6 +274,8 @@ struct sim {
     uint32_t n_clients;
     uint64_t memory_bytes;    /* 0: no limit */
     bool is_calm;             /* no process suffers: nothing may be lost */
+    uint64_t idle_us;         /* a shard's idle moments are so far apart */
+    uint32_t save_bytes;      /* of rows that are saved in one of them */
     uint32_t rates[FAULTS_N]; /* in a million, of what they happen to */
     bool faults_on;
     uint64_t healed_at;
@@ -268,8 +294,13 @@ struct sim {
     uint64_t away_until;  /* the store, for everybody */
     struct store_op *ops; /* unanswered ones */
     struct store_op *free_ops;
+    struct crashfs *storage;  /* of checkpoints */
+    uint64_t disk_full_until;
+    struct simdisk *disks;
+    struct disk_op *free_disk_ops;
     struct oracle *oracle;
     uint64_t quiet_since; /* all done since then; 0 */
+    bool asked_save;      /* the last one, with all healed */
     bool asked_status;
     struct sim_totals totals;
 };
@@ -329,6 +360,24 @@ void simfs_arm(struct simfs *f, enum simfs_fault fault, uint32_t step);
 bool simfs_disarm(struct simfs *f);
 void simfs_on_link(struct sim *s, void *late);
 
+/* simdisk.c */
+struct disk *simdisk_new(struct thread *t);
+void simdisk_on_work(struct sim *s, struct simdisk *d);
+void simdisk_on_answer(struct sim *s, struct simdisk *d);
+void simdisk_on_kill(struct process *p);
+void simdisk_fini(struct sim *s);
+/* False where there is nothing to be damaged. */
+bool simdisk_flip(struct sim *s);
+/* Whoever used the storage must be dead. */
+void simdisk_cut_power(struct sim *s);
+
+/* oracle_save.c: what happens to the storage */
+void oracle_save_on_renamed(struct sim *s, const char *folder);
+void oracle_save_on_removing(struct sim *s, const char *path);
+void oracle_save_on_kept(struct sim *s, const char *path);
+void oracle_save_on_flipped(struct sim *s, const char *folder);
+void oracle_save_on_power_cut(struct sim *s);
+
 /* actor_*.c: the machines of a place's next life */
 void actor_scheduler_start(struct place *p);
 void actor_server_start(struct place *p);
@@ -349,6 +398,9 @@ uint64_t actor_client_in_flight(const struct process *p);
 bool actor_client_work_is_done(const struct sim *s);
 void actor_client_ask_status(struct sim *s);
 bool actor_client_has_status(const struct sim *s);
+/* The save at the end, which nothing disturbs. */
+void actor_client_ask_save(struct sim *s);
+bool actor_client_has_saved(const struct sim *s);
 struct shard *actor_server_shard(const struct process *p, uint32_t shard);
 
 /* faults.c */

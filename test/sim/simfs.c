@@ -210,6 +210,77 @@ static int do_is_local(struct fs *fs, const char *path, struct err *e)
     return f->under->ops->is_local(f->under, path, e);
 }
 
+static int do_open(struct fs *fs, const char *path, enum fs_open_how how,
+                   struct fs_open_file **file, struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+    const struct fs_ops *under = f->under->ops;
+    enum step step = how == FS_CREATE ? step_of(f) : STEP_GOES;
+    int rc;
+
+    if (step == STEP_FAILS || f->is_dying) {
+        return failed(e);
+    }
+    rc = under->open(f->under, path, how, file, e);
+    if (step == STEP_LIES && rc == PS_OK) {
+        (void)under->close(f->under, *file, NULL);
+    }
+    return finish(step, rc, e);
+}
+
+static int do_write_at(struct fs *fs, struct fs_open_file *file,
+                       uint64_t offset, const void *data, size_t size,
+                       struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+    enum step step = step_of(f);
+    int rc;
+
+    if (step == STEP_FAILS) {
+        return failed(e);
+    }
+    rc = f->under->ops->write_at(f->under, file, offset, data, size, e);
+    return finish(step, rc, e);
+}
+
+static int do_read_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
+                      void *data, size_t size, size_t *got, struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+
+    return f->is_dying ? failed(e)
+                       : f->under->ops->read_at(f->under, file, offset, data,
+                                                size, got, e);
+}
+
+static int do_file_size(struct fs *fs, struct fs_open_file *file,
+                        uint64_t *size, struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+
+    return f->is_dying ? failed(e)
+                       : f->under->ops->file_size(f->under, file, size, e);
+}
+
+static int do_sync(struct fs *fs, struct fs_open_file *file, struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+    enum step step = step_of(f);
+
+    return step == STEP_FAILS
+               ? failed(e)
+               : finish(step, f->under->ops->sync(f->under, file, e), e);
+}
+
+/* Never a step of its own: the handle goes in any case. */
+static int do_close(struct fs *fs, struct fs_open_file *file, struct err *e)
+{
+    struct simfs *f = simfs_of(fs);
+    int rc = f->under->ops->close(f->under, file, e);
+
+    return f->is_dying ? failed(e) : rc;
+}
+
 static const struct fs_ops ops = {
     .write_new = do_write_new,
     .read = do_read,
@@ -221,6 +292,12 @@ static const struct fs_ops ops = {
     .sync_dir = do_sync_dir,
     .list = do_list,
     .is_local = do_is_local,
+    .open = do_open,
+    .write_at = do_write_at,
+    .read_at = do_read_at,
+    .file_size = do_file_size,
+    .sync = do_sync,
+    .close = do_close,
 };
 
 struct simfs *simfs_new(struct sim *s, struct fs *under)

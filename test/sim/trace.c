@@ -13,6 +13,7 @@ static const char *const names[] = {
     [EVENT_ANSWER] = "answer",   [EVENT_LINK] = "link",
     [EVENT_ACK] = "ack",         [EVENT_FAULT] = "fault",
     [EVENT_WORK] = "work",       [EVENT_WATCHDOG] = "watchdog",
+    [EVENT_DISK] = "disk",       [EVENT_DISK_ANSWER] = "done",
 };
 
 void trace_mix(struct sim *s, uint64_t a, uint64_t b)
@@ -50,13 +51,14 @@ void trace_frame(struct sim *s, const struct thread *from, uint64_t connection,
     if (s->is_traced) {
         printf("%10.6f %s/%u %s on %" PRIu64 ": type %u%s%s request %" PRIu64
                " session %" PRIu64 " lane %" PRIu64 " seq %" PRIu64
-               " first %" PRIu64 " plan %" PRIu64 " status %d, %u bytes\n",
+               " first %" PRIu64 " plan %" PRIu64 " cut %" PRIu64
+               " status %d, %u bytes\n",
                (double)(s->now + from->inside_us) / SIM_S,
                world_name(from->process), from->number, what, connection,
                h->type, (h->flags & FRAME_ANSWER) != 0 ? " answer" : "",
                (h->flags & FRAME_REPEAT) != 0 ? " repeat" : "", h->request,
-               h->session, h->lane, h->seq, h->first, h->plan, h->status,
-               f->body_bytes);
+               h->session, h->lane, h->seq, h->first, h->plan, h->cut,
+               h->status, f->body_bytes);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "lib/crashfs.h"
 #include "oracle.h"
 #include "sim.h"
 
@@ -278,6 +279,7 @@ void world_kill(struct process *p)
     }
     simnet_on_kill(p);
     simcoord_on_kill(p);
+    simdisk_on_kill(p);
     switch (p->place->kind) {
     case PLACE_SCHEDULER:
         actor_scheduler_kill(p);
@@ -403,6 +405,8 @@ static void watchdog(struct sim *s)
         (actor_client_work_is_done(s) || s->now > 90ull * SIM_S)) {
         s->faults_on = false;
         s->healed_at = s->now;
+        s->disk_full_until = 0;
+        s->oracle->healed_ticket = s->oracle->save_ticket;
         trace_note(s, "no more faults");
         simnet_heal(s);
         for (uint32_t i = 0; i < s->n_places; i++) {
@@ -422,6 +426,11 @@ static void watchdog(struct sim *s)
                            SIM_LIVENESS_US / SIM_S, text);
             }
         } else if (s->quiet_since == 0) {
+            s->quiet_since = s->now;
+        } else if (!s->asked_save && s->now > s->quiet_since + SIM_S) {
+            s->asked_save = true;
+            actor_client_ask_save(s);
+        } else if (s->asked_save && !actor_client_has_saved(s)) {
             s->quiet_since = s->now;
         } else if (!s->asked_status && s->now > s->quiet_since + 5 * SIM_S) {
             s->asked_status = true;
@@ -451,6 +460,8 @@ static void run_thread_event(struct sim *s, struct event *e)
         take_mail(t);
     } else if (e->kind == EVENT_ANSWER) {
         simcoord_on_answer(s, e->object);
+    } else if (e->kind == EVENT_DISK_ANSWER) {
+        simdisk_on_answer(s, e->object);
     } else {
         ASSERT(e->kind == EVENT_WORK);
         world_enter(t);
@@ -477,6 +488,9 @@ static void run_event(struct sim *s, struct event *e)
     case EVENT_LINK:
         simfs_on_link(s, e->object);
         break;
+    case EVENT_DISK:
+        simdisk_on_work(s, e->object);
+        break;
     case EVENT_ACK:
         oracle_on_ack(s, e->object);
         break;
@@ -489,6 +503,7 @@ static void run_event(struct sim *s, struct event *e)
     case EVENT_TICK:
     case EVENT_MAIL:
     case EVENT_ANSWER:
+    case EVENT_DISK_ANSWER:
     case EVENT_WORK:
         run_thread_event(s, e);
         break;
@@ -506,6 +521,9 @@ static void draw_world(struct sim *s)
     if (world_chance(s, 32000)) {
         s->memory_bytes = world_between(s, 26, 40) * 1024 * s->n_shards;
     }
+    s->idle_us = (const uint64_t[]){100, 5 * SIM_MS, 60 * SIM_MS,
+                                    400 * SIM_MS}[world_below(s, 4)];
+    s->save_bytes = (uint32_t)world_between(s, 64, 8192);
     faults_init(s);
     trace_note(s,
                "%u schedulers, %u servers of %u shards, %u clients, %llu "
@@ -539,6 +557,7 @@ void world_run(struct sim *s, uint64_t seed, bool is_traced)
     s->memory = fs_memory_new();
     ASSERT(s->memory != NULL);
     s->fs = simfs_new(s, s->memory);
+    s->storage = crashfs_new();
     oracle_init(s);
     add_places(s, PLACE_SCHEDULER, s->n_schedulers);
     add_places(s, PLACE_SERVER, s->n_servers);
@@ -591,6 +610,7 @@ void world_fini(struct sim *s)
     }
     simnet_fini(s);
     simcoord_fini(s);
+    simdisk_fini(s);
     oracle_fini(s);
     fs_memory_free(s->memory);
     mem_free(s->heap);

@@ -70,6 +70,50 @@ static void control_characters_do_not_survive(void **state)
     assert_string_equal(text, "a?b?c??[0m ?~\xc3\xa9");
 }
 
+/* U+00E9, U+20AC and U+1F600 are of 2, 3 and 4 bytes. */
+static void a_text_cut_within_a_character_ends_before_it(void **state)
+{
+    static const struct {
+        const char *cut;
+        const char *whole;
+    } cases[] = {
+        {"a\xc3\xa9", "a\xc3\xa9"},
+        {"a\xc3", "a"},
+        {"a\xe2\x82\xac", "a\xe2\x82\xac"},
+        {"a\xe2\x82", "a"},
+        {"a\xe2", "a"},
+        {"a\xf0\x9f\x98\x80", "a\xf0\x9f\x98\x80"},
+        {"a\xf0\x9f\x98", "a"},
+        {"a\xf0\x9f", "a"},
+        {"a\xf0", "a"},
+        {"\xe2", ""},
+        {"", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[16];
+
+        memcpy(text, cases[i].cut, strlen(cases[i].cut) + 1);
+        base_one_line(text);
+        assert_string_equal(text, cases[i].whole);
+    }
+}
+
+static void what_is_no_character_becomes_a_question_mark(void **state)
+{
+    /* Cut by a %.5s within a longer text; a tail without its head; a long
+     * form; a surrogate; over U+10FFFF; the control character U+009B, which
+     * some terminals take for ESC [. */
+    char text[] = "\"abc\xe2\x82\" \x82 \xc0\xaf \xed\xa0\x80 "
+                  "\xf4\x90\x80\x80 \xc2\x9b"
+                  "2J \xff\xc2\xa0\x80";
+
+    (void)state;
+    base_one_line(text);
+    assert_string_equal(text, "\"abc??\" ? ?? ??? ???? ??2J ?\xc2\xa0?");
+}
+
 static void sizes_are_rounded_up_to_8(void **state)
 {
     (void)state;
@@ -87,6 +131,8 @@ int main(void)
         cmocka_unit_test(a_failed_assertion_says_what_and_where_and_aborts),
         cmocka_unit_test(an_assertion_that_holds_does_nothing),
         cmocka_unit_test(control_characters_do_not_survive),
+        cmocka_unit_test(a_text_cut_within_a_character_ends_before_it),
+        cmocka_unit_test(what_is_no_character_becomes_a_question_mark),
         cmocka_unit_test(sizes_are_rounded_up_to_8),
     };
 

@@ -48,6 +48,29 @@ static void a_text_too_long_is_cut(void **state)
     assert_memory_equal(e.text, text, 255);
 }
 
+/* 254 bytes of ASCII leave one for a character of two. */
+static void it_is_never_cut_within_a_character(void **state)
+{
+    struct err e;
+    char text[257];
+
+    (void)state;
+    memset(text, 'a', 254);
+    memcpy(text + 254, "\xc3\xa9", 3);
+    (void)err_set(&e, PS_EIO, "%s", text);
+    assert_int_equal(strlen(e.text), 254);
+    memcpy(text + 253, "\xc3\xa9", 3);
+    (void)err_set(&e, PS_EIO, "%s", text);
+    assert_int_equal(strlen(e.text), 255);
+    (void)err_wrap(&e, "b");
+    assert_int_equal(strlen(e.text), 255);
+    (void)err_set(&e, PS_EIO, "%s", text + 2);
+    assert_int_equal(strlen(e.text), 253);
+    (void)err_wrap(&e, "b");
+    assert_int_equal(strlen(e.text), 254);
+    assert_memory_equal(e.text, "b: aaa", 6);
+}
+
 static void the_arguments_may_be_its_own_text(void **state)
 {
     struct err e;
@@ -78,6 +101,7 @@ int main(void)
         cmocka_unit_test(setting_returns_the_status_and_keeps_the_text),
         cmocka_unit_test(wrapping_puts_what_is_known_in_front),
         cmocka_unit_test(a_text_too_long_is_cut),
+        cmocka_unit_test(it_is_never_cut_within_a_character),
         cmocka_unit_test(the_arguments_may_be_its_own_text),
         cmocka_unit_test(it_is_always_one_line),
     };

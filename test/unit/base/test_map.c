@@ -163,6 +163,53 @@ static void the_same_history_is_walked_in_the_same_order(void **state)
     map_fini(&b);
 }
 
+/* What a crowd has made large becomes small with it, and loses nothing: 2,000
+ * keys want 4,096 slots, 100 of them are an eighth of 1,024 at most. */
+static void a_map_that_was_large_becomes_small(void **state)
+{
+    enum { CROWD = 2000, LEFT = 100 };
+    struct map m;
+    int value;
+
+    (void)state;
+    map_init(&m);
+    for (uint64_t k = 0; k < CROWD; k++) {
+        assert_int_equal(map_put(&m, k * k, &value), PS_OK);
+    }
+    assert_int_equal(m.room, 4096);
+    for (uint64_t k = CROWD; k > LEFT; k--) {
+        assert_ptr_equal(map_take(&m, (k - 1) * (k - 1)), &value);
+        assert_int_equal(m.n, k - 1);
+    }
+    assert_in_range(m.room, 128, 1023);
+    for (uint64_t k = 0; k < LEFT; k++) {
+        assert_ptr_equal(map_get(&m, k * k), &value);
+    }
+    assert_null(map_get(&m, LEFT * LEFT));
+    map_fini(&m);
+}
+
+static void without_memory_it_stays_large(void **state)
+{
+    enum { CROWD = 2000 };
+    struct map m;
+    int value;
+
+    (void)state;
+    map_init(&m);
+    for (uint64_t k = 0; k < CROWD; k++) {
+        assert_int_equal(map_put(&m, k, &value), PS_OK);
+    }
+    for (uint64_t k = CROWD; k > 1; k--) {
+        mem_fail_at(1);
+        assert_ptr_equal(map_take(&m, k - 1), &value);
+        mem_fail_at(0);
+    }
+    assert_int_equal(m.room, 4096);
+    assert_ptr_equal(map_get(&m, 0), &value);
+    map_fini(&m);
+}
+
 static void without_memory_a_put_changes_nothing(void **state)
 {
     struct map m;
@@ -201,6 +248,8 @@ int main(void)
         cmocka_unit_test(it_agrees_with_a_plain_list),
         cmocka_unit_test(a_walk_sees_each_value_once),
         cmocka_unit_test(the_same_history_is_walked_in_the_same_order),
+        cmocka_unit_test(a_map_that_was_large_becomes_small),
+        cmocka_unit_test(without_memory_it_stays_large),
         cmocka_unit_test(without_memory_a_put_changes_nothing),
     };
 

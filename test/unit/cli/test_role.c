@@ -74,28 +74,24 @@ static void model_servers_are_refused_with_their_list(void **state)
     }
 }
 
-static void only_loopback_and_private_addresses_are_not_exposed(void **state)
+static void all_but_loopback_is_exposed(void **state)
 {
-    static const char *const hidden[] = {
-        "127.0.0.1",    "127.9.9.9",      "10.0.0.1",    "10.255.255.255",
-        "172.16.0.1",   "172.31.255.255", "192.168.1.1", "169.254.0.1",
-        "::1",          "fe80::1",        "febf::1",     "fc00::1",
-        "fd12:3456::1", "localhost"};
+    static const char *const hidden[] = {"127.0.0.1", "127.9.9.9", "::1",
+                                         "localhost"};
     static const char *const exposed[] = {
-        "0.0.0.0",     "::",          "8.8.8.8",     "126.255.255.255",
-        "128.0.0.1",   "11.0.0.1",    "9.0.0.1",     "172.15.255.255",
-        "172.32.0.1",  "192.167.0.1", "192.169.0.1", "169.253.0.1",
-        "2001:db8::1", "fec0::1",     "fe00::1",     "host.example"};
+        "0.0.0.0",   "::",          "8.8.8.8", "126.255.255.255",
+        "128.0.0.1", "10.0.0.1",    "::2",     "fd12:3456::1",
+        "fe80::1",   "192.168.1.1", "host",    "localhost.example"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(hidden); i++) {
         if (role_is_exposed(hidden[i])) {
-            fail_msg("%s is taken for public", hidden[i]);
+            fail_msg("%s is taken for exposed", hidden[i]);
         }
     }
     for (size_t i = 0; i < ARRAY_LEN(exposed); i++) {
         if (!role_is_exposed(exposed[i])) {
-            fail_msg("%s is taken for private", exposed[i]);
+            fail_msg("%s is taken for hidden", exposed[i]);
         }
     }
 }
@@ -119,7 +115,7 @@ int main(void)
         cmocka_unit_test(a_number_of_servers_is_read),
         cmocka_unit_test(what_is_no_number_of_servers_is_refused),
         cmocka_unit_test(model_servers_are_refused_with_their_list),
-        cmocka_unit_test(only_loopback_and_private_addresses_are_not_exposed),
+        cmocka_unit_test(all_but_loopback_is_exposed),
         cmocka_unit_test(a_text_that_asks_for_nothing_is_accepted),
     };
 

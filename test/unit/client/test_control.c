@@ -171,6 +171,36 @@ static void without_a_scheduler_it_waits_for_one(void **state)
     stage_done(r, PS_OK);
 }
 
+static void a_late_declaration_names_the_scheduler_not_a_late_push(void **state)
+{
+    struct request *push;
+    struct request *r;
+    struct tape_frame *f;
+    char text[256] = "";
+
+    (void)state;
+    stage.refuse = true;
+    push = stage_push(77, 1);
+    r = declare();
+    stage_pass(500);
+    session_waits_for(stage.session, text, sizeof(text));
+    assert_non_null(strstr(text, "server 0"));
+    session_request_waits_for(stage.session, r, text, sizeof(text));
+    assert_string_equal(text, "the scheduler");
+    stage.refuse = false;
+    stage_pass(1000);
+    stage_serve(A, 1, PS_OK);
+    stage_done(push, PS_OK);
+    put_scheduler("s:1");
+    put_user(PLAN + 1);
+    stage_pass(2000);
+    f = take(WIRE_DECLARE);
+    answer_declared(f, 4, PLAN + 1);
+    tape_free(f);
+    stage_pass(300);
+    stage_done(r, PS_OK);
+}
+
 static void after_a_failover_the_new_scheduler_is_asked(void **state)
 {
     struct request *r;
@@ -298,6 +328,7 @@ int main(void)
         STAGED(a_refusal_comes_with_its_text),
         STAGED(a_scheduler_that_is_not_ready_is_asked_again),
         STAGED(without_a_scheduler_it_waits_for_one),
+        STAGED(a_late_declaration_names_the_scheduler_not_a_late_push),
         STAGED(after_a_failover_the_new_scheduler_is_asked),
         STAGED(a_scheduler_that_is_silent_is_given_up),
         STAGED(a_drop_is_answered),

@@ -73,10 +73,10 @@ static int tear_down(void **state)
 }
 
 /* A tick if it is due, then what the store has to answer. */
-static void step(struct holder *h, bool healthy)
+static void step(struct holder *h)
 {
     if (lease_next(&h->lease) <= now) {
-        lease_tick(&h->lease, now, healthy);
+        lease_tick(&h->lease, now);
     }
     shelf_run(&h->shelf);
 }
@@ -86,14 +86,14 @@ static void pass(struct holder *h, uint64_t ms)
 {
     for (uint64_t i = 0; i < ms; i += 10) {
         now += 10 * MS;
-        step(h, true);
+        step(h);
     }
 }
 
 static void get_ready(struct holder *h)
 {
     lease_claim(&h->lease, now);
-    step(h, true);
+    step(h);
     assert_int_equal(h->events[LEASE_IS_READY], 1);
     assert_int_equal(lease_set_body(&h->lease, "body", 4), PS_OK);
 }
@@ -102,7 +102,7 @@ static void hold(struct holder *h)
 {
     get_ready(h);
     lease_take(&h->lease, now);
-    step(h, true);
+    step(h);
     assert_int_equal(h->events[LEASE_IS_HELD], 1);
 }
 
@@ -264,7 +264,7 @@ static void a_confirmed_renewal_counts_from_its_own_sending(void **state)
     m = stored(&one);
     now = lease_next(&one.lease);
     assert_true(now < first);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     sent = now;
     now += 300 * MS;
     assert_int_equal(lease_until(&one.lease), first);
@@ -279,7 +279,7 @@ static void renewals_are_not_made_durable(void **state)
     (void)state;
     hold(&one);
     now = lease_next(&one.lease);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     assert_true(shelf_has(&one.shelf, COORD_CAS, "k"));
     assert_int_equal(one.shelf.first->r.flags & COORD_DURABLE, 0);
 }
@@ -291,31 +291,12 @@ static void it_renews_often_enough_to_hold_for_ever(void **state)
     for (int i = 0; i < 6000; i++) {
         now += 10 * MS;
         assert_true(lease_until(&one.lease) > now);
-        step(&one, true);
+        step(&one);
     }
     assert_int_equal(one.events[LEASE_IS_HELD], 1);
     assert_int_equal(one.events[LEASE_IS_LOST], 0);
     /* and no more often than some eight times a length */
     assert_true(one.shelf.n_cas <= 20 * 10);
-}
-
-static void an_unhealthy_holder_does_not_renew(void **state)
-{
-    uint64_t until;
-    uint64_t n;
-
-    (void)state;
-    hold(&one);
-    until = lease_until(&one.lease);
-    n = one.shelf.n_cas;
-    for (int i = 0; i < 500; i++) {
-        now += 10 * MS;
-        step(&one, false);
-    }
-    assert_int_equal(one.shelf.n_cas, n);
-    assert_int_equal(lease_until(&one.lease), until);
-    pass(&one, 1000);
-    assert_true(lease_until(&one.lease) > now);
 }
 
 /* Protocol 7.2: memory stays, and who was not ended resumes. */
@@ -345,7 +326,7 @@ static void a_renewal_of_unknown_outcome_is_read_back(void **state)
     one.shelf.fail_count = 1;
     one.shelf.fail_with_effect = true;
     now = lease_next(&one.lease);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     assert_true(shelf_do_key(&one.shelf, "k"));
     assert_int_equal(one.shelf.fail_count, 0);
     assert_int_equal(lease_until(&one.lease), first);
@@ -371,7 +352,7 @@ static void a_take_of_unknown_outcome_ends_in_holding(void **state)
         shelf_run(&h->shelf);
         for (int i = 0; i < 300 && h->events[LEASE_IS_HELD] == 0; i++) {
             now += 10 * MS;
-            step(h, true);
+            step(h);
             if (h->events[LEASE_IS_READY] == 2) {
                 h->events[LEASE_IS_READY]++;
                 lease_take(&h->lease, now);
@@ -407,7 +388,7 @@ static void a_renewal_that_lost_the_race_does_not_count(void **state)
     hold(&one);
     until = lease_until(&one.lease);
     now = lease_next(&one.lease);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     end_from_outside(&one);
     shelf_run(&one.shelf);
     pass(&one, 1000);
@@ -433,7 +414,7 @@ static void a_changed_body_is_written_at_the_next_tick(void **state)
     hold(&one);
     assert_int_equal(lease_set_body(&one.lease, "other!", 6), PS_OK);
     assert_true(lease_next(&one.lease) <= now);
-    step(&one, true);
+    step(&one);
     assert_int_equal(stored(&one).body.size, 6);
     assert_memory_equal(stored(&one).body.data, "other!", 6);
     assert_int_equal(one.events[LEASE_IS_HELD], 1);
@@ -445,11 +426,11 @@ a_body_changed_while_a_write_is_under_way_is_not_forgotten(void **state)
     (void)state;
     hold(&one);
     now = lease_next(&one.lease);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     assert_int_equal(lease_set_body(&one.lease, "other!", 6), PS_OK);
     shelf_run(&one.shelf);
     assert_true(lease_next(&one.lease) <= now);
-    step(&one, true);
+    step(&one);
     assert_memory_equal(stored(&one).body.data, "other!", 6);
 }
 
@@ -460,8 +441,8 @@ static void a_second_waits_as_long_as_the_first_renews(void **state)
     lease_claim(&two.lease, now);
     for (int i = 0; i < 6000; i++) {
         now += 10 * MS;
-        step(&one, true);
-        step(&two, true);
+        step(&one);
+        step(&two);
     }
     assert_int_equal(two.events[LEASE_IS_WAITING], 1);
     assert_int_equal(two.events[LEASE_IS_READY], 0);
@@ -479,16 +460,16 @@ static void a_second_gets_what_the_first_left_after_a_whole_length(void **state)
     lease_claim(&two.lease, now);
     while (two.events[LEASE_IS_READY] == 0) {
         now += 10 * MS;
-        step(&two, true);
+        step(&two);
         assert_true(now < last + 3 * (uint64_t)LENGTH);
     }
     assert_true(now >= last + LENGTH);
     assert_int_equal(two.lease.old_body.size, 4);
     assert_memory_equal(two.lease.old_body.data, "body", 4);
     lease_take(&two.lease, now);
-    step(&two, true);
+    step(&two);
     assert_int_equal(two.events[LEASE_IS_HELD], 1);
-    step(&one, true);
+    step(&one);
     pass(&one, 1000);
     assert_int_equal(one.events[LEASE_IS_LOST], 1);
     assert_int_equal(lease_until(&one.lease), 0);
@@ -500,7 +481,7 @@ static void a_released_record_is_free_at_once(void **state)
     (void)state;
     hold(&one);
     lease_release(&one.lease, now);
-    step(&one, true);
+    step(&one);
     assert_int_equal(one.events[LEASE_IS_RELEASED], 1);
     assert_int_equal(one.lease.state, LEASE_IDLE);
     assert_int_equal(lease_until(&one.lease), 0);
@@ -514,7 +495,7 @@ static void a_release_waits_for_the_write_that_is_under_way(void **state)
     (void)state;
     hold(&one);
     now = lease_next(&one.lease);
-    lease_tick(&one.lease, now, true);
+    lease_tick(&one.lease, now);
     lease_release(&one.lease, now);
     pass(&one, 1000);
     assert_int_equal(one.events[LEASE_IS_RELEASED], 1);
@@ -528,8 +509,8 @@ static void of_two_takers_one_wins(void **state)
     get_ready(&two);
     lease_take(&one.lease, now);
     lease_take(&two.lease, now);
-    step(&one, true);
-    step(&two, true);
+    step(&one);
+    step(&two);
     assert_int_equal(one.events[LEASE_IS_HELD], 1);
     assert_int_equal(two.events[LEASE_IS_HELD], 0);
     assert_int_equal(lease_until(&two.lease), 0);
@@ -555,7 +536,6 @@ int main(void)
         TEST(a_confirmed_renewal_counts_from_its_own_sending),
         TEST(renewals_are_not_made_durable),
         TEST(it_renews_often_enough_to_hold_for_ever),
-        TEST(an_unhealthy_holder_does_not_renew),
         TEST(a_store_that_is_down_for_a_minute_ends_nothing),
         TEST(a_renewal_of_unknown_outcome_is_read_back),
         TEST(a_take_of_unknown_outcome_ends_in_holding),

@@ -464,7 +464,7 @@ static void a_full_disk_leaves_no_file(void **state)
     assert_int_equal(
         w->fs->ops->write_new(w->fs, in(w, "a"), "hello", 5, true, &e), PS_EIO);
     assert_int_equal(e.status, PS_EIO);
-    assert_non_null(strstr(e.text, "/a: No space left on device"));
+    assert_non_null(strstr(e.text, "/a: the disk is full (No space left"));
     assert_int_equal(read_status(w, "a"), PS_ENOTFOUND);
 }
 

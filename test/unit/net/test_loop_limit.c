@@ -2,10 +2,12 @@
  * for how long. The peers are plain sockets of the test's own thread. */
 #include "net/loop.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include <arpa/inet.h>
@@ -131,8 +133,10 @@ static void send_frame(int fd, size_t body_bytes)
 static bool is_closed(int fd)
 {
     uint8_t byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
 
-    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+    /* What had come and was not read makes it a reset. */
+    return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
 static void connections_beyond_the_limit_are_ended(void **state)
@@ -340,6 +344,209 @@ static void who_stands_still_while_others_wait_is_ended(void **state)
     tear_down(&f);
 }
 
+/* The same, but a byte comes every now and then: 80,000 would take hours. */
+static void a_byte_now_and_then_is_not_to_get_on(void **state)
+{
+    const struct loop_options options = {.bytes_max = 100000,
+                                         .patience_ms = 200};
+    struct fixture f;
+    int slow;
+    int other;
+
+    (void)state;
+    set_up(&f, options);
+    slow = connect_to(&f);
+    other = connect_to(&f);
+    send_frame(slow, 8);
+    send_frame(other, 8);
+    send_part(slow, 80000, 0, 40000);
+    run_for(&f, 50);
+    send_frame(other, 50000);
+    for (size_t i = 0; i < 30 && f.n_closed == 0; i++) {
+        send_part(slow, 80000, 40000 + i, 40001 + i);
+        run_for(&f, 20);
+    }
+    assert_int_equal(f.n_closed, 1);
+    run_for(&f, 50);
+    assert_true(is_closed(slow));
+    assert_int_equal(f.n_frames, 3);
+    close(slow);
+    close(other);
+    tear_down(&f);
+}
+
+/* Likewise, but a sixteenth of it comes each time: that is let be. */
+static void who_gets_on_is_waited_for(void **state)
+{
+    const struct loop_options options = {.bytes_max = 100000,
+                                         .patience_ms = 300};
+    const size_t whole = FRAME_HEADER_BYTES + 80000;
+    struct fixture f;
+    int slow;
+    int other;
+
+    (void)state;
+    set_up(&f, options);
+    slow = connect_to(&f);
+    other = connect_to(&f);
+    send_frame(slow, 8);
+    send_frame(other, 8);
+    send_part(slow, 80000, 0, FRAME_HEADER_BYTES);
+    run_for(&f, 50);
+    send_frame(other, 50000);
+    for (size_t at = FRAME_HEADER_BYTES; at < whole; at += 5000) {
+        assert_int_equal(f.n_frames, 2);
+        send_part(slow, 80000, at, at + 5000);
+        run_for(&f, 60);
+    }
+    run_for(&f, 50);
+    assert_int_equal(f.n_closed, 0);
+    assert_int_equal(f.n_frames, 4);
+    close(slow);
+    close(other);
+    tear_down(&f);
+}
+
+/* Ten want 12,000 each of 100,000: the first is let in, an eighth of what it
+ * leaves is 11,000, so the others wait and there is room for smaller frames. */
+static void many_that_are_slow_leave_room_for_others(void **state)
+{
+    enum { SLOW = 10 };
+    const struct loop_options options = {.bytes_max = 100000};
+    struct fixture f;
+    int slow[SLOW];
+    int other;
+
+    (void)state;
+    set_up(&f, options);
+    for (size_t i = 0; i < SLOW; i++) {
+        slow[i] = connect_to(&f);
+        send_part(slow[i], 12000, 0, 200);
+        run_for(&f, 20);
+    }
+    other = connect_to(&f);
+    for (uint32_t i = 1; i <= 20; i++) {
+        send_part(other, 10000, 0, FRAME_HEADER_BYTES);
+        run_for(&f, 5);
+        send_part(other, 10000, FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + 10000);
+        run_for(&f, 5);
+    }
+    run_for(&f, 50);
+    assert_int_equal(f.n_frames, 20);
+    for (size_t i = 0; i < SLOW; i++) {
+        send_part(slow[i], 12000, 200, FRAME_HEADER_BYTES + 12000);
+    }
+    run_for(&f, 100);
+    assert_int_equal(f.n_frames, 30);
+    assert_int_equal(f.n_closed, 0);
+    for (size_t i = 0; i < SLOW; i++) {
+        close(slow[i]);
+    }
+    close(other);
+    tear_down(&f);
+}
+
+/* Of 12 MiB the first holds 8, so an eighth of the rest is 512 KiB: 400 KiB are
+ * let in, 2 MiB and then 768 KiB wait. When the first has ended, an eighth is
+ * 1.45 MiB. */
+static void a_small_frame_does_not_wait_behind_a_large_one(void **state)
+{
+    enum { FIRST = 8 << 20, LARGE = 2 << 20, SMALL = 768 << 10, BIT = 400000 };
+    const struct loop_options options = {.bytes_max = 12 << 20};
+    struct fixture f;
+    int fd[4];
+
+    (void)state;
+    set_up(&f, options);
+    for (size_t i = 0; i < 4; i++) {
+        fd[i] = connect_to(&f);
+    }
+    send_part(fd[0], FIRST, 0, 96);
+    run_for(&f, 30);
+    send_part(fd[1], BIT, 0, 96);
+    run_for(&f, 30);
+    send_part(fd[2], LARGE, 0, 96);
+    run_for(&f, 30);
+    send_part(fd[3], SMALL, 0, 96);
+    run_for(&f, 30);
+    for (size_t at = 96; at < FRAME_HEADER_BYTES + SMALL; at += 32 << 10) {
+        send_part(fd[3], SMALL, at,
+                  base_min_u64(at + (32 << 10), FRAME_HEADER_BYTES + SMALL));
+        run_for(&f, 1);
+    }
+    assert_int_equal(f.n_frames, 0);
+    for (size_t at = 96; at < FRAME_HEADER_BYTES + FIRST; at += 32 << 10) {
+        send_part(fd[0], FIRST, at,
+                  base_min_u64(at + (32 << 10), FRAME_HEADER_BYTES + FIRST));
+        run_for(&f, 1);
+    }
+    run_for(&f, 50);
+    assert_int_equal(f.n_frames, 2); /* the first and the small one */
+    send_part(fd[1], BIT, 96, FRAME_HEADER_BYTES + BIT);
+    run_for(&f, 50);
+    assert_int_equal(f.n_frames, 3);
+    for (size_t at = 96; at < FRAME_HEADER_BYTES + LARGE; at += 32 << 10) {
+        send_part(fd[2], LARGE, at,
+                  base_min_u64(at + (32 << 10), FRAME_HEADER_BYTES + LARGE));
+        run_for(&f, 1);
+    }
+    run_for(&f, 50);
+    assert_int_equal(f.n_frames, 4);
+    for (size_t i = 0; i < 4; i++) {
+        close(fd[i]);
+    }
+    tear_down(&f);
+}
+
+static char said[512];
+static uint32_t n_said;
+
+static void keep_said(enum log_level level, const char *text)
+{
+    (void)level;
+    snprintf(said, sizeof(said), "%s", text);
+    n_said++;
+}
+
+/* The first of 50 is told of with the port that it has here; the others of that
+ * second are counted only, so the next line, which comes later, says 49. */
+static void the_log_says_from_where_and_not_too_often(void **state)
+{
+    const struct loop_options options = {.bytes_max = 0};
+    struct fixture f;
+    struct sockaddr_in me = {.sin_port = 0};
+    socklen_t size = sizeof(me);
+    char wanted[64] = "";
+
+    (void)state;
+    set_up(&f, options);
+    log_set_level(LOG_WARNING);
+    log_set_sink(keep_said);
+    for (int i = 0; i < 51; i++) {
+        int fd;
+
+        if (i == 50) {
+            run_for(&f, 1100);
+        }
+        fd = connect_to(&f);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&me, &size), 0);
+        assert_int_equal(send(fd, wanted, 64, MSG_NOSIGNAL), 64);
+        assert_int_equal(send(fd, wanted, 64, MSG_NOSIGNAL), 64);
+        run_for(&f, 5);
+        close(fd);
+        if (i == 0 || i == 50) {
+            snprintf(wanted, sizeof(wanted),
+                     "from 127.0.0.1:%u ends: ", (unsigned)ntohs(me.sin_port));
+            assert_non_null(strstr(said, wanted));
+        }
+    }
+    log_set_sink(NULL);
+    log_set_level(LOG_NONE);
+    assert_int_equal(n_said, 2);
+    assert_non_null(strstr(said, "49 more like this"));
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +557,11 @@ int main(void)
         cmocka_unit_test(a_frame_waits_until_there_is_room_for_it),
         cmocka_unit_test(while_answers_fill_the_room_nobody_is_read_from),
         cmocka_unit_test(who_stands_still_while_others_wait_is_ended),
+        cmocka_unit_test(a_byte_now_and_then_is_not_to_get_on),
+        cmocka_unit_test(who_gets_on_is_waited_for),
+        cmocka_unit_test(many_that_are_slow_leave_room_for_others),
+        cmocka_unit_test(a_small_frame_does_not_wait_behind_a_large_one),
+        cmocka_unit_test(the_log_says_from_where_and_not_too_often),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,8 @@ void stage_open(struct desk *d, uint64_t nonce, const char *address)
     d->net.now_us = base_max_u64(now, d->net.now_us);
     shelf_init(&d->shelf, stage.fs, nonce, deliver, d);
     assert_int_equal(
-        scheduler_new(&d->scheduler, &options, &d->shelf.coord, &d->net.net),
+        scheduler_new(&d->scheduler, &options, &d->shelf.coord, &d->net.net,
+                      NULL),
         PS_OK);
     scheduler_start(d->scheduler);
 }

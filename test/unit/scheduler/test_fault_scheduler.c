@@ -77,11 +77,14 @@ static bool connect(void)
 static int ask(enum wire_type type)
 {
     static uint64_t request = 1;
-    struct frame_header h = {.type = (uint16_t)type, .request = ++request};
+    struct frame_header h = {.type = (uint16_t)type};
     struct desk *d = &stage.a;
-    struct frame *f = draft_frame(&h, stage.record.data, stage.record.size);
+    struct frame *f;
     int rc = NO_ANSWER;
 
+    request++;
+    h.request = request;
+    f = draft_frame(&h, stage.record.data, stage.record.size);
     assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
     for (int i = 0; i < 20 && rc == NO_ANSWER; i++) {
         if (!tape_is_closed(&d->net, d->connection)) {
@@ -168,7 +171,7 @@ static void each_allocation_of_a_life_may_fail(void **state)
         shelf_forget(&stage.a.shelf);
         armed_at(n);
         ARMED(rc = scheduler_new(&s, &options, &stage.a.shelf.coord,
-                                 &stage.a.net.net));
+                                 &stage.a.net.net, NULL));
         if (rc != PS_OK) {
             assert_int_equal(rc, PS_ENOMEM);
             continue;

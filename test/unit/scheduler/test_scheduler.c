@@ -498,6 +498,33 @@ static void a_scheduler_that_regains_the_store_ends_nobody_at_once(void **state)
     assert_true(scheduler_is_running(stage.a.scheduler));
 }
 
+/* A full disk can be read: the servers' records stand still, for they cannot
+ * renew either. Nobody is ended then, nor at once when there is room again. */
+static void on_a_full_store_nobody_is_ended(void **state)
+{
+    uint64_t n_cas;
+
+    (void)state;
+    run_with_one_server();
+    stage.a.shelf.is_full = true;
+    stage.actors[0].is_alive = false;
+    n_cas = stage.a.shelf.n_cas;
+    stage_pass(60000);
+    assert_int_equal(stage_lease("server/0").state, LEASE_TAKEN);
+    /* Its own lease: a write and a read every 64th of a length, no more. */
+    assert_true(stage.a.shelf.n_cas - n_cas < 60000 / (LENGTH_MS / 64));
+    stage.a.shelf.is_full = false;
+    stage_pass(2500);
+    stage.actors[0].is_alive = true;
+    stage_pass(10000);
+    assert_int_equal(stage_lease("server/0").state, LEASE_TAKEN);
+    assert_int_equal(stage_plan().n_ended, 0);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage.actors[0].is_alive = false;
+    stage_pass(5000);
+    assert_int_equal(stage_plan().n_ended, 1); /* and the dead are found */
+}
+
 /* Its clock jumps a minute within one step, the servers' do not. */
 static void a_scheduler_that_was_stopped_ends_nobody_at_once(void **state)
 {
@@ -710,6 +737,7 @@ int main(void)
         STAGED(a_server_that_comes_back_at_once_has_a_new_life_too),
         STAGED(only_the_dead_servers_parts_suffer),
         STAGED(a_scheduler_that_regains_the_store_ends_nobody_at_once),
+        STAGED(on_a_full_store_nobody_is_ended),
         STAGED(a_scheduler_that_was_stopped_ends_nobody_at_once),
         STAGED(want_of_memory_ends_nobody),
         STAGED(a_session_that_does_not_renew_is_ended),

@@ -167,13 +167,14 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* The shard answers with the lane that it was started with last. */
 static void pong(struct house *h, uint32_t shard, uint64_t serial,
                  uint64_t plan, uint64_t sessions_version)
 {
-    server_on_pong(
-        h->server, shard,
-        &(struct server_pong){serial, h->lanes[shard], plan, sessions_version});
+    server_on_pong(h->server, shard,
+                   &(struct server_pong){.serial = serial,
+                                         .lane = h->lanes[shard],
+                                         .plan = plan,
+                                         .sessions_version = sessions_version});
 }
 
 static void answer_ping(struct house *h)
@@ -533,7 +534,7 @@ static void a_pong_that_is_older_than_the_lane_repeats_the_order(void **state)
     serve(&h0);
     lane = h0.lanes[1];
     h0.until[1] = 0;
-    server_on_pong(h0.server, 1, &(struct server_pong){1, 0, 0, 0});
+    server_on_pong(h0.server, 1, &(struct server_pong){.serial = 1});
     assert_int_equal(h0.n_starts, SHARDS + 1);
     assert_int_equal(h0.lanes[1], lane);
     assert_true(h0.until[1] > h0.net.now_us);

@@ -245,7 +245,8 @@ static void before_the_session_table_is_here_nothing_is_applied(void **state)
     (void)state;
     shard_free(stage.shard);
     assert_int_equal(
-        shard_new(&stage.shard, &options, &stage.net.net, &stage.owner), PS_OK);
+        shard_new(&stage.shard, &options, &stage.net.net, NULL, &stage.owner),
+        PS_OK);
     shard_start_lane(stage.shard, LANE, 0);
     shard_set_lease(stage.shard, LANE, LEASE_US);
     assert_int_equal(stage_set_plan(), PS_OK);

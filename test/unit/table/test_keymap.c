@@ -77,7 +77,7 @@ static uint64_t chunks_idle(const struct chunk_pool *p)
     uint64_t n = 0;
 
     for (const void *chunk = p->free; chunk != NULL; n++) {
-        memcpy(&chunk, chunk, sizeof(chunk));
+        memcpy(&chunk, chunk, sizeof(void *));
     }
     return n;
 }
@@ -323,7 +323,7 @@ static void whichever_allocation_fails_nothing_has_changed(void **state)
 
 static void at_the_limit_new_keys_are_refused_and_old_ones_stay(void **state)
 {
-    struct table_budget budget = {0, 300000};
+    struct table_budget budget = {.limit = 300000};
     struct keymap m;
     uint32_t n = 0;
 

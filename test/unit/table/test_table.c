@@ -309,7 +309,7 @@ static void whichever_allocation_fails_nothing_has_changed(void **state)
 static void at_the_limit_a_batch_is_refused_whole(void **state)
 {
     enum { BATCH = 400 };
-    struct table_budget budget = {0, 1 << 20};
+    struct table_budget budget = {.limit = 1 << 20};
     struct table_spec spec = hash_spec(&budget);
     struct table *t = new_table(&spec);
     uint64_t keys[BATCH];
@@ -418,18 +418,18 @@ static void absent_rows_have_no_address(void **state)
     struct table_budget budget = {0};
     struct table_spec spec = hash_spec(&budget);
     struct table *t = new_table(&spec);
-    uint64_t key = 5;
+    uint64_t keys[2] = {5, 6};
     uint32_t rows[2], place;
     struct table_undo undo = {.rows = &place};
     uint8_t *blocks[2];
 
     (void)state;
-    assert_int_equal(table_insert(t, &key, 1, rows, &undo), PS_OK);
+    assert_int_equal(table_insert(t, keys, 1, rows, &undo), PS_OK);
     rows[1] = TABLE_ABSENT;
     table_address(t, rows, 2, blocks);
     assert_non_null(blocks[0]);
     assert_null(blocks[1]);
-    table_write_begin(t, rows, 2);
+    table_write_begin(t, keys, rows, 2);
     assert_int_equal(table_writes(t), 2);
     table_free(t);
 }

@@ -118,6 +118,12 @@ static struct wire_plan sample_plan(void)
     static const struct wire_part parts[] = {
         {.variable = 4, .begin = 0, .end = 40000, .lane = 5, .since = 1},
         {.variable = 4, .begin = 40000, .end = 65536, .lane = 6, .since = 3}};
+    static const struct wire_load loads[] = {{.variable = 4,
+                                              .since = 3,
+                                              .folder = "ckpt-000000000009-2",
+                                              .cut = 9,
+                                              .name = "old",
+                                              .brings_lanes = 1}};
     static const struct wire_ended ended[] = {
         {.lane = 5, .server = 0, .shard = 3, .plan = 3}};
 
@@ -127,6 +133,7 @@ static struct wire_plan sample_plan(void)
                               .next_variable = 5,
                               .servers = 2,
                               .memory_limit = (uint64_t)1000 << 20,
+                              .checkpoints = "/ckpt",
                               .variables = variables,
                               .n_variables = 1,
                               .lanes = lanes,
@@ -134,7 +141,9 @@ static struct wire_plan sample_plan(void)
                               .parts = parts,
                               .n_parts = 2,
                               .ended = ended,
-                              .n_ended = 1};
+                              .n_ended = 1,
+                              .loads = loads,
+                              .n_loads = 1};
 }
 
 static void plan_has_the_bytes_of_the_specification(void **state)
@@ -160,6 +169,7 @@ static void plan_is_read_from_the_bytes_of_the_specification(void **state)
         wire_plan_decode(plan_bytes, sizeof(plan_bytes), &arena, &m), PS_OK);
     assert_int_equal(m.nonce, 11);
     assert_int_equal(m.memory_limit, 1048576000);
+    assert_string_equal(m.checkpoints, "/ckpt");
     assert_int_equal(m.n_variables, 1);
     assert_int_equal(m.variables[0].id, 4);
     assert_string_equal(m.variables[0].name, "user/\xc3\xa9");
@@ -173,6 +183,11 @@ static void plan_is_read_from_the_bytes_of_the_specification(void **state)
     assert_string_equal(m.lanes[0].address, "10.0.0.1:7070");
     assert_int_equal(m.n_parts, 2);
     assert_int_equal(m.parts[1].begin, 40000);
+    assert_int_equal(m.n_loads, 1);
+    assert_string_equal(m.loads[0].folder, "ckpt-000000000009-2");
+    assert_int_equal(m.loads[0].variable, 4);
+    assert_int_equal(m.loads[0].cut, 9);
+    assert_string_equal(m.loads[0].name, "old");
     assert_int_equal(m.parts[1].end, 65536);
     assert_int_equal(m.parts[1].since, 3);
     assert_int_equal(m.n_ended, 1);
@@ -244,9 +259,9 @@ static int decode_plan_with(size_t word, uint64_t value)
 
 static void giant_counts_are_refused_before_any_arithmetic(void **state)
 {
-    /* The counts of variables, two texts, lanes, an address, parts and ended:
-     * by line of plan_bytes. */
-    static const size_t words[] = {7, 9, 19, 32, 36, 39, 50};
+    /* The bytes of a text, the counts of variables, two texts, lanes, an
+     * address, parts, ended and loads: by line of plan_bytes. */
+    static const size_t words[] = {7, 9, 11, 21, 34, 38, 41, 52, 57};
     static const uint64_t giants[] = {
         3,
         100,

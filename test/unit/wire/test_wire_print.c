@@ -29,8 +29,10 @@ static void fields_are_printed_by_name(void **state)
 
 static void arrays_texts_and_bytes_are_printed(void **state)
 {
-    struct wire_shard shards[] = {{7, "a:1"}, {8, "say \"\\\""}};
-    struct wire_server s = {.id = 1, .shards = shards, .n_shards = 2};
+    struct wire_ended ended[] = {{7, 1, 2, 3}, {8, 0, 0, 4}};
+    struct wire_plan p = {.ended = ended, .n_ended = 2};
+    struct wire_shard shards[] = {{.lane = 8, .address = "say \"\\\""}};
+    struct wire_server s = {.id = 1, .shards = shards, .n_shards = 1};
     struct wire_lease l = {.nonce = 4, .body = {(const uint8_t *)"ab", 2}};
     struct wire_sessions none = {.nonce = 1};
     struct buf b;
@@ -40,8 +42,15 @@ static void arrays_texts_and_bytes_are_printed(void **state)
     wire_server_print(&s, &b);
     assert_string_equal(b.data,
                         "id=1 incarnation=0 sessions_seen=0 plan_seen=0 "
-                        "emptied=0 shards=[{lane=7 address=\"a:1\"} "
-                        "{lane=8 address=\"say \\\"\\\\\\\"\"}]");
+                        "emptied=0 shards=[{lane=8 "
+                        "address=\"say \\\"\\\\\\\"\" cut=0 saved=0 "
+                        "rows=0 rows_done=0 index_bytes=0 index_checksum=0 "
+                        "loaded=0 load_failed=0 why=\"\"}]");
+    buf_clear(&b);
+    wire_plan_print(&p, &b);
+    assert_non_null(strstr((const char *)b.data,
+                           "ended=[{lane=7 server=1 shard=2 plan=3} "
+                           "{lane=8 server=0 shard=0 plan=4}]"));
     buf_clear(&b);
     wire_lease_print(&l, &b);
     assert_string_equal(b.data, "nonce=4 renewal=0 state=0 body=<2 bytes>");

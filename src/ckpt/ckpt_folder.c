@@ -1,0 +1,371 @@
+/* ckpt_folder.c - which checkpoints are in a file system, and are they whole.
+ *
+ * The names of the folders are the truth; there is no list beside them. Looking
+ * at one reads its manifest and its indexes and the sizes of its files; to look
+ * at every byte is ckpt_verify's.
+ */
+#include "ckpt/ckpt_folder.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "ckpt/ckpt_folder_impl.h"
+
+static int add_indexes(struct fs *fs, const char *folder, struct ckpt *c,
+                       struct err *e)
+{
+    struct buf text;
+    int rc = PS_OK;
+
+    buf_init(&text);
+    for (uint32_t i = 0; i < c->manifest.n_lanes && rc == PS_OK; i++) {
+        char name[CKPT_NAME_MAX + 1];
+
+        buf_clear(&text);
+        ckpt_file_name(c->manifest.lanes[i].lane, CKPT_FILE_INDEX, name);
+        rc = ckpt_folder_read(fs, folder, name, CKPT_JSON_MAX, &text, e);
+        if (rc == PS_OK) {
+            rc = ckpt_add_index(c, i, text.data, text.size, e);
+        }
+    }
+    buf_fini(&text);
+    return rc;
+}
+
+int ckpt_open(struct fs *fs, const char *folder, struct ckpt **c, struct err *e)
+{
+    struct buf text;
+    uint64_t cut;
+    uint64_t term;
+    bool is_new;
+    int rc;
+
+    *c = NULL;
+    if (!ckpt_folder_parse(folder, &cut, &term, &is_new)) {
+        return err_set(e, PS_ENOTFOUND, "%.80s is no name of a checkpoint",
+                       folder);
+    }
+    buf_init(&text);
+    rc = ckpt_folder_read(fs, folder, CKPT_MANIFEST, CKPT_JSON_MAX, &text, e);
+    if (rc == PS_OK) {
+        rc = ckpt_new(c, text.data, text.size, e);
+    }
+    buf_fini(&text);
+    if (rc == PS_OK &&
+        ((*c)->manifest.cut != cut || (*c)->manifest.term != term)) {
+        rc = err_set(e, PS_EDATALOSS,
+                     CKPT_MANIFEST ": it is of cut %" PRIu64 " of term %" PRIu64
+                                   ", not of this folder's",
+                     (*c)->manifest.cut, (*c)->manifest.term);
+    }
+    if (rc == PS_OK) {
+        rc = add_indexes(fs, folder, *c, e);
+    }
+    if (rc != PS_OK) {
+        ckpt_free(*c);
+        *c = NULL;
+    }
+    return rc;
+}
+
+/* That each file is there and has its size; counts bytes and rows. */
+static int look_at_files(struct fs *fs, struct ckpt_entry *x,
+                         const struct ckpt *c, struct err *e)
+{
+    for (uint32_t i = 0; i < c->manifest.n_lanes; i++) {
+        const struct ckpt_index *index = &c->indexes[i];
+
+        x->bytes += c->manifest.lanes[i].index_bytes;
+        for (uint32_t k = 0; k < index->n_files; k++) {
+            struct ckpt_reader r;
+            int rc = ckpt_reader_open(&r, fs, x->folder, &index->files[k], e);
+
+            if (rc != PS_OK) {
+                return rc;
+            }
+            ckpt_reader_close(&r);
+            x->bytes += index->files[k].size;
+        }
+        for (uint32_t k = 0; k < index->n_parts; k++) {
+            x->rows += index->parts[k].content == CKPT_CHANGED
+                           ? index->parts[k].rows
+                           : 0;
+        }
+    }
+    return PS_OK;
+}
+
+/* Fills in an entry whose folder is known. PS_ENOMEM; what is wrong with the
+ * checkpoint is in the entry. */
+static int look_at(struct fs *fs, struct ckpt_entry *x, struct err *e)
+{
+    struct ckpt *c;
+    struct err why = {0};
+    int rc = ckpt_open(fs, x->folder, &c, &why);
+    const char *name = rc == PS_OK ? c->manifest.name : "";
+    size_t size = strlen(name) + 1;
+
+    x->name = mem_try(size);
+    if (x->name == NULL || rc == PS_ENOMEM) {
+        ckpt_free(c);
+        return err_set(e, PS_ENOMEM, "out of memory");
+    }
+    memcpy(x->name, name, size);
+    if (rc == PS_OK) {
+        x->base = c->manifest.base;
+        x->time_ms = c->manifest.time_ms;
+        rc = look_at_files(fs, x, c, &why);
+    }
+    ckpt_free(c);
+    x->is_whole = rc == PS_OK && !x->is_new;
+    if (x->is_new) {
+        (void)err_set(&why, PS_ENOTREADY, "it was not finished");
+    }
+    memcpy(x->why, why.text, sizeof(x->why));
+    return PS_OK;
+}
+
+struct listing {
+    struct ckpt_entry *entries;
+    uint32_t n;
+    uint32_t room;
+    bool failed;
+};
+
+static bool take_name(void *context, const char *name)
+{
+    struct listing *l = context;
+    struct ckpt_entry x = {0};
+
+    if (!ckpt_folder_parse(name, &x.cut, &x.term, &x.is_new)) {
+        return true;
+    }
+    if (l->n == l->room) {
+        uint32_t room = l->room == 0 ? 16 : 2 * l->room;
+        struct ckpt_entry *entries =
+            mem_try_resize(l->entries, mem_array(room, sizeof(*entries)));
+
+        if (entries == NULL) {
+            l->failed = true;
+            return false;
+        }
+        l->entries = entries;
+        l->room = room;
+    }
+    ckpt_folder_name(x.cut, x.term, x.is_new, x.folder);
+    l->entries[l->n++] = x;
+    return true;
+}
+
+/* The newest first; of one cut and term the finished one. */
+static int compare_entries(const void *a, const void *b)
+{
+    const struct ckpt_entry *x = a;
+    const struct ckpt_entry *y = b;
+
+    if (x->cut != y->cut) {
+        return x->cut > y->cut ? -1 : 1;
+    }
+    if (x->term != y->term) {
+        return x->term > y->term ? -1 : 1;
+    }
+    return (int)x->is_new - (int)y->is_new;
+}
+
+/* The whole one of a cut, which an increment builds on; NULL: there is none. */
+static const struct ckpt_entry *find_base(const struct ckpt_list *list,
+                                          uint64_t base)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        if (list->entries[i].cut == base && list->entries[i].is_whole) {
+            return &list->entries[i];
+        }
+    }
+    return NULL;
+}
+
+/* An increment is worth nothing without its base: oldest first. */
+static void check_bases(struct ckpt_list *list)
+{
+    for (uint32_t i = list->n; i-- > 0;) {
+        struct ckpt_entry *x = &list->entries[i];
+        struct err why;
+
+        if (x->is_whole && x->base != 0 &&
+            (x->base >= x->cut || find_base(list, x->base) == NULL)) {
+            x->is_whole = false;
+            (void)err_set(&why, PS_EDATALOSS,
+                          "cut %" PRIu64 ", which it builds on, is not there",
+                          x->base);
+            memcpy(x->why, why.text, sizeof(x->why));
+        }
+    }
+}
+
+int ckpt_list(struct fs *fs, struct ckpt_list *list, struct err *e)
+{
+    struct listing l = {0};
+    int rc = fs->ops->list(fs, ".", take_name, &l, e);
+
+    if (rc == PS_ENOTFOUND) {
+        rc = PS_OK;
+    } else if (rc == PS_OK && l.failed) {
+        rc = err_set(e, PS_ENOMEM, "out of memory");
+    }
+    *list = (struct ckpt_list){.entries = l.entries, .n = l.n};
+    for (uint32_t i = 0; i < l.n && rc == PS_OK; i++) {
+        rc = look_at(fs, &l.entries[i], e);
+    }
+    if (rc != PS_OK) {
+        ckpt_list_free(list);
+        return rc;
+    }
+    if (list->n > 0) {
+        qsort(list->entries, list->n, sizeof(*list->entries), compare_entries);
+    }
+    check_bases(list);
+    return PS_OK;
+}
+
+void ckpt_list_free(struct ckpt_list *list)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        mem_free(list->entries[i].name);
+    }
+    mem_free(list->entries);
+    *list = (struct ckpt_list){0};
+}
+
+/* A number in decimal digits and nothing else. */
+static bool is_cut(const char *text, uint64_t cut)
+{
+    uint64_t n = 0;
+
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p < '0' || *p > '9' || n > UINT64_MAX / 10 - 1) {
+            return false;
+        }
+        n = n * 10 + (uint64_t)(*p - '0');
+    }
+    return text[0] != '\0' && n == cut;
+}
+
+const struct ckpt_entry *ckpt_list_find(const struct ckpt_list *list,
+                                        const char *name)
+{
+    bool is_any = name == NULL || name[0] == '\0';
+    const struct ckpt_entry *found = NULL;
+
+    for (int pass = 0; pass < 3 && found == NULL; pass++) {
+        for (uint32_t i = 0; i < list->n; i++) {
+            const struct ckpt_entry *x = &list->entries[i];
+            bool is_it = is_any;
+
+            if (!is_any) {
+                is_it = pass == 0   ? strcmp(x->folder, name) == 0
+                        : pass == 1 ? is_cut(name, x->cut)
+                                    : strcmp(x->name, name) == 0;
+            }
+            if (is_it && (x->is_whole || (found == NULL && !is_any))) {
+                found = x;
+            }
+            if (found != NULL && found->is_whole) {
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+int ckpt_newest_good(struct fs *fs, bool verify, char *folder, struct err *e)
+{
+    struct ckpt_list list;
+    int rc = ckpt_list(fs, &list, e);
+    bool is_found = false;
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < list.n && !is_found; i++) {
+        const struct ckpt_entry *x = &list.entries[i];
+        struct ckpt *c;
+
+        if (!x->is_whole || x->base != 0) {
+            continue;
+        }
+        rc = PS_OK;
+        if (verify) {
+            rc = ckpt_open(fs, x->folder, &c, e);
+            if (rc == PS_OK) {
+                rc = ckpt_verify(fs, x->folder, c, NULL, e);
+                ckpt_free(c);
+            }
+        }
+        if (rc == PS_ENOMEM) {
+            break;
+        }
+        is_found = rc == PS_OK;
+        memcpy(folder, x->folder, CKPT_NAME_MAX + 1);
+    }
+    ckpt_list_free(&list);
+    if (is_found || rc == PS_ENOMEM) {
+        return rc;
+    }
+    return err_set(e, PS_ENOTFOUND, "there is no good checkpoint");
+}
+
+/* Under the name of an unfinished one first: if this is interrupted, what is
+ * left does not look like a checkpoint that was damaged. */
+static int remove_one(struct fs *fs, const struct ckpt_entry *x, struct err *e)
+{
+    char name[CKPT_NAME_MAX + 1];
+    int rc;
+
+    if (x->is_new) {
+        return fs_remove_tree(fs, x->folder, e);
+    }
+    ckpt_folder_name(x->cut, x->term, true, name);
+    rc = fs_remove_tree(fs, name, e);
+    if (rc == PS_OK) {
+        rc = fs->ops->rename(fs, x->folder, name, e);
+    }
+    if (rc == PS_OK) {
+        rc = fs->ops->sync_dir(fs, ".", e);
+    }
+    return rc == PS_OK ? fs_remove_tree(fs, name, e) : rc;
+}
+
+int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed, struct err *e)
+{
+    struct ckpt_list list;
+    uint64_t newest = 0;
+    uint32_t n_kept = 0;
+    uint64_t base = 0;
+    int rc = ckpt_list(fs, &list, e);
+
+    ASSERT(keep >= 2);
+    *n_removed = 0;
+    for (uint32_t i = 0; rc == PS_OK && i < list.n; i++) {
+        const struct ckpt_entry *x = &list.entries[i];
+        bool is_over = x->is_new && x->cut < newest;
+
+        /* Newest first, so a base comes after what builds on it. Those that
+         * are kept in between have bases at least as old: the oldest of the
+         * bases, and all above it, stay. */
+        if (x->is_whole) {
+            newest = base_max_u64(newest, x->cut);
+            is_over = n_kept >= keep && (base == 0 || x->cut < base);
+            n_kept++;
+            if (!is_over && x->base != 0) {
+                base = base == 0 ? x->base : base_min_u64(base, x->base);
+            }
+        }
+        if (is_over) {
+            rc = remove_one(fs, x, e);
+            *n_removed += rc == PS_OK && !x->is_new;
+        }
+    }
+    ckpt_list_free(&list);
+    return rc;
+}

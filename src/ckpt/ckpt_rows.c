@@ -1,0 +1,226 @@
+/* ckpt_rows.c - rows of one part become blocks of its tensors.
+ *
+ *     idle --> filling --> full --> taken --> idle
+ *
+ * A block's memory is one piece: this struct, then the bytes of each tensor for
+ * block_rows rows (or for all rows of the part, if these are fewer).
+ */
+#include "ckpt/ckpt_rows.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "numbers go into the file as they are in memory");
+
+struct ckpt_rows {
+    const struct ckpt_part *part;
+    struct ckpt_file *file;
+    uint64_t block_rows; /* at most the part's rows */
+    size_t block_bytes;  /* of the memory of one block */
+    uint64_t added;
+    uint32_t n_begun; /* blocks that rows were put into */
+    uint32_t n_out;   /* taken and not given back */
+    uint32_t n_idle;
+    uint32_t n_blocks; /* of memory */
+    uint32_t n_pieces; /* of a block */
+    size_t row_bytes[CKPT_PIECES_MAX];
+    size_t place[CKPT_PIECES_MAX]; /* of a piece in a block's memory */
+    struct ckpt_filled *idle;
+    struct ckpt_filled *filling;
+    struct ckpt_filled *full; /* oldest first */
+    struct ckpt_filled **full_end;
+    struct ckpt_filled *out; /* given back or freed */
+};
+
+static const struct ckpt_tensor *tensor_of(const struct ckpt_rows *w,
+                                           uint32_t piece)
+{
+    return &w->file->tensors[w->part->first_tensor + piece];
+}
+
+int ckpt_rows_new(struct ckpt_rows **rows, const struct ckpt_part *part,
+                  struct ckpt_file *file)
+{
+    struct ckpt_rows *w = mem_try_zero(sizeof(*w));
+    size_t at = base_align8(sizeof(struct ckpt_filled));
+
+    *rows = w;
+    if (w == NULL) {
+        return PS_ENOMEM;
+    }
+    w->part = part;
+    w->file = file;
+    w->full_end = &w->full;
+    w->block_rows = base_min_u64(part->block_rows, part->rows);
+    w->n_pieces = part->n_tensors;
+    ASSERT(w->n_pieces <= CKPT_PIECES_MAX && part->block_rows > 0);
+    for (uint32_t i = 0; i < w->n_pieces; i++) {
+        const struct ckpt_tensor *t = tensor_of(w, i);
+
+        ASSERT(t->block_rows == part->block_rows);
+        w->row_bytes[i] =
+            t->n_shape == 1 ? sizeof(uint64_t) : part->dim * sizeof(float);
+        w->place[i] = at;
+        at = base_align8(at + w->row_bytes[i] * w->block_rows);
+    }
+    w->block_bytes = at;
+    return PS_OK;
+}
+
+static void free_list(struct ckpt_filled *b)
+{
+    while (b != NULL) {
+        struct ckpt_filled *next = b->next;
+
+        mem_free(b);
+        b = next;
+    }
+}
+
+void ckpt_rows_free(struct ckpt_rows *w)
+{
+    if (w != NULL) {
+        free_list(w->idle);
+        free_list(w->filling);
+        free_list(w->full);
+        free_list(w->out);
+        mem_free(w);
+    }
+}
+
+uint64_t ckpt_rows_room(const struct ckpt_rows *w)
+{
+    uint64_t room = w->n_idle * w->block_rows;
+
+    if (w->filling != NULL) {
+        room += w->block_rows - w->filling->rows;
+    }
+    return base_min_u64(room, w->part->rows - w->added);
+}
+
+int ckpt_rows_reserve(struct ckpt_rows *w, uint64_t n)
+{
+    n = base_min_u64(n, w->part->rows - w->added);
+    while (ckpt_rows_room(w) < n) {
+        struct ckpt_filled *b = mem_try(w->block_bytes);
+
+        if (b == NULL) {
+            return PS_ENOMEM;
+        }
+        *b = (struct ckpt_filled){.next = w->idle, .of = w};
+        w->idle = b;
+        w->n_idle++;
+        w->n_blocks++;
+    }
+    return PS_OK;
+}
+
+static void begin_block(struct ckpt_rows *w)
+{
+    struct ckpt_filled *b = w->idle;
+
+    ASSERT(b != NULL);
+    w->idle = b->next;
+    w->n_idle--;
+    *b = (struct ckpt_filled){
+        .of = w, .block = w->n_begun++, .n_pieces = w->n_pieces};
+    for (uint32_t i = 0; i < w->n_pieces; i++) {
+        b->pieces[i].data = (const uint8_t *)b + w->place[i];
+    }
+    w->filling = b;
+}
+
+void ckpt_rows_add(struct ckpt_rows *w, uint64_t key, const float *values)
+{
+    const struct ckpt_part *p = w->part;
+    struct ckpt_filled *b;
+    uint32_t piece = 0;
+
+    ASSERT(w->added < p->rows);
+    if (w->filling == NULL) {
+        begin_block(w);
+    }
+    b = w->filling;
+    if (p->content == CKPT_ERASED || p->has_keys) {
+        memcpy((uint8_t *)b + w->place[0] + b->rows * sizeof(key), &key,
+               sizeof(key));
+        piece = 1;
+    } else {
+        ASSERT(key == p->row_begin + w->added);
+    }
+    for (; piece < w->n_pieces; piece++) {
+        memcpy((uint8_t *)b + w->place[piece] + b->rows * w->row_bytes[piece],
+               values, w->row_bytes[piece]);
+        values += p->dim;
+    }
+    b->rows++;
+    w->added++;
+    if (b->rows == w->block_rows || w->added == p->rows) {
+        *w->full_end = b;
+        w->full_end = &b->next;
+        w->filling = NULL;
+    }
+}
+
+struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w)
+{
+    struct ckpt_filled *b = w->full;
+
+    if (b == NULL) {
+        return NULL;
+    }
+    w->full = b->next;
+    if (w->full == NULL) {
+        w->full_end = &w->full;
+    }
+    for (uint32_t i = 0; i < w->n_pieces; i++) {
+        const struct ckpt_tensor *t = tensor_of(w, i);
+        struct ckpt_block place = ckpt_block(t, b->block);
+
+        ASSERT(place.rows == b->rows);
+        b->pieces[i].offset = place.offset;
+        b->pieces[i].size = place.bytes;
+        t->sums[b->block] = hash_bytes(b->pieces[i].data, place.bytes);
+    }
+    b->next = w->out;
+    w->out = b;
+    w->n_out++;
+    return b;
+}
+
+void ckpt_rows_give(struct ckpt_rows *w, struct ckpt_filled *b)
+{
+    struct ckpt_filled **at = &w->out;
+
+    ASSERT(b->of == w && w->n_out > 0);
+    while (*at != b) {
+        ASSERT(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = b->next;
+    w->n_out--;
+    if (w->added == w->part->rows) {
+        w->n_blocks--;
+        mem_free(b);
+        return;
+    }
+    b->next = w->idle;
+    w->idle = b;
+    w->n_idle++;
+}
+
+uint64_t ckpt_rows_added(const struct ckpt_rows *w)
+{
+    return w->added;
+}
+
+bool ckpt_rows_is_done(const struct ckpt_rows *w)
+{
+    return w->added == w->part->rows && w->full == NULL;
+}
+
+uint64_t ckpt_rows_bytes(const struct ckpt_rows *w)
+{
+    return sizeof(*w) + (uint64_t)w->n_blocks * w->block_bytes;
+}

@@ -1,0 +1,434 @@
+/* ckpt_state.c - what a shard knew at the cut beside its rows, as tensors.
+ *
+ * Each member of a struct is a column, a tensor with a row for each of them:
+ *
+ *     lanes/...    the lane itself, then former lanes; lanes/windows says how
+ *                  many of the windows are theirs, one lane's after another's
+ *     windows/...  all windows
+ *     late/...     late frames; their bodies one after another in late/body
+ *     chains/...   likewise, with the texts in chains/definition
+ */
+#include "ckpt/ckpt_state.h"
+
+#include "base/hash.h"
+#include "ckpt/ckpt_impl.h"
+
+enum rows_of { HISTORIES, WINDOWS, LATES, CHAINS, TABLES };
+
+/* A chain as it is in the file. */
+struct chain_row {
+    uint64_t id;
+    uint64_t n_definition;
+};
+
+struct column {
+    const char *name;
+    enum rows_of table;
+    const char *dtype;
+    uint32_t width; /* numbers of a row; 0: one, the tensor has one dimension */
+    size_t offset;
+    size_t bytes; /* of a row */
+};
+
+/* clang-format off */
+#define U64_COLUMN(title, table, owner, what)                                 \
+    {title, table, "U64", 0, offsetof(struct owner, what), sizeof(uint64_t)}
+
+/* Those of 8-byte numbers first, so that they lie at multiples of 8. */
+static const struct column columns[] = {
+    U64_COLUMN("lanes/lane", HISTORIES, ckpt_history, lane),
+    U64_COLUMN("lanes/variable", HISTORIES, ckpt_history, variable),
+    U64_COLUMN("lanes/begin", HISTORIES, ckpt_history, begin),
+    U64_COLUMN("lanes/end", HISTORIES, ckpt_history, end),
+    U64_COLUMN("lanes/forgotten", HISTORIES, ckpt_history, forgotten),
+    U64_COLUMN("lanes/windows", HISTORIES, ckpt_history, n_windows),
+    U64_COLUMN("windows/session", WINDOWS, ckpt_window, session),
+    U64_COLUMN("windows/next", WINDOWS, ckpt_window, next),
+    U64_COLUMN("windows/floor", WINDOWS, ckpt_window, floor),
+    U64_COLUMN("windows/refuse_below", WINDOWS, ckpt_window, refuse_below),
+    {"windows/canceled", WINDOWS, "U64", LIMIT_WINDOW / 64,
+     offsetof(struct ckpt_window, canceled), LIMIT_WINDOW / 8},
+    U64_COLUMN("late/session", LATES, ckpt_late, session),
+    U64_COLUMN("late/seq", LATES, ckpt_late, seq),
+    U64_COLUMN("late/cut", LATES, ckpt_late, cut),
+    U64_COLUMN("late/bytes", LATES, ckpt_late, n_body),
+    U64_COLUMN("chains/id", CHAINS, chain_row, id),
+    U64_COLUMN("chains/bytes", CHAINS, chain_row, n_definition),
+    {"windows/ended", WINDOWS, "U8", 0, offsetof(struct ckpt_window, has_ended),
+     1},
+    {"windows/fate", WINDOWS, "I8", LIMIT_WINDOW,
+     offsetof(struct ckpt_window, fate), LIMIT_WINDOW},
+};
+/* clang-format on */
+
+enum { LATE_BODY = ARRAY_LEN(columns), CHAIN_TEXT, TENSORS };
+
+static const size_t row_sizes[TABLES] = {
+    [HISTORIES] = sizeof(struct ckpt_history),
+    [WINDOWS] = sizeof(struct ckpt_window),
+    [LATES] = sizeof(struct ckpt_late),
+    [CHAINS] = sizeof(struct chain_row),
+};
+
+static struct ckpt_tensor tensor_of(uint32_t i, uint64_t n)
+{
+    if (i >= LATE_BODY) {
+        return (struct ckpt_tensor){
+            .name = i == LATE_BODY ? "late/body" : "chains/definition",
+            .dtype = "U8",
+            .n_shape = 1,
+            .shape = {n}};
+    }
+    return (struct ckpt_tensor){.name = columns[i].name,
+                                .dtype = columns[i].dtype,
+                                .n_shape = columns[i].width > 0 ? 2 : 1,
+                                .shape = {n, columns[i].width}};
+}
+
+/* How many rows each table has, and bytes the two texts. */
+static void count(const struct ckpt_state *s, uint64_t *n, uint64_t *late_bytes,
+                  uint64_t *chain_bytes)
+{
+    n[HISTORIES] = s->n_histories;
+    n[WINDOWS] = 0;
+    for (uint32_t i = 0; i < s->n_histories; i++) {
+        n[WINDOWS] += s->histories[i].n_windows;
+    }
+    n[LATES] = s->n_lates;
+    *late_bytes = 0;
+    for (uint32_t i = 0; i < s->n_lates; i++) {
+        *late_bytes += s->lates[i].n_body;
+    }
+    n[CHAINS] = s->n_chains;
+    *chain_bytes = 0;
+    for (uint32_t i = 0; i < s->n_chains; i++) {
+        *chain_bytes += strlen(s->chains[i].definition);
+    }
+}
+
+static int lay_out(const struct ckpt_state *s, struct arena *arena,
+                   struct ckpt_file *file, struct buf *out)
+{
+    uint64_t n[TABLES];
+    uint64_t late_bytes;
+    uint64_t chain_bytes;
+
+    file->tensors = arena_take(arena, TENSORS * sizeof(*file->tensors));
+    if (file->tensors == NULL) {
+        return PS_ENOMEM;
+    }
+    count(s, n, &late_bytes, &chain_bytes);
+    for (uint32_t i = 0; i < TENSORS; i++) {
+        struct ckpt_tensor *t = &file->tensors[i];
+        size_t bytes = i < LATE_BODY ? columns[i].bytes : 1;
+        int rc;
+
+        if (i < LATE_BODY) {
+            *t = tensor_of(i, n[columns[i].table]);
+        } else {
+            *t = tensor_of(i, i == LATE_BODY ? late_bytes : chain_bytes);
+        }
+        rc = ckpt_tensor_sums(t, ckpt_block_rows(bytes), arena);
+        if (rc != PS_OK) {
+            return rc;
+        }
+        if (!ckpt_tensor_size(t)) {
+            return PS_ELIMIT;
+        }
+        t->offset = file->size;
+        file->size += t->bytes;
+        file->n_tensors++;
+    }
+    return ckpt_header_encode(file, out);
+}
+
+static void write_column(const struct ckpt_state *s, const struct column *c,
+                         struct buf *out)
+{
+    uint32_t n = c->table == LATES    ? s->n_lates
+                 : c->table == CHAINS ? s->n_chains
+                                      : s->n_histories;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct ckpt_history *h = s->histories + i;
+        const uint8_t *row = (const uint8_t *)h;
+        struct chain_row chain;
+
+        if (c->table == WINDOWS) {
+            for (uint64_t k = 0; k < h->n_windows; k++) {
+                row = (const uint8_t *)&h->windows[k];
+                (void)buf_append(out, row + c->offset, c->bytes);
+            }
+            continue;
+        }
+        if (c->table == LATES) {
+            row = (const uint8_t *)&s->lates[i];
+        } else if (c->table == CHAINS) {
+            chain.id = s->chains[i].id;
+            chain.n_definition = strlen(s->chains[i].definition);
+            row = (const uint8_t *)&chain;
+        }
+        (void)buf_append(out, row + c->offset, c->bytes);
+    }
+}
+
+int ckpt_state_encode(const struct ckpt_state *s, const char *name,
+                      struct arena *arena, struct ckpt_file *file,
+                      struct buf *out)
+{
+    size_t start = out->size;
+    int rc;
+
+    *file = (struct ckpt_file){.name = name};
+    rc = lay_out(s, arena, file, out);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < LATE_BODY; i++) {
+        write_column(s, &columns[i], out);
+    }
+    for (uint32_t i = 0; i < s->n_lates; i++) {
+        (void)buf_append(out, s->lates[i].body, s->lates[i].n_body);
+    }
+    for (uint32_t i = 0; i < s->n_chains; i++) {
+        const char *text = s->chains[i].definition;
+
+        (void)buf_append(out, text, strlen(text));
+    }
+    if (out->failed) {
+        return PS_ENOMEM;
+    }
+    ASSERT(out->size - start == file->size);
+    for (uint32_t i = 0; i < TENSORS; i++) {
+        struct ckpt_tensor *t = &file->tensors[i];
+
+        for (uint32_t k = 0; k < t->n_sums; k++) {
+            struct ckpt_block b = ckpt_block(t, k);
+
+            t->sums[k] = hash_bytes(out->data + start + b.offset, b.bytes);
+        }
+    }
+    return PS_OK;
+}
+
+/* What a file is taken apart into. */
+struct reading {
+    const uint8_t *data;
+    struct ckpt_file file;
+    struct arena *arena;
+    struct err *e;
+    uint64_t n[TABLES];
+    uint8_t *rows[TABLES];
+};
+
+static int refuse(struct reading *r, const char *what)
+{
+    return err_set(r->e, PS_EDATALOSS, "the state is not right: %s", what);
+}
+
+/* The tensor of this name with this type and shape; NULL: there is none. */
+static const struct ckpt_tensor *find(const struct reading *r, uint32_t i)
+{
+    struct ckpt_tensor want = tensor_of(i, 0);
+
+    for (uint32_t k = 0; k < r->file.n_tensors; k++) {
+        const struct ckpt_tensor *t = &r->file.tensors[k];
+
+        if (strcmp(t->name, want.name) == 0 &&
+            strcmp(t->dtype, want.dtype) == 0 && t->n_shape == want.n_shape &&
+            (want.n_shape == 1 || t->shape[1] == want.shape[1])) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* Fills the rows of all tables, column by column. */
+static int read_columns(struct reading *r)
+{
+    const struct ckpt_tensor *found[ARRAY_LEN(columns)];
+    bool is_known[TABLES] = {false};
+
+    for (uint32_t i = 0; i < LATE_BODY; i++) {
+        enum rows_of table = columns[i].table;
+        const struct ckpt_tensor *t = find(r, i);
+
+        found[i] = t;
+        if (t == NULL || (is_known[table] && r->n[table] != t->shape[0]) ||
+            t->shape[0] > UINT32_MAX) {
+            return refuse(r, columns[i].name);
+        }
+        is_known[table] = true;
+        r->n[table] = t->shape[0];
+    }
+    for (size_t i = 0; i < TABLES; i++) {
+        r->rows[i] = arena_take(r->arena, r->n[i] * row_sizes[i]);
+        if (r->rows[i] == NULL) {
+            return err_set(r->e, PS_ENOMEM, "out of memory");
+        }
+        memset(r->rows[i], 0, r->n[i] * row_sizes[i]);
+    }
+    for (uint32_t i = 0; i < LATE_BODY; i++) {
+        const struct column *c = &columns[i];
+        const uint8_t *from = r->data + found[i]->offset;
+
+        for (uint64_t k = 0; k < r->n[c->table]; k++) {
+            memcpy(r->rows[c->table] + k * row_sizes[c->table] + c->offset,
+                   from + k * c->bytes, c->bytes);
+        }
+    }
+    return PS_OK;
+}
+
+static int check_windows(struct reading *r)
+{
+    const struct ckpt_window *windows = (void *)r->rows[WINDOWS];
+
+    for (uint64_t i = 0; i < r->n[WINDOWS]; i++) {
+        const struct ckpt_window *w = &windows[i];
+
+        if (w->next == 0 || w->next > INT64_MAX || w->floor > w->next ||
+            w->has_ended > 1) {
+            return refuse(r, "a window that cannot be");
+        }
+        for (size_t k = 0; k < LIMIT_WINDOW; k++) {
+            if (w->fate[k] > 0) {
+                return refuse(r, "a fate that is no status");
+            }
+        }
+    }
+    return PS_OK;
+}
+
+static int give_windows(struct reading *r)
+{
+    struct ckpt_history *histories = (void *)r->rows[HISTORIES];
+    const struct ckpt_window *windows = (void *)r->rows[WINDOWS];
+    uint64_t next = 0;
+
+    for (uint64_t i = 0; i < r->n[HISTORIES]; i++) {
+        struct ckpt_history *h = &histories[i];
+
+        if (h->begin >= h->end || h->end > LIMIT_BUCKETS ||
+            h->variable > UINT32_MAX) {
+            return refuse(r, "a lane's range that cannot be");
+        }
+        if (h->n_windows > r->n[WINDOWS] - next) {
+            return refuse(r, "lanes/windows");
+        }
+        h->windows = windows + next;
+        next += h->n_windows;
+    }
+    return next == r->n[WINDOWS] ? check_windows(r)
+                                 : refuse(r, "lanes/windows");
+}
+
+static int give_lates(struct reading *r)
+{
+    struct ckpt_late *lates = (void *)r->rows[LATES];
+    const struct ckpt_tensor *t = find(r, LATE_BODY);
+    uint64_t next = 0;
+
+    if (t == NULL) {
+        return refuse(r, "late/body");
+    }
+    for (uint64_t i = 0; i < r->n[LATES]; i++) {
+        if (lates[i].n_body > t->bytes - next) {
+            return refuse(r, "late/bytes");
+        }
+        lates[i].body = r->data + t->offset + next;
+        next += lates[i].n_body;
+    }
+    return next == t->bytes ? PS_OK : refuse(r, "late/bytes");
+}
+
+static int give_chains(struct reading *r, struct ckpt_state *s)
+{
+    const struct chain_row *rows = (void *)r->rows[CHAINS];
+    const struct ckpt_tensor *t = find(r, CHAIN_TEXT);
+    struct ckpt_chain *chains =
+        arena_take(r->arena, r->n[CHAINS] * sizeof(*chains));
+    uint64_t next = 0;
+
+    if (t == NULL) {
+        return refuse(r, "chains/definition");
+    }
+    for (uint64_t i = 0; i < r->n[CHAINS] && chains != NULL; i++) {
+        uint64_t n = rows[i].n_definition;
+        char *text;
+
+        if (n > t->bytes - next ||
+            !wire_is_text((const char *)r->data + t->offset + next, n)) {
+            return refuse(r, "chains/bytes");
+        }
+        text = arena_take(r->arena, n + 1);
+        if (text == NULL) {
+            return err_set(r->e, PS_ENOMEM, "out of memory");
+        }
+        memcpy(text, r->data + t->offset + next, n);
+        text[n] = '\0';
+        chains[i] = (struct ckpt_chain){.id = rows[i].id, .definition = text};
+        next += n;
+    }
+    if (chains == NULL) {
+        return err_set(r->e, PS_ENOMEM, "out of memory");
+    }
+    s->n_chains = (uint32_t)r->n[CHAINS];
+    s->chains = chains;
+    return next == t->bytes ? PS_OK : refuse(r, "chains/bytes");
+}
+
+/* Every byte against the index. */
+static int check_sums(const void *data, size_t size,
+                      const struct ckpt_file *file, struct err *e)
+{
+    int rc;
+
+    if (size != file->size) {
+        return err_set(e, PS_EDATALOSS,
+                       "%s: it has %zu bytes, the index says %zu", file->name,
+                       size, (size_t)file->size);
+    }
+    rc = ckpt_header_check(file, data, e);
+    for (uint32_t i = 0; i < file->n_tensors && rc == PS_OK; i++) {
+        const struct ckpt_tensor *t = &file->tensors[i];
+
+        for (uint32_t k = 0; k < t->n_sums && rc == PS_OK; k++) {
+            rc = ckpt_block_check(
+                file, t, k, (const uint8_t *)data + ckpt_block(t, k).offset, e);
+        }
+    }
+    return rc;
+}
+
+int ckpt_state_decode(const void *data, size_t size,
+                      const struct ckpt_file *file, struct arena *arena,
+                      struct ckpt_state *s, struct err *e)
+{
+    struct reading r = {.data = data, .arena = arena, .e = e};
+    int rc = file == NULL ? PS_OK : check_sums(data, size, file, e);
+
+    *s = (struct ckpt_state){0};
+    if (rc == PS_OK) {
+        rc = ckpt_header_decode(data, size, size, arena, &r.file, e);
+    }
+    if (rc == PS_OK) {
+        rc = read_columns(&r);
+    }
+    if (rc == PS_OK) {
+        rc = give_windows(&r);
+    }
+    if (rc == PS_OK) {
+        rc = give_lates(&r);
+    }
+    if (rc == PS_OK) {
+        rc = give_chains(&r, s);
+    }
+    if (rc == PS_OK) {
+        s->n_histories = (uint32_t)r.n[HISTORIES];
+        s->histories = (void *)r.rows[HISTORIES];
+        s->n_lates = (uint32_t)r.n[LATES];
+        s->lates = (void *)r.rows[LATES];
+    }
+    return rc;
+}

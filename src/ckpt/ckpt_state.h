@@ -1,0 +1,70 @@
+/* ckpt_state.h - what a lane's shard knew at the cut beside its rows.
+ *
+ * One safetensors file, lane-<lane>.state.safetensors: the dedup windows of the
+ * lane, frozen copies of former lanes that its parts carry, and the late frames
+ * (RUN bodies of an older cut that were applied after it) with the chains that
+ * they name. Made whole in memory, read whole.
+ */
+#ifndef CKPT_STATE_H
+#define CKPT_STATE_H
+
+#include "base/limits.h"
+#include "ckpt/ckpt.h"
+
+/* As struct window of the shard. */
+struct ckpt_window {
+    uint64_t session;
+    uint64_t next;
+    uint64_t floor;
+    uint64_t refuse_below;
+    uint8_t has_ended;
+    int8_t fate[LIMIT_WINDOW];
+    uint64_t canceled[LIMIT_WINDOW / 64];
+};
+
+/* The windows of one lane. The first of a state is the lane itself, of variable
+ * 0 and buckets [0, 65,536); the others are former lanes of the range. */
+struct ckpt_history {
+    uint64_t lane;
+    uint64_t variable;
+    uint64_t begin;
+    uint64_t end;
+    uint64_t forgotten; /* ended sessions up to this one are not known */
+    uint64_t n_windows;
+    const struct ckpt_window *windows;
+};
+
+struct ckpt_late {
+    uint64_t session;
+    uint64_t seq;
+    uint64_t cut; /* its stamp */
+    const uint8_t *body;
+    uint64_t n_body; /* bytes */
+};
+
+struct ckpt_chain {
+    uint64_t id;
+    const char *definition;
+};
+
+struct ckpt_state {
+    uint32_t n_histories;
+    const struct ckpt_history *histories;
+    uint32_t n_lates;
+    const struct ckpt_late *lates; /* in the order in which they were applied */
+    uint32_t n_chains;
+    const struct ckpt_chain *chains;
+};
+
+/* Appends the whole file to out and describes it, with its sums, in *file.
+ * PS_ENOMEM, PS_ELIMIT. */
+int ckpt_state_encode(const struct ckpt_state *s, const char *name,
+                      struct arena *arena, struct ckpt_file *file,
+                      struct buf *out) MUST_USE;
+/* data: the whole file; bodies of late frames point into it, the rest is in the
+ * arena. `file`, from the index, may be NULL: then no checksum is looked at. */
+int ckpt_state_decode(const void *data, size_t size,
+                      const struct ckpt_file *file, struct arena *arena,
+                      struct ckpt_state *s, struct err *e) MUST_USE;
+
+#endif

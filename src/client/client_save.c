@@ -1,0 +1,186 @@
+/* client_save.c - the public calls on steps and saves. */
+#include "client/client_save.h"
+
+#include "base/limits.h"
+
+enum { POSITION_BYTES = 64 << 10 };
+
+int ps_step(ps_client *client, const void *position, size_t size)
+{
+    struct client_guard g;
+    int rc;
+
+    if (client == NULL || (position == NULL && size > 0) ||
+        size > POSITION_BYTES) {
+        return PS_EARGUMENT;
+    }
+    client_enter(client, &g);
+    rc = session_step(client->session, position, size);
+    client_leave(client, &g);
+    return rc;
+}
+
+int ps_save(ps_client *client, const char *name, ps_request **request,
+            struct ps_error *error)
+{
+    struct client_guard g;
+    struct request *r;
+    int rc;
+
+    if (client == NULL || request == NULL) {
+        return client_error(error, PS_EARGUMENT, "a NULL argument");
+    }
+    name = name != NULL ? name : "";
+    if (strlen(name) > LIMIT_NAME_BYTES) {
+        return client_error(error, PS_EARGUMENT,
+                            "the name of a checkpoint has at most %d bytes",
+                            (int)LIMIT_NAME_BYTES);
+    }
+    client_enter(client, &g);
+    rc = session_save(client->session, name, &r);
+    if (rc == PS_OK) {
+        rc = client_hold(client, r, request);
+    }
+    client_leave(client, &g);
+    return rc == PS_OK
+               ? rc
+               : client_error(error, rc, "save: %s", ps_status_text(rc));
+}
+
+int ps_save_get(ps_client *client, struct ps_save_state *state)
+{
+    struct client_guard g;
+
+    if (client == NULL || state == NULL) {
+        return PS_EARGUMENT;
+    }
+    client_enter(client, &g);
+    session_save_state(client->session, state);
+    client_leave(client, &g);
+    return PS_OK;
+}
+
+uint64_t client_save_ticket(ps_request *request)
+{
+    struct client_guard g;
+    uint64_t ticket;
+
+    client_enter(request->client, &g);
+    ticket = request_ticket(request->request);
+    client_leave(request->client, &g);
+    return ticket;
+}
+
+const char *client_save_word(int state)
+{
+    static const char *const words[] = {
+        [PS_SAVE_NONE] = "none",        [PS_SAVE_OPEN] = "writing",
+        [PS_SAVE_CLOSED] = "finishing", [PS_SAVE_DONE] = "done",
+        [PS_SAVE_FAILED] = "failed",    [PS_SAVE_CANCELED] = "canceled",
+    };
+
+    return state >= 0 && (size_t)state < ARRAY_LEN(words) ? words[state] : "?";
+}
+
+static bool is_known(void *context)
+{
+    return session_save_is_known(context);
+}
+
+int client_save_state(ps_client *c, uint64_t deadline,
+                      struct ps_save_state *state)
+{
+    int rc = client_wait(c, is_known, c->session, deadline);
+
+    session_save_state(c->session, state);
+    return rc;
+}
+
+int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
+{
+    struct ps_request *handle = NULL;
+    struct ps_save_state state;
+    struct client_guard g;
+    struct request *r;
+    uint64_t deadline;
+    int rc;
+
+    if (client == NULL) {
+        return client_error(error, PS_EARGUMENT, "a NULL argument");
+    }
+    client_enter(client, &g);
+    deadline = client_deadline(client, timeout_ms);
+    session_save_look(client->session); /* which one is it? */
+    rc = client_save_state(client, deadline, &state);
+    if (rc == PS_OK) {
+        rc = session_cancel_save(client->session, state.ticket, &r);
+    }
+    if (rc == PS_OK) {
+        rc = client_finish(client, r, deadline, "cancel the save", &handle,
+                           error);
+    } else {
+        rc = client_error(error, rc, "cancel the save: %s", ps_status_text(rc));
+    }
+    if (handle != NULL) {
+        client_let_go(handle);
+    }
+    client_leave(client, &g);
+    return rc;
+}
+
+static bool knows_position(void *context)
+{
+    return session_knows_position(((ps_client *)context)->session);
+}
+
+/* Within client_enter. */
+static int take_note(ps_client *c, void *position, size_t *size, uint64_t *cut)
+{
+    const struct buf *b = session_position(c->session, cut);
+    size_t room = *size;
+
+    *size = b->size;
+    if (b->size > room) {
+        return PS_EINDEX;
+    }
+    if (b->size > 0) {
+        memcpy(position, b->data, b->size);
+    }
+    session_take_note(c->session);
+    return PS_OK;
+}
+
+int ps_rollback(ps_client *client, void *position, size_t *size, uint64_t *cut,
+                int timeout_ms, struct ps_error *error)
+{
+    struct client_guard g;
+    uint64_t number = 0;
+    int rc;
+
+    if (client == NULL || size == NULL || (position == NULL && *size > 0)) {
+        return client_error(error, PS_EARGUMENT, "a NULL argument");
+    }
+    client_enter(client, &g);
+    if (!session_is_rolled_back(client->session)) {
+        rc = client_error(error, PS_ENOTFOUND, "nothing was rolled back");
+    } else {
+        rc = client_wait(client, knows_position, client,
+                         client_deadline(client, timeout_ms));
+        if (rc == PS_OK) {
+            rc = take_note(client, position, size, &number);
+        }
+        if (rc != PS_OK) {
+            rc = client_error(error, rc,
+                              rc == PS_EINDEX
+                                  ? "the position has %zu bytes"
+                                  : "the store does not say where the readers "
+                                    "stood (%zu)",
+                              *size);
+        }
+    }
+    client_leave(client, &g);
+    if (cut != NULL) {
+        *cut = number;
+    }
+    return rc;
+}

@@ -1,0 +1,17 @@
+/* client_save.h - what ps-plus asks of saves beside the public calls. */
+#ifndef CLIENT_SAVE_H
+#define CLIENT_SAVE_H
+
+#include "client/client_impl.h"
+
+/* The ticket that the scheduler gave; 0: none yet. Thread: any. */
+uint64_t client_save_ticket(ps_request *request);
+/* A state of enum ps_save_phase as a word: "none", "writing", "finishing",
+ * "done", "failed", "canceled". */
+const char *client_save_word(int state);
+/* As ps_save_get, and waits until the store has said something of it: PS_OK or
+ * PS_ETIMEOUT. Within client_enter. */
+int client_save_state(ps_client *c, uint64_t deadline,
+                      struct ps_save_state *state) MUST_USE;
+
+#endif

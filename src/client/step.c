@@ -1,0 +1,256 @@
+/* Cuts as a client takes part in them (protocol 8.1).
+ *
+ *     steps     |---- 1 ----|---- 2 ----|---- 3 ----|
+ *     `save` says cut 8           ^
+ *     frames    stamped 7 ....... 7 ....|8 .........
+ *     reports                                 ^ (8, position after step 2),
+ *                                               when all stamped 7 are answered
+ *
+ * A cut is taken at a boundary only: session_step, or at once where nothing was
+ * pushed since the last one. A client that never calls session_step has no
+ * reader and no steps: each of its requests is one. The report is the body of
+ * the session's lease. */
+#include "base/mem.h"
+#include "base/probe.h"
+#include "client/session_impl.h"
+
+PLANT_DECLARE(report_before_answers);
+
+static bool writes(const struct request *r)
+{
+    for (uint32_t i = 0; r->kind == REQUEST_RUN && i < r->n_ops; i++) {
+        if (r->ops[i].kind != PS_PULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool all_are_answered(const struct session *s)
+{
+    for (const struct request *r = s->first; r != NULL; r = r->next) {
+        if (r->cut < s->step.cut && writes(r)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void step_report(struct session *s)
+{
+    struct step *p = &s->step;
+    struct wire_guest m = {.cut = p->cut};
+    struct buf b;
+
+    if (p->reported >= p->cut || !s->has_lease ||
+        (s->number_state != NUMBER_LEASING && s->number_state != NUMBER_OPEN) ||
+        (!all_are_answered(s) && !PLANT(report_before_answers))) {
+        return;
+    }
+    m.position.data = p->at_cut.data;
+    m.position.size = (uint32_t)p->at_cut.size;
+    buf_init(&b);
+    wire_guest_encode(&m, &b);
+    if (!b.failed && lease_set_body(&s->lease, b.data, b.size) == PS_OK) {
+        PROBE(step_reports);
+        p->reported = p->cut;
+    } else {
+        s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+    }
+    buf_fini(&b);
+}
+
+/* Takes the wanted cut, if this is a boundary. */
+static void take(struct session *s)
+{
+    struct step *p = &s->step;
+    struct buf copy;
+
+    if (p->wanted <= p->cut || (p->has_steps && !p->is_clean)) {
+        return;
+    }
+    buf_init(&copy);
+    if (buf_append(&copy, p->position.data, p->position.size) != PS_OK) {
+        /* At the next boundary, then. */
+        buf_fini(&copy);
+        return;
+    }
+    buf_fini(&p->at_cut);
+    p->at_cut = copy;
+    p->cut = p->wanted;
+    step_report(s);
+}
+
+void step_on_opened(struct session *s, uint64_t cut)
+{
+    s->step.opened = cut;
+    if (s->step.cut < cut) {
+        s->step.cut = cut;
+    }
+    /* The table has it: a session need not report the cut it was opened at. */
+    s->step.reported = cut;
+}
+
+void step_on_submit(struct session *s, struct request *r)
+{
+    take(s);
+    r->cut = s->step.cut;
+    /* Pulls leave nothing behind that would belong to a step. */
+    s->step.is_clean = s->step.is_clean && !writes(r);
+}
+
+int session_step(struct session *s, const void *position, size_t size)
+{
+    struct step *p = &s->step;
+    struct buf copy;
+
+    buf_init(&copy);
+    if (buf_append(&copy, position, size) != PS_OK) {
+        buf_fini(&copy);
+        return PS_ENOMEM;
+    }
+    buf_fini(&p->position);
+    p->position = copy;
+    p->has_steps = true;
+    p->is_clean = true;
+    take(s);
+    return PS_OK;
+}
+
+/* ---- the record `save` -------------------------------------------------- */
+
+static void watch(struct session *s)
+{
+    if (!s->step.is_watching) {
+        s->step.is_watching = true;
+        session_ask(s, COORD_WATCH, TAG_SAVE, "save", s->step.version, NULL);
+    }
+}
+
+/* A watch of what is not there has no answer, and any is late by the time
+ * between two looks. */
+void session_save_look(struct session *s)
+{
+    s->step.is_known = false;
+    s->step.n_reads++;
+    session_ask(s, COORD_GET, TAG_SAVE, "save", 0, NULL);
+}
+
+void step_start(struct session *s)
+{
+    session_save_look(s);
+}
+
+static void copy_words(char *to, size_t size, const char *from)
+{
+    size_t n = base_min_u64(strlen(from), size - 1);
+
+    memcpy(to, from, n);
+    to[n] = '\0';
+}
+
+/* Requests that wait for the end of a save. */
+static void settle_saves(struct session *s)
+{
+    const struct ps_save_state *now = &s->step.save;
+    struct request *next;
+
+    for (struct request *r = s->first; r != NULL; r = next) {
+        next = r->next;
+        if (r->kind != REQUEST_SAVE || r->ticket == 0 ||
+            now->ticket < r->ticket) {
+            continue;
+        }
+        if (now->ticket > r->ticket) {
+            PROBE(step_missed_the_end);
+            r->status = PS_EUNSURE;
+            copy_words(r->text, sizeof(r->text),
+                       "another save has followed: look at the checkpoints");
+        } else if (now->state == PS_SAVE_FAILED) {
+            r->status = PS_EIO;
+            copy_words(r->text, sizeof(r->text), now->why);
+        } else if (now->state == PS_SAVE_CANCELED) {
+            r->status = PS_ECANCELED;
+            copy_words(r->text, sizeof(r->text), now->why);
+        } else if (now->state != PS_SAVE_DONE) {
+            continue;
+        }
+        request_settle(r);
+    }
+}
+
+void step_on_save(struct session *s, const struct coord_result *r)
+{
+    struct step *p = &s->step;
+    struct wire_save w;
+
+    if (r->op == COORD_WATCH) {
+        p->is_watching = false;
+    } else {
+        p->n_reads--;
+    }
+    if (r->status == PS_OK && r->version > p->version) {
+        arena_reset(&s->arena);
+        if (wire_save_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+            p->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+            return;
+        }
+        p->version = r->version;
+        p->wanted = base_max_u64(p->wanted, w.cut);
+        p->save.ticket = w.ticket;
+        p->save.cut = w.cut;
+        p->save.state = (int)w.state;
+        p->save.rows = w.rows;
+        p->save.rows_done = w.rows_done;
+        copy_words(p->save.name, sizeof(p->save.name), w.name);
+        copy_words(p->save.folder, sizeof(p->save.folder), w.folder);
+        copy_words(p->save.why, sizeof(p->save.why), w.why);
+        take(s);
+        settle_saves(s);
+    }
+    if (r->status == PS_OK || r->status == PS_ENOTFOUND) {
+        p->is_known = p->is_known || (r->op == COORD_GET && p->n_reads == 0);
+        watch(s);
+    } else {
+        p->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+    }
+}
+
+void step_tick(struct session *s)
+{
+    struct step *p = &s->step;
+
+    if (p->retry_us != 0 && session_now(s) >= p->retry_us) {
+        p->retry_us = 0;
+        watch(s);
+        if (!p->is_known && p->n_reads == 0) {
+            session_save_look(s);
+        }
+    }
+}
+
+uint64_t step_next(const struct session *s)
+{
+    return s->step.retry_us != 0 ? s->step.retry_us : UINT64_MAX;
+}
+
+void step_on_refusal(struct session *s, const char *why)
+{
+    copy_words(s->step.save.why, sizeof(s->step.save.why), why);
+}
+
+void step_on_ticket(struct session *s, struct request *r, uint64_t ticket)
+{
+    r->ticket = ticket;
+    settle_saves(s);
+}
+
+bool session_save_is_known(const struct session *s)
+{
+    return s->step.is_known;
+}
+
+void session_save_state(const struct session *s, struct ps_save_state *out)
+{
+    *out = s->step.save;
+}

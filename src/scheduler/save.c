@@ -1,0 +1,674 @@
+/* See save.h for the drawing. The record `save` is written by compare-and-swap,
+ * one write at a time; a write whose outcome is not known is read again. Only
+ * this scheduler's own writes go on: what a former scheduler left open begins
+ * anew under the next cut, because nobody knows which sessions have left the
+ * table since. */
+#include "scheduler/save.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+
+enum {
+    TRIES_MAX = 8,
+    /* How often the record says how far it is. */
+    TELL_MS = 500
+};
+
+PLANT_DECLARE(save_done_without_sessions);
+
+void save_init(struct save *v)
+{
+    memset(v, 0, sizeof(*v));
+    v->retry_us = UINT64_MAX;
+    buf_init(&v->manifest);
+}
+
+static void forget_reporters(struct save *v)
+{
+    for (uint32_t i = 0; i < v->n_reporters; i++) {
+        buf_fini(&v->reporters[i].position);
+    }
+    mem_free(v->reporters);
+    v->reporters = NULL;
+    v->n_reporters = 0;
+}
+
+static void forget_waiters(struct save *v)
+{
+    while (v->waiters != NULL) {
+        struct save_waiter *w = v->waiters;
+
+        v->waiters = w->next;
+        mem_free(w);
+    }
+}
+
+void save_fini(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    forget_reporters(v);
+    forget_waiters(v);
+    buf_fini(&v->manifest);
+}
+
+bool save_is_open(const struct scheduler *s)
+{
+    return s->save->phase > SAVE_PHASE_CUT;
+}
+
+/* ---- the record --------------------------------------------------------- */
+
+static void later(struct scheduler *s)
+{
+    s->save->retry_us = scheduler_now(s) + LIMIT_WATCH_MS * 1000;
+}
+
+static void read_record(struct scheduler *s)
+{
+    s->save->record_is_busy = true;
+    s->save->must_read = true;
+    scheduler_ask(s, COORD_GET, TAG_SAVE, "save", 0, NULL);
+}
+
+/* Writes the record as the fields say. */
+static void write_record(struct scheduler *s)
+{
+    struct save *v = s->save;
+    struct wire_save w = {
+        .nonce = s->nonce,
+        .term = s->plan->w.term,
+        .ticket = v->ticket,
+        .cut = v->cut,
+        .state = v->state,
+        .plan = v->plan,
+        .name = v->name,
+        .folder = v->folder,
+        .why = v->why,
+        .rows = v->rows,
+        .rows_done = v->rows_done,
+    };
+    struct buf b;
+
+    if (v->record_is_busy) {
+        return; /* its answer writes again what is new */
+    }
+    if (v->must_read) {
+        read_record(s);
+        return;
+    }
+    buf_init(&b);
+    wire_save_encode(&w, &b);
+    if (b.failed) {
+        later(s);
+    } else {
+        v->record_is_busy = true;
+        v->written_state = v->state;
+        v->written_cut = v->cut;
+        v->told_us = scheduler_now(s);
+        scheduler_ask(s, COORD_CAS, TAG_SAVE, "save", v->version, &b);
+    }
+    buf_fini(&b);
+}
+
+/* ---- beginnings and ends ------------------------------------------------ */
+
+static void answer_ticket(struct scheduler *s, uint64_t connection,
+                          const struct frame_header *h)
+{
+    struct wire_ticket m = {.ticket = s->save->ticket};
+    struct buf b;
+
+    buf_init(&b);
+    wire_ticket_encode(&m, &b);
+    declare_answer_body(s, connection, h, PS_OK, &b);
+    buf_fini(&b);
+}
+
+static void answer_waiters(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    while (v->waiters != NULL) {
+        struct save_waiter *w = v->waiters;
+
+        v->waiters = w->next;
+        if (map_get(&s->connections, w->connection) != NULL) {
+            answer_ticket(s, w->connection, &w->header);
+        }
+        mem_free(w);
+    }
+}
+
+/* A new life of this save: everything of the former cut is void. */
+static void begin(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    forget_reporters(v);
+    v->phase = SAVE_PHASE_CUT;
+    v->state = SAVE_OPEN;
+    v->disk_tag++;
+    v->retry_us = scheduler_now(s);
+}
+
+/* Ends it as `state`; the record says so. */
+static void end(struct scheduler *s, uint32_t state, const char *why)
+{
+    struct save *v = s->save;
+
+    v->phase = SAVE_PHASE_ENDING;
+    v->state = state;
+    v->disk_tag++;
+    snprintf(v->why, sizeof(v->why), "%s", why);
+    base_one_line(v->why);
+    if (state != SAVE_DONE) {
+        save_files_remove(s);
+    }
+    write_record(s);
+}
+
+static void fail(struct scheduler *s, const char *why)
+{
+    log_write(LOG_WARNING, "the save under cut %llu has failed: %s",
+              (unsigned long long)s->save->cut, why);
+    end(s, SAVE_FAILED, why);
+}
+
+void save_begin_again(struct scheduler *s, const char *why)
+{
+    struct save *v = s->save;
+
+    if (!save_is_open(s) || v->phase == SAVE_PHASE_ENDING) {
+        return;
+    }
+    PROBE(save_begins_again);
+    v->tries++;
+    if (v->tries >= TRIES_MAX) {
+        fail(s, why);
+        return;
+    }
+    log_write(LOG_INFO, "the save under cut %llu begins again: %s",
+              (unsigned long long)v->cut, why);
+    /* The record goes on saying what it says until the next cut is in it. */
+    save_files_remove(s);
+    begin(s);
+}
+
+void save_start(struct scheduler *s)
+{
+    s->save->phase = SAVE_PHASE_UNREAD;
+    s->save->disk_tag++;
+    forget_reporters(s->save);
+    if (!s->save->record_is_busy) {
+        read_record(s);
+    }
+}
+
+void save_stop(struct scheduler *s)
+{
+    s->save->phase = SAVE_PHASE_UNREAD;
+    s->save->retry_us = UINT64_MAX;
+    s->save->disk_tag++;
+    forget_reporters(s->save);
+    forget_waiters(s->save);
+}
+
+static void has_ended(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    v->phase = SAVE_PHASE_IDLE;
+    forget_reporters(v);
+    answer_waiters(s);
+    if (v->state == SAVE_DONE) {
+        PROBE(save_is_done);
+        log_write(LOG_INFO, "saved %s: cut %llu, %llu rows", v->folder,
+                  (unsigned long long)v->cut, (unsigned long long)v->rows);
+        save_files_prune(s);
+    }
+}
+
+/* ---- the cut ------------------------------------------------------------ */
+
+/* NULL where a cut may be opened now, else what it waits for. */
+static const char *what_is_missing(const struct scheduler *s)
+{
+    if (s->state != SCHEDULER_RUN || s->plan == NULL || s->plan_in_flight ||
+        s->plan_must_read) {
+        return "the plan is being written";
+    }
+    return plan_owner_what_moves(s);
+}
+
+static void read_cut(struct scheduler *s)
+{
+    s->save->cut_is_busy = true;
+    scheduler_ask(s, COORD_GET, TAG_SAVE_CUT, "sessions", 0, NULL);
+}
+
+/* Raises the cut, and notes who must report: those that are open now. */
+static void raise_cut(struct scheduler *s, const struct wire_sessions *old,
+                      uint64_t version)
+{
+    struct save *v = s->save;
+    struct wire_sessions w = *old;
+    struct buf b;
+
+    forget_reporters(v);
+    v->reporters =
+        mem_try_zero(((size_t)old->n_open + 1) * sizeof(*v->reporters));
+    if (v->reporters == NULL) {
+        later(s);
+        return;
+    }
+    for (uint32_t i = 0; i < old->n_open; i++) {
+        struct save_reporter *r = &v->reporters[i];
+
+        r->session = old->open[i].session;
+        r->worker = old->open[i].worker;
+        buf_init(&r->position);
+    }
+    v->n_reporters = old->n_open;
+    v->next_session = old->next;
+    w.nonce = s->nonce;
+    w.cut = v->cut;
+    buf_init(&b);
+    wire_sessions_encode(&w, &b);
+    if (b.failed) {
+        later(s);
+    } else {
+        v->cut_is_busy = true;
+        scheduler_ask(s, COORD_CAS, TAG_SAVE_CUT, "sessions", version, &b);
+    }
+    buf_fini(&b);
+}
+
+static void on_cut_read(struct scheduler *s, const struct coord_result *r)
+{
+    struct save *v = s->save;
+    struct wire_sessions w;
+
+    arena_reset(&s->arena);
+    if (r->status != PS_OK ||
+        wire_sessions_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        later(s); /* member.c makes the record if there is none */
+        return;
+    }
+    if (v->phase == SAVE_PHASE_RAISING) {
+        if (w.cut < v->cut) {
+            raise_cut(s, &w, r->version);
+        } else {
+            /* Ours, with an outcome that was not known: whoever has left the
+             * table since is not known either. */
+            PROBE(save_cut_outcome_unsure);
+            save_begin_again(s, "the cut was raised and nobody knew");
+        }
+        return;
+    }
+    if (what_is_missing(s) != NULL) {
+        later(s);
+        return;
+    }
+    v->cut = base_max_u64(w.cut, v->cut) + 1;
+    v->phase = SAVE_PHASE_OPENING;
+    v->state = SAVE_OPEN;
+    v->plan = s->plan->w.plan;
+    v->rows = 0;
+    v->rows_done = 0;
+    v->why[0] = '\0';
+    ckpt_folder_name(v->cut, s->plan->w.term, false, v->folder);
+    write_record(s);
+}
+
+void save_on_cut(struct scheduler *s, const struct coord_result *r)
+{
+    struct save *v = s->save;
+
+    v->cut_is_busy = false;
+    if (s->state != SCHEDULER_RUN ||
+        (v->phase != SAVE_PHASE_CUT && v->phase != SAVE_PHASE_RAISING)) {
+        return;
+    }
+    if (r->op == COORD_GET) {
+        on_cut_read(s, r);
+    } else if (r->status == PS_OK && v->phase == SAVE_PHASE_RAISING) {
+        v->phase = SAVE_PHASE_OPEN;
+        log_write(LOG_INFO, "saves %s: cut %llu, %u sessions are to report",
+                  v->folder, (unsigned long long)v->cut,
+                  (unsigned)v->n_reporters);
+        s->look_us = scheduler_now(s);
+    } else {
+        later(s);
+    }
+}
+
+/* ---- what members and guests say ---------------------------------------- */
+
+void save_on_table(struct scheduler *s, const struct wire_sessions *w)
+{
+    struct save *v = s->save;
+
+    if (v->phase != SAVE_PHASE_OPEN) {
+        return;
+    }
+    for (uint32_t i = 0; i < v->n_reporters; i++) {
+        bool is_open = v->reporters[i].has_reported;
+
+        for (uint32_t k = 0; k < w->n_open && !is_open; k++) {
+            is_open = w->open[k].session == v->reporters[i].session;
+        }
+        if (!is_open) {
+            PROBE(save_session_gone);
+            save_begin_again(s, "a session ended before it had reported");
+            return;
+        }
+    }
+}
+
+/* Takes reports over; true when all are there. */
+static bool all_have_reported(struct scheduler *s)
+{
+    struct save *v = s->save;
+    bool all = true;
+
+    for (uint32_t i = 0; i < v->n_reporters; i++) {
+        struct save_reporter *r = &v->reporters[i];
+        const struct guest *g = map_get(&s->guests, r->session);
+
+        if (!r->has_reported && g != NULL && g->cut >= v->cut) {
+            buf_clear(&r->position);
+            r->has_reported = buf_append(&r->position, g->position.data,
+                                         g->position.size) == PS_OK;
+        }
+        all = all && r->has_reported;
+    }
+    return all || PLANT(save_done_without_sessions);
+}
+
+/* Rows of all shards; true when all of them have finished. *failed is the
+ * record of one that has not made it. */
+static bool look_at_shards(struct scheduler *s,
+                           const struct wire_shard **failed)
+{
+    struct save *v = s->save;
+    bool all = true;
+
+    v->rows = 0;
+    v->rows_done = 0;
+    *failed = NULL;
+    for (uint32_t i = 0; i < s->plan->w.n_lanes; i++) {
+        const struct wire_shard *h = member_shard(s, s->plan->w.lanes[i].lane);
+
+        if (h == NULL || h->cut != v->cut) {
+            all = false;
+            continue;
+        }
+        v->rows += h->rows;
+        v->rows_done += h->rows_done;
+        all = all && h->saved == SAVED_DONE;
+        if (h->saved == SAVED_FAILED) {
+            *failed = h;
+        }
+    }
+    return all;
+}
+
+void save_look(struct scheduler *s)
+{
+    struct save *v = s->save;
+    const struct wire_shard *failed;
+    char why[200];
+    bool all;
+
+    if (v->phase != SAVE_PHASE_OPEN && v->phase != SAVE_PHASE_CLOSED) {
+        return;
+    }
+    if (plan_owner_lanes_differ(s)) {
+        PROBE(save_lane_gone);
+        save_begin_again(s, "a server has ended, or came");
+        return;
+    }
+    all = look_at_shards(s, &failed);
+    if (failed != NULL) {
+        snprintf(why, sizeof(why), "lane %llu: %.150s",
+                 (unsigned long long)failed->lane, failed->why);
+        fail(s, why);
+    } else if (v->phase == SAVE_PHASE_OPEN && all_have_reported(s)) {
+        v->phase = SAVE_PHASE_CLOSING;
+        v->state = SAVE_CLOSED;
+        write_record(s);
+    } else if (v->phase == SAVE_PHASE_CLOSED && all && !v->manifest_is_lent) {
+        v->phase = SAVE_PHASE_MANIFEST;
+        save_files_write(s);
+    } else if (scheduler_now(s) >= v->told_us + TELL_MS * 1000) {
+        write_record(s);
+    }
+}
+
+void save_files_done(struct scheduler *s, int status, const char *why)
+{
+    if (s->save->phase != SAVE_PHASE_MANIFEST) {
+        return;
+    }
+    if (status == PS_OK) {
+        end(s, SAVE_DONE, "");
+    } else {
+        fail(s, why);
+    }
+}
+
+/* ---- what the store says ------------------------------------------------ */
+
+/* The record is as the fields say. */
+static void is_written(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    if (v->phase == SAVE_PHASE_OPENING) {
+        v->phase = SAVE_PHASE_RAISING;
+        answer_waiters(s);
+        read_cut(s);
+    } else if (v->phase == SAVE_PHASE_CLOSING) {
+        v->phase = SAVE_PHASE_CLOSED;
+        s->look_us = scheduler_now(s);
+    } else if (v->phase == SAVE_PHASE_ENDING) {
+        has_ended(s);
+    }
+}
+
+static void take_over(struct scheduler *s, const struct wire_save *w)
+{
+    struct save *v = s->save;
+
+    v->phase = SAVE_PHASE_IDLE;
+    v->ticket = w->ticket;
+    v->cut = w->cut;
+    v->state = w->state;
+    snprintf(v->name, sizeof(v->name), "%s", w->name);
+    snprintf(v->folder, sizeof(v->folder), "%s", w->folder);
+    snprintf(v->why, sizeof(v->why), "%s", w->why);
+    if (w->state == SAVE_OPEN || w->state == SAVE_CLOSED) {
+        PROBE(save_of_former_scheduler);
+        v->tries = 0;
+        save_files_remove(s);
+        begin(s);
+    }
+}
+
+static void on_record_read(struct scheduler *s, const struct coord_result *r)
+{
+    struct save *v = s->save;
+    struct wire_save w = {.nonce = 0};
+
+    arena_reset(&s->arena);
+    if ((r->status != PS_OK && r->status != PS_ENOTFOUND) ||
+        (r->status == PS_OK &&
+         wire_save_decode(r->data, r->size, &s->arena, &w) != PS_OK)) {
+        later(s);
+        return;
+    }
+    v->must_read = false;
+    v->version = r->version;
+    if (v->phase == SAVE_PHASE_UNREAD) {
+        take_over(s, &w);
+    } else if (w.nonce == s->nonce && w.ticket == v->ticket &&
+               w.cut == v->cut && w.state == v->state) {
+        PROBE(save_record_found_written);
+        is_written(s);
+    } else if (v->phase != SAVE_PHASE_IDLE && v->phase != SAVE_PHASE_CUT) {
+        write_record(s);
+    }
+}
+
+void save_on_record(struct scheduler *s, const struct coord_result *r)
+{
+    struct save *v = s->save;
+
+    v->record_is_busy = false;
+    if (s->state != SCHEDULER_RUN) {
+        return;
+    }
+    if (r->op == COORD_GET) {
+        on_record_read(s, r);
+        return;
+    }
+    if (r->status != PS_OK) {
+        v->must_read = true;
+        later(s);
+        return;
+    }
+    v->version = r->version;
+    if (v->phase == SAVE_PHASE_UNREAD) {
+        read_record(s); /* written by us in a former run of this process */
+    } else if (v->written_state != v->state || v->written_cut != v->cut) {
+        write_record(s); /* it went on meanwhile */
+    } else {
+        is_written(s);
+    }
+}
+
+/* ---- requests ----------------------------------------------------------- */
+
+void save_on_request(struct scheduler *s, uint64_t connection,
+                     const struct frame_header *h, struct frame *frame)
+{
+    struct save *v = s->save;
+    struct wire_save_request m;
+    struct save_waiter *w;
+
+    if (wire_save_request_decode(frame_body(frame), frame->body_bytes,
+                                 &s->arena, &m) != PS_OK) {
+        declare_answer_text(s, connection, h, PS_EPROTOCOL,
+                            "a SAVE that cannot be read");
+        return;
+    }
+    if (s->disk == NULL) {
+        declare_answer_text(s, connection, h, PS_EARGUMENT,
+                            "this cluster has no place for checkpoints: start "
+                            "the scheduler with -cp URL");
+        return;
+    }
+    if (strlen(m.name) > LIMIT_NAME_BYTES) {
+        declare_answer_text(s, connection, h, PS_EARGUMENT,
+                            "a name has at most 255 bytes");
+        return;
+    }
+    if (v->phase > SAVE_PHASE_OPENING && v->phase < SAVE_PHASE_ENDING) {
+        PROBE(save_shares_ticket);
+        answer_ticket(s, connection, h);
+        return;
+    }
+    if (v->phase == SAVE_PHASE_UNREAD || v->phase == SAVE_PHASE_ENDING) {
+        declare_answer_text(s, connection, h, PS_ENOTREADY, "a save is ending");
+        return;
+    }
+    if (v->phase == SAVE_PHASE_IDLE && what_is_missing(s) != NULL) {
+        declare_answer_text(s, connection, h, PS_ENOTREADY, what_is_missing(s));
+        return;
+    }
+    w = mem_try_zero(sizeof(*w));
+    if (w == NULL) {
+        declare_answer_text(s, connection, h, PS_ENOMEM, "out of memory");
+        return;
+    }
+    *w = (struct save_waiter){v->waiters, connection, *h};
+    v->waiters = w;
+    if (v->phase == SAVE_PHASE_IDLE) {
+        v->ticket++;
+        v->tries = 0;
+        snprintf(v->name, sizeof(v->name), "%s", m.name);
+        begin(s);
+        save_tick(s);
+    }
+}
+
+void save_on_cancel(struct scheduler *s, uint64_t connection,
+                    const struct frame_header *h, struct frame *frame)
+{
+    struct save *v = s->save;
+    struct wire_ticket m;
+
+    if (wire_ticket_decode(frame_body(frame), frame->body_bytes, &s->arena,
+                           &m) != PS_OK) {
+        declare_answer_text(s, connection, h, PS_EPROTOCOL,
+                            "a CANCEL that cannot be read");
+    } else if (v->phase == SAVE_PHASE_UNREAD) {
+        declare_answer_text(s, connection, h, PS_ENOTREADY,
+                            "the store is being read");
+    } else if (v->phase == SAVE_PHASE_IDLE || v->ticket != m.ticket) {
+        declare_answer_text(s, connection, h, PS_ENOTFOUND,
+                            "this save is not under way");
+    } else {
+        PROBE(save_is_canceled);
+        if (v->phase != SAVE_PHASE_ENDING) {
+            end(s, SAVE_CANCELED, "canceled on request");
+        }
+        declare_answer_text(s, connection, h, PS_OK, "");
+    }
+}
+
+/* ---- time --------------------------------------------------------------- */
+
+void save_tick(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    if (s->state != SCHEDULER_RUN || scheduler_now(s) < v->retry_us) {
+        return;
+    }
+    v->retry_us = UINT64_MAX;
+    switch (v->phase) {
+    case SAVE_PHASE_UNREAD:
+        if (!v->record_is_busy) {
+            read_record(s);
+        }
+        break;
+    case SAVE_PHASE_CUT:
+    case SAVE_PHASE_RAISING:
+        if (!v->cut_is_busy) {
+            read_cut(s);
+        }
+        break;
+    case SAVE_PHASE_OPENING:
+    case SAVE_PHASE_CLOSING:
+    case SAVE_PHASE_ENDING:
+        write_record(s);
+        break;
+    case SAVE_PHASE_IDLE:
+    case SAVE_PHASE_OPEN:
+    case SAVE_PHASE_CLOSED:
+    case SAVE_PHASE_MANIFEST:
+        if (v->must_read && !v->record_is_busy) {
+            read_record(s);
+        }
+        break;
+    }
+}
+
+uint64_t save_next(const struct scheduler *s)
+{
+    return s->save->retry_us;
+}

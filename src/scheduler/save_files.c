@@ -1,0 +1,300 @@
+/* What the scheduler writes of a checkpoint: the manifest, last of all, and the
+ * folder's name. The shards' files are durable by then. A folder that has its
+ * final name is whole; one of an unfinished save is removed, when it fails or
+ * by the next save that is done. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "scheduler/save.h"
+
+/* What a request is for: the low byte of its tag, above it the try. */
+enum file_step {
+    STEP_WRITE = 1,
+    STEP_RENAME,
+    STEP_READ,
+    STEP_REMOVE,
+    STEP_LIST
+};
+
+enum { FOLDERS_MAX = 4096 };
+
+struct folder {
+    uint64_t cut;
+    uint64_t term;
+};
+
+static struct disk_request request_of(const struct scheduler *s,
+                                      enum disk_op op, enum file_step step)
+{
+    return (struct disk_request){
+        .op = op, .tag = s->save->disk_tag << 8 | (uint64_t)step};
+}
+
+static void new_folder(const struct save *v, char out[CKPT_NAME_MAX + 1])
+{
+    uint64_t cut, term;
+    bool is_new;
+
+    if (!ckpt_folder_parse(v->folder, &cut, &term, &is_new)) {
+        out[0] = '\0';
+        return;
+    }
+    ckpt_folder_name(cut, term, true, out);
+}
+
+static void path_of(char out[DISK_PATH_MAX + 1], const char *folder,
+                    const char *file)
+{
+    snprintf(out, DISK_PATH_MAX + 1, "%s/%s", folder, file);
+}
+
+/* Fills in what the manifest says of lanes, parts and sessions. */
+static int describe(struct scheduler *s, struct ckpt_manifest *m)
+{
+    const struct wire_plan *w = &s->plan->w;
+    const struct save *v = s->save;
+    struct arena *a = &s->arena;
+
+    m->variables = arena_take(a, (w->n_variables + 1) * sizeof(*m->variables));
+    m->parts = arena_take(a, (w->n_parts + 1) * sizeof(*m->parts));
+    m->lanes = arena_take(a, (w->n_lanes + 1) * sizeof(*m->lanes));
+    m->sessions = arena_take(a, (v->n_reporters + 1) * sizeof(*m->sessions));
+    if (m->variables == NULL || m->parts == NULL || m->lanes == NULL ||
+        m->sessions == NULL) {
+        return PS_ENOMEM;
+    }
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        m->variables[m->n_variables++] = w->variables[i];
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_part *p = &w->parts[i];
+
+        m->parts[m->n_parts++] =
+            (struct ckpt_place){p->variable, p->begin, p->end, p->lane};
+    }
+    for (uint32_t i = 0; i < w->n_lanes; i++) {
+        const struct wire_shard *h = member_shard(s, w->lanes[i].lane);
+
+        if (h == NULL) {
+            return PS_ENOTREADY;
+        }
+        m->lanes[m->n_lanes++] = (struct ckpt_lane){
+            h->lane, h->index_bytes, h->index_checksum, h->rows_done};
+    }
+    for (uint32_t i = 0; i < v->n_reporters; i++) {
+        const struct save_reporter *r = &v->reporters[i];
+
+        m->sessions[m->n_sessions++] = (struct ckpt_session){
+            r->session,
+            r->worker,
+            {r->position.data, (uint32_t)r->position.size},
+        };
+    }
+    return PS_OK;
+}
+
+static int compare_lanes(const void *a, const void *b)
+{
+    const struct ckpt_lane *x = a;
+    const struct ckpt_lane *y = b;
+
+    return x->lane < y->lane ? -1 : x->lane > y->lane;
+}
+
+static int make_manifest(struct scheduler *s)
+{
+    struct save *v = s->save;
+    struct ckpt_manifest m = {
+        .format = CKPT_FORMAT,
+        .cluster_high = s->cluster_high,
+        .cluster_low = s->cluster_low,
+        .cut = v->cut,
+        .plan = v->plan,
+        .restore = s->plan->w.restore,
+        .name = v->name,
+        .time_ms = s->options.wall_ms != NULL ? s->options.wall_ms() : 0,
+        .next_variable = s->plan->w.next_variable,
+    };
+    uint64_t cut;
+    bool is_new;
+    int rc;
+
+    if (!ckpt_folder_parse(v->folder, &cut, &m.term, &is_new)) {
+        return PS_EUNKNOWN;
+    }
+    arena_reset(&s->arena);
+    rc = describe(s, &m);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < m.n_lanes; i++) {
+        m.next_lane = base_max_u64(m.next_lane, m.lanes[i].lane + 1);
+    }
+    for (uint32_t i = 0; i < s->plan->w.n_ended; i++) {
+        m.next_lane = base_max_u64(m.next_lane, s->plan->w.ended[i].lane + 1);
+    }
+    m.next_session = v->next_session;
+    qsort(m.lanes, m.n_lanes, sizeof(*m.lanes), compare_lanes);
+    buf_clear(&v->manifest);
+    return ckpt_manifest_encode(&m, &v->manifest);
+}
+
+void save_files_write(struct scheduler *s)
+{
+    struct save *v = s->save;
+    char folder[CKPT_NAME_MAX + 1];
+    struct disk_request r;
+    int rc = make_manifest(s);
+
+    if (rc != PS_OK) {
+        save_files_done(s, rc, ps_status_text(rc));
+        return;
+    }
+    new_folder(v, folder);
+    r = request_of(s, DISK_WRITE_WHOLE, STEP_WRITE);
+    path_of(r.path, folder, CKPT_MANIFEST);
+    r.data = v->manifest.data;
+    r.size = v->manifest.size;
+    v->manifest_is_lent = true;
+    s->disk->submit(s->disk, &r);
+}
+
+static void rename_folder(struct scheduler *s)
+{
+    struct disk_request r = request_of(s, DISK_RENAME, STEP_RENAME);
+    char folder[CKPT_NAME_MAX + 1];
+
+    new_folder(s->save, folder);
+    snprintf(r.path, sizeof(r.path), "%s", folder);
+    snprintf(r.to, sizeof(r.to), "%s", s->save->folder);
+    s->disk->submit(s->disk, &r);
+}
+
+static void read_back(struct scheduler *s)
+{
+    struct disk_request r = request_of(s, DISK_READ_WHOLE, STEP_READ);
+
+    path_of(r.path, s->save->folder, CKPT_MANIFEST);
+    r.size = s->save->manifest.size + 1;
+    s->disk->submit(s->disk, &r);
+}
+
+void save_files_remove(struct scheduler *s)
+{
+    struct disk_request r = request_of(s, DISK_REMOVE, STEP_REMOVE);
+    char folder[CKPT_NAME_MAX + 1];
+
+    new_folder(s->save, folder);
+    if (s->disk != NULL && folder[0] != '\0') {
+        snprintf(r.path, sizeof(r.path), "%s", folder);
+        s->disk->submit(s->disk, &r);
+    }
+}
+
+void save_files_prune(struct scheduler *s)
+{
+    struct disk_request r = request_of(s, DISK_LIST, STEP_LIST);
+
+    if (s->disk != NULL) {
+        s->disk->submit(s->disk, &r);
+    }
+}
+
+static int compare_folders(const void *a, const void *b)
+{
+    const struct folder *x = a;
+    const struct folder *y = b;
+
+    if (x->cut != y->cut) {
+        return x->cut > y->cut ? -1 : 1;
+    }
+    return x->term > y->term ? -1 : x->term < y->term;
+}
+
+static void remove_folder(struct scheduler *s, const struct folder *f,
+                          bool is_new)
+{
+    struct disk_request r = request_of(s, DISK_REMOVE, STEP_REMOVE);
+
+    ckpt_folder_name(f->cut, f->term, is_new, r.path);
+    for (uint32_t i = 0; i < s->plan->w.n_loads; i++) {
+        if (strcmp(s->plan->w.loads[i].folder, r.path) == 0) {
+            return; /* somebody may be reading it */
+        }
+    }
+    s->disk->submit(s->disk, &r);
+}
+
+/* Removes what is beyond the newest `keep`, and what older saves left
+ * unfinished. */
+static void on_listed(struct scheduler *s, const struct disk_result *r)
+{
+    struct folder *folders;
+    const char *names = r->data;
+    size_t n = 0;
+
+    arena_reset(&s->arena);
+    folders = arena_take(&s->arena, FOLDERS_MAX * sizeof(*folders));
+    if (r->status != PS_OK || folders == NULL) {
+        return;
+    }
+    for (size_t at = 0; at < r->size; at += strlen(names + at) + 1) {
+        struct folder f;
+        bool is_new;
+
+        if (!ckpt_folder_parse(names + at, &f.cut, &f.term, &is_new)) {
+            continue;
+        }
+        if (is_new && f.cut <= s->save->cut) {
+            remove_folder(s, &f, true);
+        } else if (!is_new && n < FOLDERS_MAX) {
+            folders[n++] = f;
+        }
+    }
+    qsort(folders, n, sizeof(*folders), compare_folders);
+    for (size_t i = base_max_u64(s->options.keep, 2); i < n; i++) {
+        remove_folder(s, &folders[i], false);
+    }
+}
+
+void save_on_disk(struct scheduler *s, const struct disk_result *r)
+{
+    struct save *v = s->save;
+    bool is_ours = r->tag >> 8 == v->disk_tag;
+
+    if ((r->tag & 0xff) == STEP_WRITE) {
+        v->manifest_is_lent = false;
+    }
+    if ((r->tag & 0xff) == STEP_LIST && is_ours && s->plan != NULL) {
+        on_listed(s, r);
+        return;
+    }
+    if (!is_ours || v->phase != SAVE_PHASE_MANIFEST) {
+        return;
+    }
+    if (r->status != PS_OK) {
+        save_files_done(s, r->status, r->why);
+        return;
+    }
+    switch ((enum file_step)(r->tag & 0xff)) {
+    case STEP_WRITE:
+        rename_folder(s);
+        break;
+    case STEP_RENAME:
+        read_back(s);
+        break;
+    case STEP_READ:
+        if (r->size == v->manifest.size &&
+            memcmp(r->data, v->manifest.data, r->size) == 0) {
+            save_files_done(s, PS_OK, "");
+        } else {
+            save_files_done(s, PS_EDATALOSS,
+                            "the manifest reads back as something else");
+        }
+        break;
+    case STEP_REMOVE:
+    case STEP_LIST:
+        break;
+    }
+}

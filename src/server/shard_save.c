@@ -1,0 +1,564 @@
+/* The cut of a shard, and rows on their way to the disk. See shard_save.h. */
+#include "server/shard_save.h"
+#include "server/shard_load.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/probe.h"
+
+PLANT_DECLARE(late_not_noted);
+PLANT_DECLARE(cut_ignores_stamp);
+
+enum {
+    /* Bytes of rows that one idle moment copies: some 50 us. */
+    STEP_BYTES = 128 << 10,
+    /* Late frames of one save; more than that and it fails. */
+    LATE_BYTES = 64 << 20
+};
+
+static bool is_writing(const struct shard *s)
+{
+    return s->saving != NULL && s->saving->phase < SAVING_DONE;
+}
+
+/* Snapshots and blocks of rows; what the disk has borrowed stays. */
+static void drop_tables(struct saving *v, bool kept)
+{
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        struct saving_part *p = &v->tables[i];
+
+        if (p->snapshot != NULL) {
+            snapshot_end(p->snapshot, kept);
+            p->snapshot = NULL;
+        }
+    }
+}
+
+static void free_saving(struct saving *v)
+{
+    drop_tables(v, false);
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        ckpt_rows_free(v->tables[i].rows);
+    }
+    for (uint32_t i = 0; i < v->n_lates; i++) {
+        frame_put(v->lates[i].frame);
+    }
+    mem_free(v->lates);
+    buf_fini(&v->header);
+    buf_fini(&v->state);
+    buf_fini(&v->text);
+    arena_fini(&v->arena);
+    mem_free(v);
+}
+
+/* It is over; its memory goes when the disk has given it back. */
+static void let_go(struct shard *s)
+{
+    struct saving *v = s->saving;
+
+    if (v == NULL) {
+        return;
+    }
+    s->saving = NULL;
+    drop_tables(v, false);
+    saving_close(v);
+    if (v->n_busy > 0) {
+        PROBE(shard_save_remainder);
+        v->phase = SAVING_FAILED;
+        v->next = s->remainders;
+        s->remainders = v;
+    } else {
+        free_saving(v);
+    }
+}
+
+void shard_save_abandon(struct shard *s)
+{
+    let_go(s);
+    s->cut = SHARD_FIRST_CUT;
+}
+
+void shard_save_fini(struct shard *s)
+{
+    let_go(s);
+    while (s->remainders != NULL) {
+        struct saving *v = s->remainders;
+
+        s->remainders = v->next;
+        free_saving(v);
+    }
+}
+
+void saving_fail(struct saving *v, const char *why)
+{
+    if (v->phase >= SAVING_DONE) {
+        return;
+    }
+    v->phase = SAVING_FAILED;
+    snprintf(v->why, sizeof(v->why), "%s", why);
+    base_one_line(v->why);
+    drop_tables(v, false);
+    saving_close(v);
+    v->shard->owner->saved(v->shard->owner, v->shard->options.shard);
+}
+
+/* ---- the cut ------------------------------------------------------------ */
+
+static void take_rows(struct snapshot_sink *sink, const uint64_t *keys,
+                      const uint8_t *const *blocks, size_t n)
+{
+    struct saving_part *p = CONTAINER_OF(sink, struct saving_part, sink);
+
+    for (size_t i = 0; i < n; i++) {
+        ckpt_rows_add(p->rows, keys[i], (const float *)(const void *)blocks[i]);
+    }
+}
+
+static const char *copy_text(struct arena *a, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = arena_take(a, size);
+
+    return copy != NULL ? memcpy(copy, text, size) : NULL;
+}
+
+static int describe_part(struct saving *v, const struct shard_part *from,
+                         uint32_t i)
+{
+    struct shard *s = v->shard;
+    struct saving_part *t = &v->tables[i];
+    struct ckpt_part *p = &v->parts[i];
+    const struct wire_variable *w = plan_variable(s->plan, from->variable);
+    const struct table_spec *spec;
+    int rc;
+
+    if (from->table == NULL || w == NULL) {
+        return PS_ENOUDF;
+    }
+    spec = table_spec(from->table);
+    t->sink.rows = take_rows;
+    t->of = v;
+    t->table = from->table;
+    rc = snapshot_begin(&t->snapshot, from->table, false, &t->sink);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    *p = (struct ckpt_part){
+        .variable = copy_text(&v->arena, w->name),
+        .id = w->id,
+        .kind = w->kind,
+        .begin = from->begin,
+        .end = from->end,
+        .content = CKPT_CHANGED,
+        .has_keys = true,
+        .row_begin = spec->row_begin,
+        .rows = snapshot_rows(t->snapshot),
+        .dim = spec->dim,
+        .n_slots = spec->n_slots,
+    };
+    for (uint32_t k = 0; k < spec->n_slots; k++) {
+        p->slots[k] = spec->slot_names[k];
+    }
+    v->rows += p->rows;
+    return p->variable != NULL ? PS_OK : PS_ENOMEM;
+}
+
+/* Takes the cut: from here on every row is as it is now. */
+static int take_cut(struct saving *v)
+{
+    struct shard *s = v->shard;
+    char name[CKPT_NAME_MAX + 1];
+    const char *file;
+    int rc = PS_OK;
+
+    v->tables = arena_take(&v->arena, (s->n_parts + 1) * sizeof(*v->tables));
+    v->parts = arena_take(&v->arena, (s->n_parts + 1) * sizeof(*v->parts));
+    v->index.files = arena_take(&v->arena, 2 * sizeof(*v->index.files));
+    if (v->tables == NULL || v->parts == NULL || v->index.files == NULL) {
+        return PS_ENOMEM;
+    }
+    memset(v->tables, 0, (s->n_parts + 1) * sizeof(*v->tables));
+    memset(v->index.files, 0, 2 * sizeof(*v->index.files));
+    for (uint32_t i = 0; i < s->n_parts && rc == PS_OK; i++) {
+        v->n_parts = i + 1;
+        rc = describe_part(v, &s->parts[i], i);
+    }
+    if (rc != PS_OK) {
+        return rc;
+    }
+    ckpt_file_name(s->lane, CKPT_FILE_ROWS, name);
+    file = copy_text(&v->arena, name);
+    if (file == NULL) {
+        return PS_ENOMEM;
+    }
+    rc = ckpt_layout(file, v->parts, v->n_parts, &v->arena, &v->index.files[0],
+                     &v->header);
+    for (uint32_t i = 0; i < v->n_parts && rc == PS_OK; i++) {
+        rc =
+            ckpt_rows_new(&v->tables[i].rows, &v->parts[i], &v->index.files[0]);
+    }
+    return rc == PS_OK ? saving_copy_windows(v) : rc;
+}
+
+static void cut(struct shard *s)
+{
+    struct saving *v;
+    int rc = PS_ENOMEM;
+
+    let_go(s);
+    s->cut = s->save_order.cut;
+    v = mem_try_zero(sizeof(*v));
+    if (v != NULL) {
+        v->shard = s;
+        v->serial = ++s->n_savings;
+        v->cut = s->cut;
+        memcpy(v->folder, s->save_order.folder, sizeof(v->folder));
+        arena_init(&v->arena);
+        buf_init(&v->header);
+        buf_init(&v->state);
+        buf_init(&v->text);
+        v->index.cut = v->cut;
+        v->index.term = s->save_order.term;
+        v->index.lane = s->lane;
+        s->saving = v;
+        rc = s->disk != NULL ? take_cut(v) : PS_ENOTREADY;
+    }
+    if (rc == PS_OK) {
+        PROBE(shard_cuts);
+        saving_open_rows(v);
+    } else if (v != NULL) {
+        saving_fail(v, ps_status_text(rc));
+    }
+    s->owner->saved(s->owner, s->options.shard);
+}
+
+/* Cuts if the record asks for it and the shard is ready. */
+static void cut_if_due(struct shard *s)
+{
+    const struct save_order *o = &s->save_order;
+
+    if (s->lane == 0 || o->cut <= s->cut) {
+        return;
+    }
+    if (o->state != SAVE_OPEN && o->state != SAVE_CLOSED) {
+        s->cut = o->cut; /* over before it reached us */
+        return;
+    }
+    if (s->plan == NULL || s->plan->w.plan < o->plan) {
+        s->owner->want(s->owner, s->options.shard, SHARD_WANT_PLAN, o->plan);
+        return;
+    }
+    cut(s);
+}
+
+int shard_save_meet(struct shard *s, uint64_t cut_stamp)
+{
+    if (cut_stamp <= s->cut || PLANT(cut_ignores_stamp)) {
+        return PS_OK;
+    }
+    if (cut_stamp > s->save_order.cut) {
+        PROBE(shard_save_not_known_yet);
+        s->owner->want(s->owner, s->options.shard, SHARD_WANT_SAVE, cut_stamp);
+        return PS_ENOTYET;
+    }
+    cut_if_due(s);
+    return cut_stamp <= s->cut ? PS_OK : PS_ENOTYET;
+}
+
+int shard_set_save(struct shard *s, const void *record, size_t size)
+{
+    struct save_order *o = &s->save_order;
+    struct wire_save w;
+    uint64_t c;
+    bool is_new;
+    int rc;
+
+    arena_reset(&s->arena);
+    rc = wire_save_decode(record, size, &s->arena, &w);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    if (w.cut < o->cut || (w.cut == o->cut && w.state < o->state)) {
+        return PS_OK;
+    }
+    o->cut = w.cut;
+    o->state = w.state;
+    o->plan = w.plan;
+    if (!ckpt_folder_parse(w.folder, &c, &o->term, &is_new)) {
+        return PS_EPROTOCOL;
+    }
+    ckpt_folder_name(c, o->term, true, o->folder);
+    if (s->saving != NULL &&
+        (s->saving->cut != o->cut || o->state >= SAVE_DONE)) {
+        let_go(s);
+    }
+    cut_if_due(s);
+    if (s->saving != NULL) {
+        saving_go_on(s->saving);
+    }
+    return PS_OK;
+}
+
+void shard_save_before_plan(struct shard *s)
+{
+    if (is_writing(s)) {
+        PROBE(shard_save_meets_plan);
+        saving_fail(s->saving, "the plan has changed");
+    }
+}
+
+void shard_save_on_plan(struct shard *s)
+{
+    cut_if_due(s);
+}
+
+/* ---- pushes meanwhile --------------------------------------------------- */
+
+static struct saving_part *part_of(const struct shard *s, const struct table *t)
+{
+    for (uint32_t i = 0; i < s->saving->n_parts; i++) {
+        if (s->saving->tables[i].table == t) {
+            return &s->saving->tables[i];
+        }
+    }
+    return NULL;
+}
+
+static void send_blocks(struct saving *v);
+
+static bool has_free_block(const struct saving *v)
+{
+    for (uint32_t i = 0; i < SAVING_BLOCKS; i++) {
+        if (v->blocks[i].block == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
+{
+    struct saving_part *p;
+
+    if (!is_writing(s) || s->saving->phase != SAVING_ROWS) {
+        return PS_OK;
+    }
+    p = part_of(s, t);
+    if (p == NULL || p->snapshot == NULL) {
+        return PS_OK;
+    }
+    if (ckpt_rows_room(p->rows) < n &&
+        (!has_free_block(s->saving) ||
+         ckpt_rows_reserve(p->rows, n) != PS_OK)) {
+        PROBE(shard_save_puts_off);
+        return PS_EBUSY;
+    }
+    return PS_OK;
+}
+
+static bool is_late(const struct shard *s, const struct frame_header *h)
+{
+    return s->saving != NULL && s->saving->phase == SAVING_ROWS &&
+           h->cut < s->saving->cut && !PLANT(late_not_noted);
+}
+
+int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
+                            const struct frame *frame)
+{
+    struct saving *v = s->saving;
+    struct saving_late *more;
+    uint32_t room;
+
+    if (!is_late(s, h)) {
+        return PS_OK;
+    }
+    if (v->late_bytes + frame->body_bytes > LATE_BYTES) {
+        saving_fail(v, "more frames of before the cut came late than are kept");
+        return PS_OK;
+    }
+    if (v->n_lates < v->lates_room) {
+        return PS_OK;
+    }
+    room = v->lates_room == 0 ? 64 : v->lates_room * 2;
+    more = mem_try_resize(v->lates, mem_array(room, sizeof(*more)));
+    if (more == NULL) {
+        return PS_EBUSY;
+    }
+    v->lates = more;
+    v->lates_room = room;
+    return PS_OK;
+}
+
+void shard_save_applied(struct shard *s, const struct frame_header *h,
+                        struct frame *frame)
+{
+    struct saving *v = s->saving;
+
+    if (is_late(s, h)) {
+        PROBE(shard_save_late_frame);
+        v->lates[v->n_lates++] =
+            (struct saving_late){frame_get(frame), h->session, h->seq, h->cut};
+        v->late_bytes += frame->body_bytes;
+    }
+    if (v != NULL && v->phase == SAVING_ROWS) {
+        send_blocks(v); /* what the push has copied out */
+    }
+}
+
+/* ---- idle moments ------------------------------------------------------- */
+
+/* Hands full blocks to the disk, as far as there are places. */
+static void send_blocks(struct saving *v)
+{
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        struct ckpt_rows *rows = v->tables[i].rows;
+        uint32_t k = 0;
+
+        while (rows != NULL && v->phase == SAVING_ROWS) {
+            struct ckpt_filled *b;
+
+            while (k < SAVING_BLOCKS && v->blocks[k].block != NULL) {
+                k++;
+            }
+            if (k == SAVING_BLOCKS || (b = ckpt_rows_take(rows)) == NULL) {
+                break;
+            }
+            v->blocks[k] = (struct saving_block){b, b->n_pieces};
+            for (uint32_t p = 0; p < b->n_pieces; p++) {
+                struct disk_request r = {
+                    .op = DISK_WRITE,
+                    .tag = v->serial << 16 | k,
+                    .file = v->serial << 1,
+                    .offset = b->pieces[p].offset,
+                    .data = b->pieces[p].data,
+                    .size = b->pieces[p].size,
+                };
+
+                v->n_busy++;
+                v->shard->disk->submit(v->shard->disk, &r);
+            }
+        }
+    }
+}
+
+bool shard_save_has_work(const struct shard *s)
+{
+    const struct saving *v = s->saving;
+
+    return v != NULL && v->phase == SAVING_ROWS && v->at < v->n_parts &&
+           has_free_block(v);
+}
+
+void shard_save_work(struct shard *s)
+{
+    struct saving *v = s->saving;
+    struct saving_part *p;
+    uint64_t n;
+
+    if (!shard_save_has_work(s)) {
+        return;
+    }
+    p = &v->tables[v->at];
+    n = STEP_BYTES / table_stride(p->table) + 1;
+    if (ckpt_rows_room(p->rows) < n && ckpt_rows_reserve(p->rows, n) != PS_OK) {
+        return; /* memory, or the disk, gives room some time */
+    }
+    if (!snapshot_step(p->snapshot, n)) {
+        snapshot_end(p->snapshot, true);
+        p->snapshot = NULL;
+        v->at++;
+    }
+    send_blocks(v);
+    if (v->at == v->n_parts) {
+        saving_go_on(v);
+    }
+}
+
+/* ---- what the disk says ------------------------------------------------- */
+
+/* A piece of a block of rows is written. */
+static void block_written(struct saving *v, uint32_t k)
+{
+    struct saving_block *b = &v->blocks[k];
+
+    b->n_left--;
+    if (b->n_left == 0) {
+        ckpt_rows_give(b->block->of, b->block);
+        b->block = NULL;
+        if (v->phase == SAVING_ROWS) {
+            send_blocks(v);
+            saving_go_on(v);
+        }
+    }
+}
+
+static void on_answer(struct saving *v, const struct disk_result *r)
+{
+    uint32_t k = (uint32_t)(r->tag & 0xffff);
+
+    v->n_busy--;
+    if (r->status != PS_OK) {
+        saving_fail(v, r->why);
+    }
+    if (k < SAVING_BLOCKS) {
+        block_written(v, k);
+    } else if (v->phase < SAVING_DONE) {
+        saving_on_disk(v, r);
+    }
+}
+
+void shard_on_disk(struct shard *s, const struct disk_result *r)
+{
+    struct saving **at = &s->remainders;
+    uint64_t serial = r->tag >> 16;
+
+    if (shard_load_on_disk(s, r)) {
+        return;
+    }
+
+    if (s->saving != NULL && s->saving->serial == serial) {
+        on_answer(s->saving, r);
+        return;
+    }
+    while (*at != NULL && (*at)->serial != serial) {
+        at = &(*at)->next;
+    }
+    if (*at != NULL) {
+        struct saving *v = *at;
+
+        on_answer(v, r);
+        if (v->n_busy == 0) {
+            *at = v->next;
+            free_saving(v);
+        }
+    }
+}
+
+void shard_report(const struct shard *s, struct shard_report *r)
+{
+    const struct saving *v = s->saving;
+
+    *r = (struct shard_report){.cut = s->cut};
+    shard_load_report(s, r);
+    if (v == NULL) {
+        return;
+    }
+    r->saved = v->phase == SAVING_DONE     ? SAVED_DONE
+               : v->phase == SAVING_FAILED ? SAVED_FAILED
+                                           : SAVED_WRITING;
+    r->rows = v->rows;
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        if (v->tables[i].rows != NULL) {
+            r->rows_done += ckpt_rows_added(v->tables[i].rows);
+        }
+    }
+    if (v->phase == SAVING_DONE) {
+        r->index_bytes = v->text.size;
+        r->index_checksum = hash_bytes(v->text.data, v->text.size);
+    }
+    if (v->why[0] != '\0') {
+        snprintf(r->why, sizeof(r->why), "%s", v->why);
+    }
+}

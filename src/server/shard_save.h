@@ -1,0 +1,123 @@
+/* shard_save.h - what one shard does for a save, shared by shard*.c only.
+ *
+ *                  the record `save`, or a frame of a newer cut
+ *     IDLE --cut--> ROWS --all rows out, record CLOSED--> STATE -> SYNC
+ *      ^                                                            |
+ *      +--- DONE <--- INDEX <--- VERIFY: reads all of it back <-----+
+ *
+ * At the cut every table is snapshot and the windows are copied; from then on
+ * rows go to the disk in the shard's idle moments and before they are changed.
+ * A frame of an older cut that comes later is kept (the late list) beside being
+ * applied. Nothing here fails a push but want of room: it is put off then.
+ *
+ * A save that was abandoned, or whose lane has ended, lives on as a remainder
+ * until the disk has answered what it borrowed. Thread: the shard's.
+ */
+#ifndef SHARD_SAVE_H
+#define SHARD_SAVE_H
+
+#include "ckpt/ckpt_rows.h"
+#include "ckpt/ckpt_state.h"
+#include "fs/disk.h"
+#include "server/shard_impl.h"
+#include "table/snapshot.h"
+
+enum saving_phase {
+    SAVING_ROWS,
+    SAVING_STATE,
+    SAVING_SYNC,
+    SAVING_VERIFY,
+    SAVING_INDEX,
+    SAVING_DONE,
+    SAVING_FAILED
+};
+
+struct saving_part {
+    struct snapshot_sink sink;
+    struct saving *of;
+    struct table *table;
+    struct snapshot *snapshot; /* NULL: over */
+    struct ckpt_rows *rows;
+};
+
+/* A frame of an older cut that was applied after it. */
+struct saving_late {
+    struct frame *frame;
+    uint64_t session;
+    uint64_t seq;
+    uint64_t cut;
+};
+
+/* A block on its way to the disk. */
+struct saving_block {
+    struct ckpt_filled *block; /* NULL: the place is free */
+    uint32_t n_left;           /* pieces that are not answered */
+};
+
+enum { SAVING_BLOCKS = 16 };
+
+struct saving {
+    struct saving *next; /* among the remainders */
+    struct shard *shard;
+    uint64_t serial; /* in the tags of its requests */
+    enum saving_phase phase;
+    uint64_t cut;
+    char folder[CKPT_NAME_MAX + 1];
+    char why[200];
+    struct arena arena;
+    struct ckpt_index index;
+    struct ckpt_part *parts; /* [n_parts], the index's */
+    struct saving_part *tables;
+    uint32_t n_parts;
+    uint32_t at; /* the table that is walked */
+    uint64_t rows;
+    struct buf header;
+    struct saving_block blocks[SAVING_BLOCKS];
+    uint32_t n_busy; /* requests that are unanswered */
+    bool files_open;
+    struct ckpt_history *histories;
+    uint32_t n_histories;
+    struct saving_late *lates;
+    uint32_t n_lates;
+    uint32_t lates_room;
+    uint64_t late_bytes;
+    struct buf state; /* the file of that name */
+    struct buf text;  /* the index */
+    uint32_t check_file;
+    uint32_t check_tensor;
+    uint32_t check_block;
+};
+
+/* Whether a frame stamped `cut` may go on: PS_OK; PS_ENOTYET where the shard
+ * must cut first and cannot yet. May cut. */
+int shard_save_meet(struct shard *s, uint64_t cut) MUST_USE;
+/* Before rows of a table are changed: room for copies of n of them, and for a
+ * frame that is late. PS_EBUSY. */
+int shard_save_reserve(struct shard *s, const struct table *t,
+                       uint64_t n) MUST_USE;
+int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
+                            const struct frame *frame) MUST_USE;
+/* After a numbered frame was applied. */
+void shard_save_applied(struct shard *s, const struct frame_header *h,
+                        struct frame *frame);
+/* A newer plan comes: tables may go, and the plan stands still while a cut is
+ * open, so this save is void. */
+void shard_save_before_plan(struct shard *s);
+/* The cut that the shard was waiting for its plan with. */
+void shard_save_on_plan(struct shard *s);
+/* The life ends: tables go. */
+void shard_save_abandon(struct shard *s);
+void shard_save_fini(struct shard *s);
+/* Something is to be done in an idle moment. */
+bool shard_save_has_work(const struct shard *s);
+void shard_save_work(struct shard *s);
+
+/* shard_save_files.c: from the last row to the index. */
+void saving_open_rows(struct saving *v);
+void saving_go_on(struct saving *v);
+void saving_close(struct saving *v);
+void saving_on_disk(struct saving *v, const struct disk_result *r);
+void saving_fail(struct saving *v, const char *why);
+int saving_copy_windows(struct saving *v) MUST_USE;
+
+#endif
