@@ -112,8 +112,10 @@ struct ps_error {
     char text[256];
 };
 
-/* An acknowledged push that a server lost when it died (durability `memory`):
- * all numbers first..last of this session on that lane. */
+/* Acknowledged pushes that a server lost when it died (durability `memory`):
+ * numbers first..last of this session on that lane, in the rows of one part of
+ * a variable, or in all that the lane held. A checkpoint that the rows came back
+ * from has the others. */
 struct ps_loss {
     uint64_t session;
     uint64_t lane;
@@ -121,6 +123,9 @@ struct ps_loss {
     uint64_t last;
     uint32_t server;
     uint32_t shard;
+    const char *variable; /* NULL: all; valid during the call */
+    uint32_t begin;       /* buckets of the part: 0 and 65,536 for all */
+    uint32_t end;
 };
 
 struct ps_options {
@@ -203,6 +208,14 @@ struct ps_updater {
     int n_params;
 };
 
+/* When a push is acknowledged, and so what may lose it. The last two want
+ * servers that were given --log_path. */
+enum ps_durability {
+    PS_MEMORY = 0, /* applied; lost with the server's process */
+    PS_LOG = 1,    /* and written to the server's log: the process may die */
+    PS_FSYNC = 2   /* and on its disk: the power may fail */
+};
+
 struct ps_declaration {
     size_t size;      /* sizeof(struct ps_declaration), for the ABI */
     const char *name; /* 1 to 255 bytes of UTF-8, no control characters */
@@ -213,6 +226,7 @@ struct ps_declaration {
     struct ps_init init;
     struct ps_updater updater; /* fixes the row layout; the default of pushes */
     uint64_t batch_read;       /* rows read a step, for placement; 0 unknown */
+    int durability;            /* enum ps_durability; 0 is PS_MEMORY */
 };
 
 PS_API void ps_declaration_init(struct ps_declaration *declaration);
@@ -225,8 +239,9 @@ PS_API int ps_declare(ps_client *client, const struct ps_declaration *what,
                       ps_variable **variable, int timeout_ms,
                       struct ps_error *error);
 
-/* Drops a variable and its rows for everybody. Its handles answer PS_ENOTFOUND
- * from then on. */
+/* Drops a variable and its rows for everybody. Handles of this client answer
+ * PS_ENOTFOUND from then on, those of others as soon as they hear of it; a push
+ * that is under way meanwhile may be acknowledged, and goes with the rows. */
 PS_API int ps_drop(ps_client *client, const char *name, int timeout_ms,
                    struct ps_error *error);
 
@@ -336,6 +351,16 @@ PS_API int ps_save_get(ps_client *client, struct ps_save_state *state);
  * is. */
 PS_API int ps_save_cancel(ps_client *client, int timeout_ms,
                           struct ps_error *error);
+
+/* Has the cluster go back to a checkpoint: `name` is its folder, its cut or
+ * what a user called it; "" or NULL is the newest that is good. It is verified
+ * whole before anything is touched; what was pushed after its cut is gone, for
+ * all workers (ps_rollback()). Returns when all rows are back: PS_OK;
+ * PS_ENOTFOUND, no checkpoint has this name, or PS_EDATALOSS, it is damaged,
+ * with the file and the newest good one in `error`: nothing has changed then;
+ * PS_ETIMEOUT: it may go on. */
+PS_API int ps_restore(ps_client *client, const char *name, int timeout_ms,
+                      struct ps_error *error);
 
 /* When the cluster goes back to a checkpoint as a whole (ps_restore(), or a
  * cluster that does so when a server dies), what was pushed after its cut is

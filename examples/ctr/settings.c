@@ -77,6 +77,9 @@ static int check(struct settings *s, struct ps_error *e)
     if (rc == PS_OK && s->plain && s->workers != 1) {
         rc = trouble_set(e, PS_EARGUMENT, "--plain is for one worker");
     }
+    if (rc == PS_OK && s->plain && (s->save != NULL || s->save_every != 0)) {
+        rc = trouble_set(e, PS_EARGUMENT, "--plain has nothing to --save");
+    }
     return rc;
 }
 
@@ -113,6 +116,10 @@ int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
          "seconds to wait for other workers' next epoch"},
         {"tally", FLAG_TEXT, &s->tally, 0, 0,
          "write acknowledged frames to TEXT.<worker>-<pid>"},
+        {"save", FLAG_TEXT, &s->save, 0, 0,
+         "checkpoint of this name at the end, by worker 0"},
+        {"save-every", FLAG_COUNT, &s->save_every, 0, 1e15,
+         "checkpoint after so many steps of worker 0, while training goes on"},
         {"plain", FLAG_SWITCH, &s->plain, 0, 0,
          "train on plain arrays, without servers"},
         {"eval-only", FLAG_SWITCH, &s->eval_only, 0, 0,

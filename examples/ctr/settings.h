@@ -19,6 +19,7 @@ struct settings {
     const char *name;
     const char *scheduler;
     const char *tally;
+    const char *save; /* name of the checkpoint at the end; NULL: none */
     uint64_t k; /* 0 for logistic regression */
     uint64_t batch;
     uint64_t epochs;
@@ -26,6 +27,7 @@ struct settings {
     uint64_t seed;
     uint64_t timeout_s;
     uint64_t meet_s;
+    uint64_t save_every; /* steps of worker 0; 0: never */
     double lr;
     double l2;
     double sd;

@@ -48,6 +48,13 @@ struct store {
     int (*push)(struct store *s, const struct batch *b, struct ps_error *e);
     /* Says that this worker has finished so many epochs. */
     int (*finish_epoch)(struct store *s, int epochs, struct ps_error *e);
+    /* A boundary between two steps: `position` is where this worker's reader
+     * stands, for a checkpoint that is taken now. */
+    int (*step)(struct store *s, const char *position, struct ps_error *e);
+    /* Has the cluster save a checkpoint. Without `waits` training goes on
+     * meanwhile, and one that fails is only told of. */
+    int (*save)(struct store *s, const char *name, int waits,
+                struct ps_error *e);
     /* How many epochs each worker has finished. */
     int (*finished)(struct store *s, float epochs[STORE_WORKERS_MAX],
                     struct ps_error *e);

@@ -11,6 +11,7 @@
 
 #include "dice.h"
 #include "need.h"
+#include "trouble.h"
 
 struct plain {
     struct store base;
@@ -140,6 +141,24 @@ static int finish_epoch(struct store *s, int epochs, struct ps_error *e)
     return PS_OK;
 }
 
+static int step(struct store *s, const char *position, struct ps_error *e)
+{
+    (void)s;
+    (void)position;
+    (void)e;
+    return PS_OK;
+}
+
+static int save(struct store *s, const char *name, int waits,
+                struct ps_error *e)
+{
+    (void)s;
+    (void)name;
+    (void)waits;
+    return trouble_set(e, PS_EARGUMENT,
+                       "plain arrays cannot be saved: leave --plain out");
+}
+
 static int finished(struct store *s, float epochs[STORE_WORKERS_MAX],
                     struct ps_error *e)
 {
@@ -175,6 +194,8 @@ int store_plain_open(struct store **s, const struct store_config *config,
     p->base = (struct store){.pull = pull,
                              .push = push,
                              .finish_epoch = finish_epoch,
+                             .step = step,
+                             .save = save,
                              .finished = finished,
                              .counts = counts,
                              .free = free_plain};

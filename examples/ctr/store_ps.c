@@ -19,6 +19,10 @@
  *     without them: dropped. Training goes on, one gradient poorer.
  * Everything else ends the program with a message.
  *
+ * A checkpoint holds the pushes of before one boundary of each worker's steps
+ * and the position of its reader there: what is told with ps_step() after each
+ * step.
+ *
  * The tally is for tests that kill this program: after every push the file
  * TALLY.<worker>-<process> says how many steps and frames were acknowledged to
  * this life. It is one pwrite, so a killed process leaves the old line or the
@@ -48,6 +52,7 @@ struct remote {
     ps_variable *factors; /* NULL for logistic regression */
     ps_variable *done;
     struct store_counts counts;
+    ps_request *save;   /* the newest, NULL: none */
     atomic_ullong lost; /* set by the library's I/O thread */
     int worker;
     int timeout_ms;
@@ -249,6 +254,51 @@ static int finish_epoch(struct store *s, int epochs, struct ps_error *e)
                        FINISH_TRIES);
 }
 
+static int step(struct store *s, const char *position, struct ps_error *e)
+{
+    struct remote *r = remote_of(s);
+    int rc = ps_step(r->client, position, strlen(position));
+
+    return rc == PS_OK ? rc : complain(r, rc, "step", e);
+}
+
+/* The end of the newest save, for timeout_ms. */
+static int end_save(struct remote *r, int timeout_ms, struct ps_error *e)
+{
+    struct ps_save_state now;
+    int rc = ps_wait(r->save, timeout_ms);
+
+    if (rc == PS_OK || ps_save_get(r->client, &now) != PS_OK ||
+        now.why[0] == '\0') {
+        return rc == PS_OK ? rc : complain(r, rc, "save", e);
+    }
+    return trouble_set(e, rc, "save: %s", now.why);
+}
+
+static int save(struct store *s, const char *name, int waits,
+                struct ps_error *e)
+{
+    struct remote *r = remote_of(s);
+
+    if (r->save != NULL) {
+        /* Another would share it, without what was pushed since. */
+        int former = end_save(r, waits ? r->timeout_ms : -1, e);
+
+        if (former == PS_ETIMEOUT) {
+            return waits ? former : PS_OK; /* not so often, then */
+        }
+        if (former != PS_OK) {
+            (void)fprintf(stderr, "worker %d: %s\n", r->worker, e->text);
+        }
+        ps_request_free(r->save);
+        r->save = NULL;
+    }
+
+    int rc = ps_save(r->client, name, &r->save, e);
+
+    return rc == PS_OK && waits ? end_save(r, r->timeout_ms, e) : rc;
+}
+
 static int finished(struct store *s, float epochs[STORE_WORKERS_MAX],
                     struct ps_error *e)
 {
@@ -276,6 +326,7 @@ static void free_remote(struct store *s)
 {
     struct remote *r = remote_of(s);
 
+    ps_request_free(r->save);
     (void)ps_close(r->client, r->timeout_ms);
     if (r->tally >= 0) {
         (void)close(r->tally);
@@ -375,6 +426,8 @@ int store_ps_open(struct store **s, const struct store_config *config,
     r->base = (struct store){.pull = pull,
                              .push = push,
                              .finish_epoch = finish_epoch,
+                             .step = step,
+                             .save = save,
                              .finished = finished,
                              .counts = counts,
                              .free = free_remote};

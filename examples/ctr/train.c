@@ -1,6 +1,7 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ struct training {
     struct batch batch;
     struct progress progress;
     uint32_t *order; /* [rows] the shuffled rows of an epoch */
+    uint64_t steps;  /* of this life */
 };
 
 static void shuffle(struct training *t, int epoch)
@@ -54,6 +56,34 @@ static int step(struct training *t, const uint32_t *rows, size_t n,
     return rc;
 }
 
+/* Everything pushed so far belongs to this row of this epoch: who goes on from
+ * a checkpoint shuffles the same and begins there. */
+static int say_where(struct training *t, int epoch, size_t row,
+                     struct ps_error *e)
+{
+    const struct settings *s = t->s;
+    char position[512];
+
+    (void)snprintf(position, sizeof(position),
+                   "epoch %d row %zu of %zu, seed %llu, %s", epoch, row,
+                   t->data->train.n_rows, (unsigned long long)s->seed,
+                   s->train != NULL ? s->train : "");
+    return t->store->step(t->store, position, e);
+}
+
+static int save_now_and_then(struct training *t, struct ps_error *e)
+{
+    const struct settings *s = t->s;
+    int is_due;
+
+    t->steps++;
+    is_due =
+        s->worker == 0 && s->save_every != 0 && t->steps % s->save_every == 0;
+    return is_due
+               ? t->store->save(t->store, s->save != NULL ? s->save : "", 0, e)
+               : PS_OK;
+}
+
 static int run_epoch(struct training *t, int epoch, double *loss,
                      struct ps_error *e)
 {
@@ -65,13 +95,22 @@ static int run_epoch(struct training *t, int epoch, double *loss,
         size_t n = rows - at < t->s->batch ? rows - at : (size_t)t->s->batch;
         int rc = step(t, t->order + at, n, &sum, e);
 
+        if (rc == PS_OK) {
+            rc = say_where(t, epoch, at + n, e);
+        }
+        if (rc == PS_OK) {
+            rc = save_now_and_then(t, e);
+        }
         if (rc != PS_OK) {
             return rc;
         }
         progress_step(&t->progress, epoch, n, sum / (double)(at + n));
     }
     *loss = rows == 0 ? (double)NAN : sum / (double)rows;
-    return t->store->finish_epoch(t->store, epoch + 1, e);
+
+    int rc = t->store->finish_epoch(t->store, epoch + 1, e);
+
+    return rc == PS_OK ? say_where(t, epoch + 1, 0, e) : rc;
 }
 
 static int first_epoch(const struct settings *s, struct store *store,
@@ -171,6 +210,9 @@ int train_run(const struct settings *s, struct store *store,
     progress_clear(&t.progress);
     if (rc == PS_OK) {
         rc = evaluate_end(&t, result, e);
+    }
+    if (rc == PS_OK && s->worker == 0 && s->save != NULL) {
+        rc = store->save(store, s->save, 1, e);
     }
     result->seconds = clockwork_now() - started;
     batch_fini(&t.batch);

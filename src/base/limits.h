@@ -23,7 +23,8 @@ enum {
     LIMIT_NAME_BYTES = 255,
     LIMIT_DIM = 65536,
     LIMIT_PARAMS = 8,
-    LIMIT_VARIABLES = 65536,
+    /* The plan, which names each with its parts, is 16 MiB at most. */
+    LIMIT_VARIABLES = 49152,
     LIMIT_SERVERS = 4096,
     LIMIT_SHARDS = 256,  /* of one server */
     LIMIT_CHAINS = 1024, /* chains registered at one shard */

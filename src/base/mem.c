@@ -221,6 +221,9 @@ void *mem_try_zero(size_t bytes)
 
 void *mem_try_resize(void *p, size_t bytes)
 {
+    if (p == NULL) {
+        return mem_try(bytes); /* one that is kept, it may be */
+    }
     return take_call(bytes) ? realloc(p, at_least_1(bytes)) : NULL;
 }
 

@@ -41,12 +41,17 @@ enum {
     CKPT_BLOCK_MAX = 16 << 20,
     CKPT_NAME_MAX = 63,                    /* of a folder or a file */
     CKPT_PIECES_MAX = 2 + TABLE_SLOTS_MAX, /* keys, values, slots */
-    CKPT_SHAPE_MAX = 2
+    CKPT_SHAPE_MAX = 8 /* of ours 2; of what was imported more */
 };
 
 /* Names of folders and files. `out` has CKPT_NAME_MAX + 1 bytes. */
 #define CKPT_MANIFEST "manifest.json"
-enum ckpt_file_kind { CKPT_FILE_ROWS, CKPT_FILE_STATE, CKPT_FILE_INDEX };
+enum ckpt_file_kind {
+    CKPT_FILE_ROWS,
+    CKPT_FILE_STATE,
+    CKPT_FILE_INDEX,
+    CKPT_FILE_OTHER /* ckpt_other.h */
+};
 /* ckpt-<cut>-<term>, or .new-<cut>-<term> while it is being made. */
 void ckpt_folder_name(uint64_t cut, uint64_t term, bool is_new, char *out);
 /* False where it is no name of a folder of ours. */
@@ -83,14 +88,15 @@ struct ckpt_part {
     uint32_t n_slots;
     const char *slots[TABLE_SLOTS_MAX];
     /* Set by ckpt_layout and by decoding. */
-    uint64_t block_rows;   /* the same rows in each of its tensors */
+    uint64_t block_rows;   /* the same rows in each of its tensors; before
+                              ckpt_layout 0: as many as are usual */
     uint32_t first_tensor; /* of the file of rows */
     uint32_t n_tensors;
 };
 
 struct ckpt_tensor {
     const char *name;
-    const char *dtype; /* as in the file: "U64", "F32", "U8", "I8" */
+    const char *dtype; /* as in the file, such as "U64" */
     uint32_t n_shape;
     uint64_t shape[CKPT_SHAPE_MAX];
     uint64_t offset; /* in the file */
@@ -149,7 +155,7 @@ struct ckpt_index {
     uint32_t n_parts;
     struct ckpt_part *parts;
     uint32_t n_files;
-    struct ckpt_file *files; /* [0] rows, [1] state */
+    struct ckpt_file *files; /* [0] rows, [1] state, [2] others, if any */
 };
 
 int ckpt_index_encode(const struct ckpt_index *x, struct buf *out) MUST_USE;

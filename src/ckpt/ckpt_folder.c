@@ -340,6 +340,7 @@ int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed, struct err *e)
 {
     struct ckpt_list list;
     uint64_t newest = 0;
+    uint64_t kept = 0;
     uint32_t n_kept = 0;
     uint64_t base = 0;
     int rc = ckpt_list(fs, &list, e);
@@ -353,8 +354,11 @@ int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed, struct err *e)
         /* Newest first, so a base comes after what builds on it. Those that
          * are kept in between have bases at least as old: the oldest of the
          * bases, and all above it, stay. */
-        if (x->is_whole) {
+        if (x->is_whole && x->cut == kept) {
+            is_over = true; /* what it holds was compacted */
+        } else if (x->is_whole) {
             newest = base_max_u64(newest, x->cut);
+            kept = x->cut;
             is_over = n_kept >= keep && (base == 0 || x->cut < base);
             n_kept++;
             if (!is_over && x->base != 0) {

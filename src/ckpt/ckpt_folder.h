@@ -82,8 +82,8 @@ int ckpt_read_state(struct fs *fs, const char *folder, const struct ckpt *c,
                     struct ckpt_state *s, struct err *e) MUST_USE;
 
 /* Removes whole checkpoints but the newest `keep` (at least 2, asserted) with
- * those that they are increments of, and what older ones left unfinished.
- * Damaged ones are not counted and not removed. */
+ * those that they are increments of, and what older ones left unfinished. Of
+ * one cut only the largest term's stays: it was compacted to that. Damaged ones are not counted and not removed. */
 int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed,
                struct err *e) MUST_USE;
 
@@ -107,6 +107,13 @@ int ckpt_writer_lane(struct ckpt_writer *w, uint64_t lane,
                      struct err *e) MUST_USE;
 int ckpt_writer_row(struct ckpt_writer *w, uint32_t part, uint64_t key,
                     const float *values, struct err *e) MUST_USE;
+/* Tensors of the lane that no server reads (ckpt_other.h), if there are any:
+ * their layout, then their bytes, all of each. */
+int ckpt_writer_other(struct ckpt_writer *w, const struct ckpt_tensor *tensors,
+                      uint32_t n, struct err *e) MUST_USE;
+int ckpt_writer_other_put(struct ckpt_writer *w, uint32_t tensor,
+                          const void *data, size_t size,
+                          struct err *e) MUST_USE;
 /* state may be NULL: no windows, no late frames. */
 int ckpt_writer_lane_end(struct ckpt_writer *w, const struct ckpt_state *state,
                          struct err *e) MUST_USE;

@@ -183,11 +183,13 @@ static int match_parts(struct ckpt_index *x, struct arena *arena, struct err *e)
 static int check_file(const struct ckpt_index *x, uint32_t i,
                       struct arena *arena, struct err *e)
 {
+    static const enum ckpt_file_kind kinds[] = {
+        CKPT_FILE_ROWS, CKPT_FILE_STATE, CKPT_FILE_OTHER};
     struct ckpt_file *file = &x->files[i];
     char name[CKPT_NAME_MAX + 1];
     int rc = PS_OK;
 
-    ckpt_file_name(x->lane, i == 0 ? CKPT_FILE_ROWS : CKPT_FILE_STATE, name);
+    ckpt_file_name(x->lane, kinds[i], name);
     if (strcmp(file->name, name) != 0) {
         return err_set(e, PS_EDATALOSS, "file \"%.80s\" should be %s",
                        file->name, name);
@@ -213,10 +215,10 @@ int ckpt_index_decode(const void *data, size_t size, struct arena *arena,
         return ckpt_json_end(&j, e);
     }
     rc = ckpt_json_end(&j, e);
-    if (rc == PS_OK && x->n_files != 2) {
-        rc = err_set(e, PS_EDATALOSS, "it is not of two files");
+    if (rc == PS_OK && x->n_files != 2 && x->n_files != 3) {
+        rc = err_set(e, PS_EDATALOSS, "it is not of two files or three");
     }
-    for (uint32_t i = 0; i < 2 && rc == PS_OK; i++) {
+    for (uint32_t i = 0; i < x->n_files && rc == PS_OK; i++) {
         rc = check_file(x, i, arena, e);
     }
     return rc == PS_OK ? match_parts(x, arena, e) : rc;

@@ -64,6 +64,7 @@ void ckpt_file_name(uint64_t lane, enum ckpt_file_kind kind, char *out)
         [CKPT_FILE_ROWS] = "safetensors",
         [CKPT_FILE_STATE] = "state.safetensors",
         [CKPT_FILE_INDEX] = "json",
+        [CKPT_FILE_OTHER] = "other.safetensors",
     };
 
     snprintf(out, CKPT_NAME_MAX + 1, "lane-%" PRIu64 ".%s", lane, ends[kind]);
@@ -85,7 +86,8 @@ size_t ckpt_dtype_bytes(const char *dtype)
     static const struct {
         const char *name;
         size_t bytes;
-    } dtypes[] = {{"U64", 8}, {"F32", 4}, {"U8", 1}, {"I8", 1}};
+    } dtypes[] = {{"U64", 8}, {"F32", 4}, {"U8", 1},  {"I8", 1},
+                  {"F64", 8}, {"I64", 8}, {"I32", 4}, {"I16", 2}};
 
     for (size_t i = 0; i < ARRAY_LEN(dtypes); i++) {
         if (strcmp(dtypes[i].name, dtype) == 0) {
@@ -240,7 +242,9 @@ static int lay_out_part(struct ckpt_part *p, struct ckpt_file *file,
     if (p->content == CKPT_CHANGED) {
         row_bytes = base_max_u64(row_bytes, p->dim * sizeof(float));
     }
-    p->block_rows = ckpt_block_rows(row_bytes);
+    if (p->block_rows == 0) {
+        p->block_rows = ckpt_block_rows(row_bytes);
+    }
     p->first_tensor = file->n_tensors;
     p->n_tensors = ckpt_part_tensors(p);
     for (uint32_t i = 0; i < p->n_tensors; i++) {

@@ -82,13 +82,18 @@ int ckpt_verify(struct fs *fs, const char *folder, const struct ckpt *c,
     int rc;
 
     for (uint32_t i = 0; i < c->manifest.n_lanes; i++) {
-        v.total += c->indexes[i].files[0].size + c->indexes[i].files[1].size;
+        for (uint32_t k = 0; k < c->indexes[i].n_files; k++) {
+            v.total += c->indexes[i].files[k].size;
+        }
     }
     rc = verify_indexes(&v);
     for (uint32_t i = 0; i < c->manifest.n_lanes && rc == PS_OK; i++) {
         rc = verify_file(&v, &c->indexes[i].files[0]);
         if (rc == PS_OK) {
             rc = verify_state(&v, c, i);
+        }
+        if (rc == PS_OK && c->indexes[i].n_files > 2) {
+            rc = verify_file(&v, &c->indexes[i].files[2]);
         }
     }
     buf_fini(&v.bytes);

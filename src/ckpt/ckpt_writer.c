@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "ckpt/ckpt_folder_impl.h"
 #include "ckpt/ckpt_impl.h"
+#include "ckpt/ckpt_other.h"
 
 struct ckpt_writer {
     struct fs *fs;
@@ -23,7 +24,8 @@ struct ckpt_writer {
     /* Of the lane that is being written. */
     struct arena lane_arena;
     struct ckpt_index index; /* lane 0: none */
-    struct ckpt_file files[2];
+    struct ckpt_file files[3];
+    struct ckpt_other *other; /* NULL: none */
     struct fs_open_file *open;
     struct ckpt_rows **rows; /* of the parts */
     struct buf text;
@@ -191,6 +193,28 @@ int ckpt_writer_row(struct ckpt_writer *w, uint32_t part, uint64_t key,
     return failed(w, write_blocks(w, w->rows[part], e));
 }
 
+int ckpt_writer_other(struct ckpt_writer *w, const struct ckpt_tensor *tensors,
+                      uint32_t n, struct err *e)
+{
+    const char *name = name_of(w, CKPT_FILE_OTHER);
+
+    ASSERT(!w->has_failed && w->index.lane != 0 && w->other == NULL);
+    if (name == NULL) {
+        return failed(w, err_set(e, PS_ENOMEM, "out of memory"));
+    }
+    w->files[2] = (struct ckpt_file){.name = name};
+    w->index.n_files = 3;
+    return failed(w, ckpt_other_new(&w->other, w->fs, w->folder, &w->files[2],
+                                    tensors, n, &w->lane_arena, e));
+}
+
+int ckpt_writer_other_put(struct ckpt_writer *w, uint32_t tensor,
+                          const void *data, size_t size, struct err *e)
+{
+    ASSERT(!w->has_failed && w->other != NULL);
+    return failed(w, ckpt_other_put(w->other, tensor, data, size, e));
+}
+
 static int close_file(struct ckpt_writer *w, struct err *e)
 {
     struct fs_open_file *file = w->open;
@@ -258,6 +282,8 @@ static int write_index(struct ckpt_writer *w, struct err *e)
 
 static void free_lane(struct ckpt_writer *w)
 {
+    ckpt_other_free(w->other);
+    w->other = NULL;
     for (uint32_t i = 0; i < w->index.n_parts; i++) {
         ckpt_rows_free(w->rows[i]);
     }
@@ -279,6 +305,9 @@ int ckpt_writer_lane_end(struct ckpt_writer *w, const struct ckpt_state *state,
         }
     }
     rc = close_file(w, e);
+    if (rc == PS_OK && w->other != NULL) {
+        rc = ckpt_other_end(w->other, e);
+    }
     if (rc == PS_OK) {
         rc = write_state(w, state, e);
     }

@@ -63,8 +63,8 @@ uint64_t original_cursor_left(const struct original_cursor *c)
 static bool fill(struct original_cursor *c, size_t size)
 {
     uint64_t begin = c->window_at;
-    size_t want = (size_t)base_min_u64(
-        base_max_u64(size, ORIGINAL_WINDOW), original_cursor_left(c));
+    size_t want = (size_t)base_min_u64(base_max_u64(size, ORIGINAL_WINDOW),
+                                       original_cursor_left(c));
     size_t got = 0;
     void *data;
     int rc;
@@ -191,9 +191,10 @@ void original_cursor_skip(struct original_cursor *c, uint64_t bytes,
                           const char *what)
 {
     if (c->status == PS_OK && bytes > original_cursor_left(c)) {
-        (void)original_cursor_fail(
-            c, PS_EDATALOSS, "%" PRIu64 " bytes of %s, and only %" PRIu64
-            " are left", bytes, what, original_cursor_left(c));
+        (void)original_cursor_fail(c, PS_EDATALOSS,
+                                   "%" PRIu64 " bytes of %s, and only %" PRIu64
+                                   " are left",
+                                   bytes, what, original_cursor_left(c));
     }
     c->at += c->status == PS_OK ? bytes : 0;
 }

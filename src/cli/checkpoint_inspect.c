@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/limits.h"
+#include "ckpt/ckpt_other.h"
 #include "cli/checkpoint_command.h"
 
 enum { ROWS_MAX = 1000000000 };
@@ -82,6 +83,25 @@ static const char *kind_of(const struct wire_variable *v)
     return v->kind == PS_DENSE ? "dense" : "hash64";
 }
 
+/* Tensors that were imported and that no server reads. */
+static void print_others(const struct ckpt *c)
+{
+    for (uint32_t i = 0; i < c->manifest.n_lanes; i++) {
+        const struct ckpt_file *file = ckpt_other_file(c, i);
+
+        for (uint32_t k = 0; file != NULL && k < file->n_tensors; k++) {
+            const struct ckpt_tensor *t = &file->tensors[k];
+
+            printf("%s%s %s", k == 0 ? "\nkept, not served:\n" : "", t->name,
+                   t->dtype);
+            for (uint32_t d = 0; d < t->n_shape; d++) {
+                printf("%s%" PRIu64, d == 0 ? " " : "x", t->shape[d]);
+            }
+            printf("\n");
+        }
+    }
+}
+
 static void print_summary(const struct ckpt_entry *x, const struct ckpt *c)
 {
     const struct ckpt_manifest *m = &c->manifest;
@@ -112,6 +132,30 @@ static void print_summary(const struct ckpt_entry *x, const struct ckpt *c)
         }
         printf("\n");
     }
+    print_others(c);
+}
+
+static json_t *others_json(const struct ckpt *c)
+{
+    json_t *others = json_array();
+
+    for (uint32_t i = 0; i < c->manifest.n_lanes; i++) {
+        const struct ckpt_file *file = ckpt_other_file(c, i);
+
+        for (uint32_t k = 0; file != NULL && k < file->n_tensors; k++) {
+            const struct ckpt_tensor *t = &file->tensors[k];
+            json_t *shape = json_array();
+
+            for (uint32_t d = 0; d < t->n_shape; d++) {
+                json_array_append_new(shape,
+                                      json_integer((json_int_t)t->shape[d]));
+            }
+            json_array_append_new(others,
+                                  json_pack("{s:s, s:s, s:o}", "name", t->name,
+                                            "dtype", t->dtype, "shape", shape));
+        }
+    }
+    return others;
 }
 
 static json_t *summary_json(const struct ckpt_entry *x, const struct ckpt *c)
@@ -137,13 +181,13 @@ static json_t *summary_json(const struct ckpt_entry *x, const struct ckpt *c)
                       slots));
     }
     return json_pack(
-        "{s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+        "{s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
         "folder", x->folder, "cut", (json_int_t)m->cut, "term",
         (json_int_t)m->term, "base", (json_int_t)m->base, "name", m->name,
         "time_ms", (json_int_t)m->time_ms, "plan", (json_int_t)m->plan, "lanes",
         (json_int_t)m->n_lanes, "sessions", (json_int_t)m->n_sessions, "rows",
         (json_int_t)x->rows, "bytes", (json_int_t)x->bytes, "variables",
-        variables);
+        variables, "others", others_json(c));
 }
 
 struct showing {

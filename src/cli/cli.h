@@ -16,8 +16,8 @@ enum cli_exit {
     CLI_REFUSED = 2 /* before anything was begun */
 };
 
-/* Checkpoints that may be kept. */
-enum { CLI_KEEP_MAX = 4096 };
+/* Checkpoints that may be kept, and of what chain. */
+enum { CLI_KEEP_MAX = 4096, CLI_CHAIN_MAX = 64 };
 
 /* First in the options of each command. */
 struct cli_options {
@@ -81,8 +81,12 @@ int local_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int save_main(int argc, char **argv);
+int restore_main(int argc, char **argv);
 int checkpoint_main(int argc, char **argv);
 int checkpoint_verify_main(int argc, char **argv);
 int checkpoint_inspect_main(int argc, char **argv);
+int compact_main(int argc, char **argv);
+int import_main(int argc, char **argv);
+int export_main(int argc, char **argv);
 
 #endif

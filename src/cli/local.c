@@ -23,6 +23,7 @@ struct options {
     struct role_limits limits;
     const char *checkpoint_path;
     int64_t keep;
+    int64_t full_every;
     int64_t wait_s;
     struct opt_list plugins;
     bool binds_cores;
@@ -79,6 +80,13 @@ static const struct opt table[] = {
      .value = "N",
      .help = "How many checkpoints are kept, 3 if it is left out; older ones "
              "are removed after each save."},
+    {.name = "full_every",
+     .type = OPT_INT,
+     .offset = AT(full_every),
+     .min = 1,
+     .max = CLI_CHAIN_MAX,
+     .value = "N",
+     .help = "As in -r scheduler: each Nth checkpoint is whole."},
     {.name = "bind_cores",
      .brief = "bc",
      .type = OPT_BOOL,
@@ -261,6 +269,8 @@ static int run_in_store(const struct local_options *o, const char *kv)
 static int check(struct options *o, const struct opt_list *rest,
                  bool has_command, char *url, struct err *e)
 {
+    char place[ROLE_PLACE_BYTES]; /* the scheduler works it out again */
+
     if (rest->n > 0) {
         return err_set(e, PS_EARGUMENT,
                        "unexpected word \"%.64s\"; the command stands behind "
@@ -281,6 +291,10 @@ static int check(struct options *o, const struct opt_list *rest,
     if (o->shards == 0) {
         o->shards = (int64_t)base_min_u64(
             base_max_u64(loop_cpus() / (uint64_t)o->servers, 1), LIMIT_SHARDS);
+    }
+    if (o->checkpoint_path != NULL &&
+        role_place(o->checkpoint_path, place, e) != PS_OK) {
+        return e->status;
     }
     return o->kv == NULL ? PS_OK : parse_kv(o->kv, url, e);
 }
@@ -314,6 +328,7 @@ int local_main(int argc, char **argv)
             .queries = o.limits.queries,
             .checkpoint_path = o.checkpoint_path,
             .keep = o.keep,
+            .full_every = o.full_every,
             .plugins = o.plugins.items,
             .n_plugins = o.plugins.n,
             .log_level = o.cli.log_level,

@@ -296,6 +296,9 @@ int local_cluster_start_roles(struct local_cluster *c, struct err *e)
     if (o->keep != 0) {
         add_number(&w, "--keep", o->keep);
     }
+    if (o->full_every != 0) {
+        add_number(&w, "--full_every", o->full_every);
+    }
     snprintf(c->roles[0].name, sizeof(c->roles[0].name), "scheduler");
     rc = start_role(c, &w, e);
     for (uint32_t i = 0; i < o->servers && rc == PS_OK; i++) {

@@ -25,6 +25,7 @@ struct local_options {
     int64_t queries;
     const char *checkpoint_path; /* NULL: left out */
     int64_t keep;
+    int64_t full_every;
     /* Passed on to all roles. */
     const char *const *plugins;
     size_t n_plugins;

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "coord/coord.h"
+#include "fs/fs.h"
 #include "net/address.h"
 #include "udf/udf_plugin.h"
 
@@ -292,5 +294,40 @@ int role_server_count(const char *text, uint32_t *servers, struct err *e)
                        text, n);
     }
     *servers = (uint32_t)n;
+    return PS_OK;
+}
+
+int role_place(const char *url, char *place, struct err *e)
+{
+    char here[ROLE_PLACE_BYTES / 2] = "";
+    const char *path = url;
+    struct fs *fs;
+    int rc;
+
+    place[0] = '\0';
+    if (fs_url_is_none(url)) {
+        return PS_OK;
+    }
+    rc = fs_url_open(&fs, url, e);
+    if (rc != PS_OK) {
+        return err_wrap(e, "option --checkpoint_path or -cp");
+    }
+    fs_url_close(fs);
+    if (strncmp(path, "memory://", 9) == 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --checkpoint_path or -cp: memory:// is for "
+                       "tests within one process: give file://DIR");
+    }
+    if (strncmp(path, "file://", 7) == 0) {
+        path += 7;
+    }
+    if (path[0] != '/' && getcwd(here, sizeof(here) - 1) == NULL) {
+        return err_set(e, PS_EIO, "the working folder: %s", strerror(errno));
+    }
+    if (snprintf(place, ROLE_PLACE_BYTES, "file://%s%s%s", here,
+                 here[0] != '\0' ? "/" : "", path) >= ROLE_PLACE_BYTES) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --checkpoint_path or -cp: it is too long");
+    }
     return PS_OK;
 }

@@ -123,4 +123,9 @@ int role_server_count(const char *text, uint32_t *servers,
 int role_scheduler_main(int argc, char **argv);
 int role_server_main(int argc, char **argv);
 
+/* Where checkpoints go, absolute: servers read the URL in other folders. ""
+ * for none://. `place` has ROLE_PLACE_BYTES. PS_EARGUMENT, PS_EIO. */
+enum { ROLE_PLACE_BYTES = 4096 };
+int role_place(const char *url, char *place, struct err *e) MUST_USE;
+
 #endif

@@ -1,18 +1,13 @@
 /* role_scheduler.c - ps-plus -r scheduler. */
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cores.h"
 #include "cli/memory_limit.h"
 #include "cli/role.h"
-#include "fs/fs.h"
 #include "scheduler/schedule.h"
 
-enum { MB_BITS = 20, PLACE_BYTES = 4096 };
+enum { MB_BITS = 20, GIVE_UP_MAX_S = 7 * 86400 };
 
 struct options {
     struct role_options role;
@@ -20,7 +15,10 @@ struct options {
     struct role_limits limits;
     const char *checkpoint_path;
     int64_t keep;
-    char place[PLACE_BYTES]; /* checkpoint_path, absolute */
+    int64_t full_every;
+    bool accepts_empty;
+    int64_t give_up_s;
+    char place[ROLE_PLACE_BYTES]; /* checkpoint_path, absolute */
 };
 _Static_assert(offsetof(struct options, role) == 0, "rows of role.h");
 
@@ -53,7 +51,31 @@ static const struct opt table[] = {
      .max = CLI_KEEP_MAX,
      .value = "N",
      .help = "How many checkpoints are kept; older ones are removed after each "
-             "save."},
+             "save, but for what those that are kept build on."},
+    {.name = "full_every",
+     .type = OPT_INT,
+     .offset = AT(full_every),
+     .fallback = "1",
+     .min = 1,
+     .max = CLI_CHAIN_MAX,
+     .value = "N",
+     .help = "Each Nth checkpoint is whole, and between them only what changed "
+             "since the one before is saved. 1: all are whole. More than 1 "
+             "takes some 25 ns more for each row of a push."},
+    {.name = "accept-empty",
+     .type = OPT_FLAG,
+     .offset = AT(accepts_empty),
+     .help = "A new store begins empty where checkpoints are there but none "
+             "is good; without this the scheduler ends and names them."},
+    {.name = "give-up-after",
+     .type = OPT_INT,
+     .offset = AT(give_up_s),
+     .fallback = "30",
+     .max = GIVE_UP_MAX_S,
+     .value = "SECONDS",
+     .help = "A server that is away for so long is not waited for: others "
+             "that have room take its parts, from the newest checkpoint. 0 is "
+             "never."},
     ROLE_OPTIONS,
 };
 
@@ -71,42 +93,6 @@ static const struct cli_page page = {
     .n = ARRAY_LEN(table),
 };
 
-/* Servers read the URL in other folders than this one. */
-static int set_place(struct options *o, struct err *e)
-{
-    const char *path = o->checkpoint_path;
-    char here[PLACE_BYTES / 2] = "";
-    struct fs *fs;
-    int rc;
-
-    o->place[0] = '\0';
-    if (fs_url_is_none(path)) {
-        return PS_OK;
-    }
-    rc = fs_url_open(&fs, path, e);
-    if (rc != PS_OK) {
-        return err_wrap(e, "option --checkpoint_path or -cp");
-    }
-    fs_url_close(fs);
-    if (strncmp(path, "memory://", 9) == 0) {
-        return err_set(e, PS_EARGUMENT,
-                       "option --checkpoint_path or -cp: memory:// is for "
-                       "tests within one process: give file://DIR");
-    }
-    if (strncmp(path, "file://", 7) == 0) {
-        path += 7;
-    }
-    if (path[0] != '/' && getcwd(here, sizeof(here) - 1) == NULL) {
-        return err_set(e, PS_EIO, "the working folder: %s", strerror(errno));
-    }
-    if (snprintf(o->place, sizeof(o->place), "file://%s%s%s", here,
-                 here[0] != '\0' ? "/" : "", path) >= (int)sizeof(o->place)) {
-        return err_set(e, PS_EARGUMENT,
-                       "option --checkpoint_path or -cp: it is too long");
-    }
-    return PS_OK;
-}
-
 /* Whether the values can be had; what they say becomes *run, and the limit of
  * memory that was left out becomes that of this machine. */
 static int fill_in(struct options *o, struct schedule_options *run,
@@ -120,7 +106,7 @@ static int fill_in(struct options *o, struct schedule_options *run,
         rc = role_server_count(o->server_num, &servers, e);
     }
     if (rc == PS_OK) {
-        rc = set_place(o, e);
+        rc = role_place(o->checkpoint_path, o->place, e);
     }
     if (rc != PS_OK) {
         return rc;
@@ -138,6 +124,9 @@ static int fill_in(struct options *o, struct schedule_options *run,
                    .queries = (uint64_t)o->limits.queries},
         .checkpoints = o->place[0] != '\0' ? o->place : NULL,
         .keep = (uint32_t)o->keep,
+        .full_every = (uint32_t)o->full_every,
+        .accept_empty = o->accepts_empty,
+        .give_up_s = (uint32_t)o->give_up_s,
         .bind = o->role.bind,
         .advertise = o->role.advertise,
         .port = (uint16_t)o->role.port,

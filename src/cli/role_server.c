@@ -12,6 +12,7 @@ struct options {
     struct role_options role;
     int64_t id;
     int64_t shards;
+    const char *log_path;
 };
 _Static_assert(offsetof(struct options, role) == 0, "rows of role.h");
 
@@ -35,6 +36,13 @@ static const struct opt table[] = {
      .value = "N",
      .help = "How many threads hold rows. Left out: one for each CPU that "
              "this process may use."},
+    {.name = "log_path",
+     .type = OPT_TEXT,
+     .offset = AT(log_path),
+     .value = "DIR",
+     .help = "Where pushes are logged to variables of durability log or "
+             "fsync: a folder on this host's own disk, which the server must "
+             "find again when it is started again."},
     ROLE_OPTIONS,
 };
 
@@ -67,6 +75,12 @@ static int fill_in(struct options *o, struct serve_options *run, struct err *e)
                        "%d",
                        (int)o->shards, UINT16_MAX + 1 - (int)o->shards);
     }
+    if (o->log_path != NULL && strstr(o->log_path, "://") != NULL &&
+        strncmp(o->log_path, "file://", 7) != 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --log_path: logs are for a folder on a disk, "
+                       "file://DIR or DIR");
+    }
     *run = (struct serve_options){
         .kv_path = o->role.kv_path,
         .id = (uint32_t)o->id,
@@ -75,6 +89,7 @@ static int fill_in(struct options *o, struct serve_options *run, struct err *e)
         .advertise = o->role.advertise,
         .port = (uint16_t)o->role.port,
         .wait_s = (uint32_t)o->role.wait_s,
+        .log_path = o->log_path,
     };
     return PS_OK;
 }

@@ -29,6 +29,7 @@ struct options {
     int64_t wait_s;
     bool waits_not;
     bool cancels;
+    bool is_whole;
     bool is_json;
     const char *name; /* "": none */
 };
@@ -60,6 +61,11 @@ static const struct opt table[] = {
      .type = OPT_FLAG,
      .offset = AT(cancels),
      .help = "Ends the save that is under way, whoever began it."},
+    {.name = "whole",
+     .type = OPT_FLAG,
+     .offset = AT(is_whole),
+     .help = "All rows, where the cluster (--full_every) would save only what "
+             "has changed since the last checkpoint."},
     {.name = "json",
      .type = OPT_FLAG,
      .offset = AT(is_json),
@@ -275,7 +281,8 @@ static bool is_over(const struct run *r, int rc)
 static int save(struct run *r, struct err *e)
 {
     struct ps_error error = {0};
-    int rc = ps_save(r->client, r->options->name, &r->request, &error);
+    int rc = client_save_begin(r->client, r->options->name,
+                               r->options->is_whole, &r->request, &error);
 
     if (rc != PS_OK) {
         return err_set(e, rc, "%s", error.text);

@@ -120,6 +120,10 @@ static int check(const struct ps_declaration *d, const struct udf **udf,
                             "updater, at most %d",
                             d->name, d->updater.n_params, PS_PARAMS_MAX);
     }
+    if (d->durability < PS_MEMORY || d->durability > PS_FSYNC) {
+        return client_error(e, PS_EARGUMENT, "%s: durability %d is not known",
+                            d->name, d->durability);
+    }
     *udf = NULL;
     if (client_is_foreign(d->updater.name)) {
         return PS_OK;
@@ -172,6 +176,7 @@ static struct wire_variable wire_of(const struct ps_declaration *d,
         .param6 = u->params[6],
         .param7 = u->params[7],
         .batch_read = d->batch_read,
+        .durability = (uint32_t)d->durability,
     };
 }
 

@@ -20,8 +20,8 @@ int ps_step(ps_client *client, const void *position, size_t size)
     return rc;
 }
 
-int ps_save(ps_client *client, const char *name, ps_request **request,
-            struct ps_error *error)
+int client_save_begin(ps_client *client, const char *name, bool whole,
+                      ps_request **request, struct ps_error *error)
 {
     struct client_guard g;
     struct request *r;
@@ -37,7 +37,8 @@ int ps_save(ps_client *client, const char *name, ps_request **request,
                             (int)LIMIT_NAME_BYTES);
     }
     client_enter(client, &g);
-    rc = session_save(client->session, name, &r);
+    rc = whole ? session_save_whole(client->session, name, &r)
+               : session_save(client->session, name, &r);
     if (rc == PS_OK) {
         rc = client_hold(client, r, request);
     }
@@ -45,6 +46,12 @@ int ps_save(ps_client *client, const char *name, ps_request **request,
     return rc == PS_OK
                ? rc
                : client_error(error, rc, "save: %s", ps_status_text(rc));
+}
+
+int ps_save(ps_client *client, const char *name, ps_request **request,
+            struct ps_error *error)
+{
+    return client_save_begin(client, name, false, request, error);
 }
 
 int ps_save_get(ps_client *client, struct ps_save_state *state)
@@ -101,7 +108,7 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
     struct ps_request *handle = NULL;
     struct ps_save_state state;
     struct client_guard g;
-    struct request *r;
+    struct request *r = NULL;
     uint64_t deadline;
     int rc;
 

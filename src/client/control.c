@@ -1,6 +1,8 @@
-/* The connection to the scheduler: DECLARE and DROP, asked again until they
- * are answered. Where the scheduler is, the store says; a scheduler that
+/* The connection to the scheduler: DECLARE, DROP and others, asked again until
+ * they are answered. Where the scheduler is, the store says; a scheduler that
  * stands by or waits for servers answers NOT_READY, with the reason. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
@@ -9,7 +11,7 @@
 static bool is_ours(const struct request *r)
 {
     return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP ||
-           r->kind == REQUEST_CANCEL ||
+           r->kind == REQUEST_CANCEL || r->kind == REQUEST_RESTORE ||
            (r->kind == REQUEST_SAVE && r->ticket == 0);
 }
 
@@ -202,6 +204,20 @@ static void keep_text(struct session *s, struct request *r, struct frame *frame)
     r->text[size] = '\0';
 }
 
+static int take_restored(struct session *s, struct request *r,
+                         struct frame *frame, uint64_t *plan)
+{
+    struct wire_restore_answer m;
+
+    if (wire_restore_answer_decode(frame_body(frame), frame->body_bytes,
+                                   &s->arena, &m) != PS_OK) {
+        return PS_ECLIENTDEC;
+    }
+    snprintf(r->text, sizeof(r->text), "%.100s", m.folder);
+    *plan = m.plan;
+    return PS_OK;
+}
+
 /* Done at the scheduler; settled when its plan is here too. */
 static void on_done(struct session *s, struct request *r,
                     const struct frame_header *h, struct frame *frame)
@@ -221,9 +237,11 @@ static void on_done(struct session *s, struct request *r,
         request_settle(r);
         return;
     }
-    if (r->kind == REQUEST_DECLARE &&
-        wire_declare_answer_decode(frame_body(frame), frame->body_bytes,
-                                   &s->arena, &m) != PS_OK) {
+    if ((r->kind == REQUEST_RESTORE &&
+         take_restored(s, r, frame, &m.plan) != PS_OK) ||
+        (r->kind == REQUEST_DECLARE &&
+         wire_declare_answer_decode(frame_body(frame), frame->body_bytes,
+                                    &s->arena, &m) != PS_OK)) {
         r->status = PS_ECLIENTDEC;
         request_settle(r);
         return;

@@ -18,6 +18,8 @@ struct piece {
     bool is_taken;
 };
 
+PLANT_DECLARE(recut_restamped);
+
 struct cutter {
     struct session *s;
     struct request *r;
@@ -388,6 +390,9 @@ void cut_again(struct session *s, struct flight *f)
     uint32_t n = 0;
 
     PROBE(cut_anew);
+    if (PLANT(recut_restamped)) {
+        r->cut = s->step.cut;
+    }
     flight_remove(f);
     f->seq = 0;
     f->connection = 0;
@@ -426,9 +431,12 @@ void cut_parked(struct session *s)
         flight_remove(f);
         if (f->kind == FLIGHT_RESOLVE) {
             flight_ask_again(s, f);
+        } else if (f->kind == FLIGHT_LOST) {
+            loss_ask_again(s, f);
         } else {
             flight_recut(s, f);
         }
     }
     flight_ask_pending(s);
+    loss_ask_all(s);
 }

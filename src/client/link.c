@@ -269,6 +269,9 @@ static void seal(struct link *l, struct flight *f)
         h.session = l->session->number;
     } else if (f->kind == FLIGHT_STATUS) {
         h.type = WIRE_STATUS;
+    } else if (f->kind == FLIGHT_LOST) {
+        h.type = WIRE_LOST;
+        h.session = l->session->number;
     }
     session_seal(l->session, f->frame, &h);
 }
@@ -599,6 +602,9 @@ static void on_answer(struct link *l, const struct frame_header *h,
     case FLIGHT_STATUS:
         flight_on_status(s, f, h, frame);
         break;
+    case FLIGHT_LOST:
+        loss_on_answer(s, f, h, frame);
+        break;
     }
 }
 
@@ -622,7 +628,8 @@ void link_on_frame(struct link *l, const struct frame_header *h,
 
 /* ---- ends ---------------------------------------------------------------- */
 
-static void report_losses(struct link *l)
+/* What was acknowledged by this lane is to be asked for. */
+static void take_losses(struct link *l)
 {
     struct session *s = l->session;
     size_t kept = 0;
@@ -630,15 +637,8 @@ static void report_losses(struct link *l)
     for (size_t i = 0; i < s->n_acked; i++) {
         struct acked a = s->acked[i];
 
-        if (a.lane != l->lane) {
+        if (a.lane != l->lane || loss_add(s, &a, l) != PS_OK) {
             s->acked[kept++] = a;
-        } else {
-            struct ps_loss loss = {a.session, a.lane,    1,
-                                   a.max,     l->server, l->shard};
-
-            PROBE(link_loss_reported);
-            s->counters.losses += a.n;
-            s->owner->lost(s->owner, &loss);
         }
     }
     s->n_acked = kept;
@@ -668,7 +668,7 @@ void link_end(struct link *l)
 
     PROBE(link_lane_ended);
     if (!s->rollback.is_on) {
-        report_losses(l);
+        take_losses(l);
     }
     l->writes = (struct flight_list){NULL, NULL};
     l->reads = (struct flight_list){NULL, NULL};
@@ -696,6 +696,8 @@ void link_end(struct link *l)
         flight_remove(f);
         if (f->kind == FLIGHT_RESOLVE) {
             flight_ask_again(s, f);
+        } else if (f->kind == FLIGHT_LOST) {
+            loss_ask_again(s, f);
         } else if (f->kind == FLIGHT_STATUS) {
             flight_settle(s, f, PS_ELANE);
         } else {

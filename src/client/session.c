@@ -70,6 +70,7 @@ void session_free(struct session *s)
     if (s->has_lease) {
         lease_fini(&s->lease);
     }
+    loss_fini(s);
     plan_free(s->plan);
     buf_fini(&s->step.position);
     buf_fini(&s->step.at_cut);
@@ -193,7 +194,7 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     struct link *l;
     bool goes_back = s->plan != NULL && plan->w.restore > s->plan->w.restore;
 
-    plan_free(s->plan);
+    s->former = s->plan;
     s->plan = plan;
     s->plan_version = version;
     if (goes_back) {
@@ -205,6 +206,9 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     if (goes_back) {
         rollback_settle(s);
     }
+    plan_free(s->former);
+    s->former = NULL;
+    loss_ask_all(s);
     while ((l = find_old_link(s)) != NULL) {
         link_replan(l);
     }

@@ -98,8 +98,16 @@ int session_drop(struct session *s, const char *name,
 /* SAVE: settles with the save, see step.c; CANCEL: the save of a ticket. */
 int session_save(struct session *s, const char *name,
                  struct request **request) MUST_USE;
+/* No increment, whatever the cluster is used to. */
+int session_save_whole(struct session *s, const char *name,
+                       struct request **request) MUST_USE;
 int session_cancel_save(struct session *s, uint64_t ticket,
                         struct request **request) MUST_USE;
+/* RESTORE: settles when all rows have come from the checkpoint; its folder is
+ * in request_text then. n 0: the whole cluster, else these variables. */
+int session_restore(struct session *s, const char *name,
+                    const struct wire_rename *renames, uint32_t n,
+                    struct request **request) MUST_USE;
 /* The cluster went back to a checkpoint, and nobody has taken note yet. */
 bool session_is_rolled_back(const struct session *s);
 /* Whether the cut's number and the reader's position are known by now. */

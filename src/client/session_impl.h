@@ -23,7 +23,7 @@
 
 /* ---- flights ------------------------------------------------------------ */
 
-enum flight_kind { FLIGHT_RUN, FLIGHT_RESOLVE, FLIGHT_STATUS };
+enum flight_kind { FLIGHT_RUN, FLIGHT_RESOLVE, FLIGHT_STATUS, FLIGHT_LOST };
 
 /* The fate of a slice that is being resolved, beside a final status (<= 0). */
 enum { FATE_TO_ASK = 1, FATE_ASKED = 2 };
@@ -89,6 +89,7 @@ struct flight {
     uint32_t n_resolves;   /* RESOLVE flights that ask for it */
     bool by_user;          /* canceled rather than cut anew */
     struct flight *target; /* RESOLVE: asked for; NULL: settled meanwhile */
+    struct loss *loss;     /* LOST: asked for */
     uint32_t chain;        /* highest chain index it needs */
     uint32_t n;
     struct slice slices[]; /* RESOLVE: copies of its target's, `op` is the
@@ -148,7 +149,8 @@ enum request_kind {
     REQUEST_DECLARE,
     REQUEST_DROP,
     REQUEST_SAVE,
-    REQUEST_CANCEL
+    REQUEST_CANCEL,
+    REQUEST_RESTORE
 };
 
 struct request_op {
@@ -292,6 +294,8 @@ struct session {
     struct acked *acked;
     size_t n_acked;
     size_t acked_room;
+    struct loss *losses; /* that are being asked for */
+    struct plan *former; /* while a newer one is adopted */
 
     struct control control;
     struct rollback rollback;
@@ -384,6 +388,16 @@ int cut_slices(struct session *s, struct request *r, const struct slice *slices,
  * PS_ENOMEM it is parked and tried again. */
 void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
+
+/* loss.c */
+/* A lane has ended, whose parts `former` names. PS_ENOMEM. */
+int loss_add(struct session *s, const struct acked *acked,
+             const struct link *l) MUST_USE;
+void loss_ask_all(struct session *s);
+void loss_ask_again(struct session *s, struct flight *f);
+void loss_on_answer(struct session *s, struct flight *f,
+                    const struct frame_header *h, struct frame *frame);
+void loss_fini(struct session *s);
 
 /* rollback.c */
 /* A plan of a later restore is here, its lanes not looked at yet. */

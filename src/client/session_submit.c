@@ -259,9 +259,10 @@ int session_drop(struct session *s, const char *name, struct request **request)
     return rc;
 }
 
-int session_save(struct session *s, const char *name, struct request **request)
+static int save(struct session *s, const char *name, bool whole,
+                struct request **request)
 {
-    struct wire_save_request m = {.name = name};
+    struct wire_save_request m = {.name = name, .whole = whole};
     struct buf b;
     int rc;
 
@@ -269,6 +270,35 @@ int session_save(struct session *s, const char *name, struct request **request)
     buf_init(&b);
     wire_save_request_encode(&m, &b);
     rc = submit_control(s, REQUEST_SAVE, &b, WIRE_SAVE, request);
+    buf_fini(&b);
+    return rc;
+}
+
+int session_save(struct session *s, const char *name, struct request **request)
+{
+    return save(s, name, false, request);
+}
+
+int session_save_whole(struct session *s, const char *name,
+                       struct request **request)
+{
+    return save(s, name, true, request);
+}
+
+int session_restore(struct session *s, const char *name,
+                    const struct wire_rename *renames, uint32_t n,
+                    struct request **request)
+{
+    struct wire_restore_request m = {.nonce = s->net->random(s->net),
+                                     .name = name,
+                                     .renames = renames,
+                                     .n_renames = n};
+    struct buf b;
+    int rc;
+
+    buf_init(&b);
+    wire_restore_request_encode(&m, &b);
+    rc = submit_control(s, REQUEST_RESTORE, &b, WIRE_RESTORE, request);
     buf_fini(&b);
     return rc;
 }
@@ -327,7 +357,7 @@ static bool resolve_in(struct session *s, struct flight_list *list,
                        struct request *r)
 {
     for (struct flight *f = list->first; f != NULL; f = f->next) {
-        if (f->request != r || f->by_user || f->kind == FLIGHT_RESOLVE) {
+        if (f->request != r || f->by_user || f->kind != FLIGHT_RUN) {
             continue;
         }
         if (f->seq == 0) {

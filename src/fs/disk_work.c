@@ -2,6 +2,10 @@
 #include "fs/disk_work.h"
 
 #include "base/mem.h"
+#include "base/probe.h"
+
+PLANT_DECLARE(rename_not_synced);
+PLANT_DECLARE(whole_file_not_synced);
 
 void disk_work_init(struct disk_work *w, struct fs *fs)
 {
@@ -152,7 +156,7 @@ static int rename_path(struct disk_work *w, const struct disk_request *r,
 
     folder_of(r->path, from);
     folder_of(r->to, to);
-    if (rc == PS_OK) {
+    if (rc == PS_OK && !PLANT(rename_not_synced)) {
         rc = w->fs->ops->sync_dir(w->fs, to, e);
     }
     if (rc == PS_OK && strcmp(from, to) != 0) {
@@ -189,7 +193,8 @@ static int write_whole(struct disk_work *w, const struct disk_request *r,
     int rc = make_folder_of(w, r->path, e);
 
     if (rc == PS_OK) {
-        rc = w->fs->ops->write_new(w->fs, r->path, r->data, r->size, true, e);
+        rc = w->fs->ops->write_new(w->fs, r->path, r->data, r->size,
+                                   !PLANT(whole_file_not_synced), e);
     }
     if (rc == PS_OK) {
         rc = sync_folder_of(w, r->path, e);

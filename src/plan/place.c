@@ -36,6 +36,7 @@ struct spot {
     const struct wire_lane *lane;
     struct load *load;
     uint64_t dense_bytes;
+    uint32_t n_given; /* by place_parts */
 };
 
 struct owner {
@@ -482,5 +483,70 @@ int place_variable(const struct wire_plan *w, const struct wire_variable *v,
     }
     *parts = given;
     *n_parts = n;
+    return PS_OK;
+}
+
+/* The shard that the part of p->v goes to: of the servers where it fits the one
+ * with the least memory taken, there the shard that was given the fewest. */
+static struct spot *find_room(const struct placing *p,
+                              const struct wire_part *part)
+{
+    struct spot *best = NULL;
+
+    for (size_t i = 0; i < p->n_spots; i++) {
+        struct spot *spot = &p->spots[i];
+        struct load trial = *spot->load;
+        const struct owner owner = {spot->lane->lane, &trial, NULL};
+
+        if (best != NULL &&
+            (spot->load->memory_bytes > best->load->memory_bytes ||
+             (spot->load->memory_bytes == best->load->memory_bytes &&
+              spot->n_given >= best->n_given))) {
+            continue;
+        }
+        charge(p, p->v, part, &owner);
+        if (check_load(p, &trial, NULL) == PS_OK) {
+            best = spot;
+        }
+    }
+    return best;
+}
+
+int place_parts(const struct wire_plan *w, const bool *wanted,
+                const struct place_limits *limits,
+                uint32_t (*slots_of)(const struct wire_variable *v),
+                struct arena *arena, uint64_t *lanes)
+{
+    struct placing p = {
+        .w = w, .limits = limits, .slots_of = slots_of, .arena = arena};
+    uint32_t variable = 0;
+
+    if (w->n_lanes == 0) {
+        return PS_ENOTREADY;
+    }
+    if (start(&p) != PS_OK) {
+        return PS_ENOMEM;
+    }
+    charge_plan(&p);
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        struct spot *spot;
+
+        while (variable < w->n_variables &&
+               w->variables[variable].id != w->parts[i].variable) {
+            variable++; /* both rise by id */
+        }
+        if (!wanted[i] || variable == w->n_variables) {
+            continue;
+        }
+        p.v = &w->variables[variable];
+        spot = find_room(&p, &w->parts[i]);
+        lanes[i] = spot != NULL ? spot->lane->lane : 0;
+        if (spot != NULL) {
+            const struct owner owner = {lanes[i], spot->load, spot};
+
+            spot->n_given++;
+            charge(&p, p.v, &w->parts[i], &owner);
+        }
+    }
     return PS_OK;
 }

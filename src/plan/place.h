@@ -36,4 +36,13 @@ int place_variable(const struct wire_plan *w, const struct wire_variable *v,
                    struct arena *arena, struct wire_part **parts,
                    uint32_t *n_parts, struct err *e) MUST_USE;
 
+/* Lanes for parts of w whose server is gone: lanes[i] of each wanted[i], one of
+ * the live ones, or 0 where no server has room; others are left alone. Each
+ * goes to the server with the least memory taken of those that stay within the
+ * limits. PS_ENOTREADY without lanes; PS_ENOMEM. */
+int place_parts(const struct wire_plan *w, const bool *wanted,
+                const struct place_limits *limits,
+                uint32_t (*slots_of)(const struct wire_variable *v),
+                struct arena *arena, uint64_t *lanes) MUST_USE;
+
 #endif

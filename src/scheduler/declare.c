@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "kern/init.h"
+#include "scheduler/restore.h"
 #include "scheduler/save.h"
 #include "udf/udf.h"
 
@@ -173,6 +174,9 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
     case WIRE_DROP:
         if (s->state != SCHEDULER_RUN) {
             declare_answer_text(s, connection, h, PS_ENOTREADY, s->says);
+        } else if (restore_is_under_way(s) != NULL) {
+            declare_answer_text(s, connection, h, PS_ENOTREADY,
+                                restore_is_under_way(s));
         } else {
             enqueue(s, connection, h, frame);
         }
@@ -182,10 +186,13 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
         break;
     case WIRE_SAVE:
     case WIRE_CANCEL:
+    case WIRE_RESTORE:
         if (s->state != SCHEDULER_RUN) {
             declare_answer_text(s, connection, h, PS_ENOTREADY, s->says);
         } else if (h->type == WIRE_SAVE) {
             save_on_request(s, connection, h, frame);
+        } else if (h->type == WIRE_RESTORE) {
+            restore_on_request(s, connection, h, frame);
         } else {
             save_on_cancel(s, connection, h, frame);
         }
@@ -206,6 +213,13 @@ static void params_of(const struct wire_variable *v,
                                      v->param6, v->param7};
 
     memcpy(params, p, sizeof(p));
+}
+
+static const char *durability_text(uint32_t durability)
+{
+    return durability == PS_MEMORY ? ""
+           : durability == PS_LOG  ? ", durability log"
+                                   : ", durability fsync";
 }
 
 /* `kind rows dim, initializer, updater(parameters)`, for a conflict's text. */
@@ -229,11 +243,12 @@ static void describe(const struct wire_variable *v, char *text, size_t size)
         }
     }
     if (n > 0 && (size_t)n < size) {
-        snprintf(text + n, size - (size_t)n, ")");
+        snprintf(text + n, size - (size_t)n, ")%s",
+                 durability_text(v->durability));
     }
 }
 
-static uint32_t slots_of(const struct wire_variable *v)
+uint32_t declare_slots_of(const struct wire_variable *v)
 {
     const struct udf *udf = udf_find(v->updater);
     double params[PS_PARAMS_MAX];
@@ -242,8 +257,7 @@ static uint32_t slots_of(const struct wire_variable *v)
     return udf != NULL ? udf_slots(udf, params) : 0;
 }
 
-/* PS_EARGUMENT with the reason, PS_ENOTIMPL for what is not built yet. */
-static int check(const struct wire_variable *v, struct err *e)
+int declare_check(const struct wire_variable *v, struct err *e)
 {
     struct init_spec init = {v->init_kind, (float)v->init_a, (float)v->init_b,
                              v->init_seed, v->init_key};
@@ -277,6 +291,10 @@ static int check(const struct wire_variable *v, struct err *e)
     if (v->n_params > PS_PARAMS_MAX) {
         return err_set(e, PS_EARGUMENT, "at most %d parameters", PS_PARAMS_MAX);
     }
+    if (v->durability > PS_FSYNC) {
+        return err_set(e, PS_EARGUMENT, "durability %u is not known",
+                       v->durability);
+    }
     return udf_updater(v->updater, params, v->n_params, &udf, e);
 }
 
@@ -292,6 +310,7 @@ static bool same_layout(const struct wire_variable *a,
         (a->kind == PS_DENSE && a->rows != b->rows) ||
         a->init_kind != b->init_kind || a->init_a != b->init_a ||
         a->init_b != b->init_b || a->init_seed != b->init_seed ||
+        a->durability != b->durability ||
         strcmp(a->updater, b->updater) != 0) {
         return false;
     }
@@ -330,6 +349,26 @@ static void answer_and_forget(struct scheduler *s, struct pending *p,
     forget(s, p);
 }
 
+/* A promise that a server cannot keep is refused. */
+static int check_logs(const struct scheduler *s, const struct wire_variable *v,
+                      struct err *e)
+{
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        const struct member *m = &s->members[i];
+
+        if (v->durability != PS_MEMORY && m->has_lanes &&
+            m->record.has_log == 0) {
+            PROBE(log_not_there_at_declare);
+            return err_set(e, PS_EARGUMENT,
+                           "variable \"%.120s\": %s wants a log on each "
+                           "server, and server %u has none: give it --log_path",
+                           v->name, durability_text(v->durability) + 2,
+                           (unsigned)i);
+        }
+    }
+    return PS_OK;
+}
+
 /* Adds v and its parts to w; both arrays stay in order, as v's id is new. */
 static int add(struct scheduler *s, struct wire_plan *w,
                const struct wire_variable *v, struct err *e)
@@ -338,8 +377,8 @@ static int add(struct scheduler *s, struct wire_plan *w,
         &s->arena, ((size_t)w->n_variables + 1) * sizeof(*variables));
     struct wire_part *placed, *parts;
     uint32_t n = 0;
-    int rc = place_variable(w, v, &s->options.limits, slots_of, &s->arena,
-                            &placed, &n, e);
+    int rc = place_variable(w, v, &s->options.limits, declare_slots_of,
+                            &s->arena, &placed, &n, e);
 
     if (rc != PS_OK) {
         return rc;
@@ -386,7 +425,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         return false;
     }
     v = m.variables[0];
-    rc = check(&v, &e);
+    rc = declare_check(&v, &e);
     if (rc != PS_OK) {
         snprintf(text, sizeof(text), "variable \"%.255s\": %s", v.name, e.text);
         answer_and_forget(s, p, rc, text);
@@ -412,7 +451,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         declare_answer_done(s, p);
         return false;
     }
-    if (member_count(s) < s->options.servers) {
+    if (!member_all_there(s)) {
         snprintf(text, sizeof(text), "%u of %u servers are there",
                  member_count(s), s->options.servers);
         answer_and_forget(s, p, PS_ENOTREADY, text);
@@ -424,7 +463,13 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         answer_and_forget(s, p, PS_ELIMIT, text);
         return false;
     }
+    rc = check_logs(s, &v, &e);
+    if (rc != PS_OK) {
+        answer_and_forget(s, p, rc, e.text);
+        return false;
+    }
     v.id = w->next_variable;
+    v.born = w->plan + 1;
     rc = add(s, w, &v, &e);
     if (rc != PS_OK) {
         answer_and_forget(s, p, rc, e.text);

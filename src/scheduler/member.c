@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/restore.h"
 #include "scheduler/save.h"
 
 int member_start(struct scheduler *s)
@@ -17,6 +18,7 @@ int member_start(struct scheduler *s)
         memset(m, 0, sizeof(*m));
         m->in_flight = in_flight;
         lease_view_init(&m->view);
+        m->gone_us = scheduler_now(s);
         arena_init(&m->arena);
         buf_init(&m->bytes);
     }
@@ -69,6 +71,74 @@ const struct wire_shard *member_shard(const struct scheduler *s, uint64_t lane)
         }
     }
     return NULL;
+}
+
+static bool had_parts(const struct scheduler *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->plan->w.n_ended; i++) {
+        if (s->plan->w.ended[i].server == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool member_is_given_up(const struct scheduler *s, uint32_t id)
+{
+    const struct member *m;
+
+    if (s->options.successor_ms == 0) {
+        return false;
+    }
+    if (id >= s->options.servers) {
+        return true; /* there are fewer now */
+    }
+    m = &s->members[id];
+    return !m->has_lanes && s->plan != NULL && had_parts(s, id) &&
+           scheduler_now(s) >= m->gone_us + s->options.successor_ms * 1000;
+}
+
+bool member_all_there(const struct scheduler *s)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        any = any || s->members[i].has_lanes;
+        if (!s->members[i].has_lanes && !member_is_given_up(s, i)) {
+            return false;
+        }
+    }
+    return any;
+}
+
+static bool has_ended_lane(const struct scheduler *s, const struct member *m)
+{
+    for (uint32_t i = 0; i < m->record.n_shards; i++) {
+        if (plan_ended(s->plan, m->record.shards[i].lane) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void member_on_plan(struct scheduler *s)
+{
+    for (uint32_t i = 0; i < s->options.servers; i++) {
+        struct member *m = &s->members[i];
+
+        m->has_lanes = m->has_lanes && !has_ended_lane(s, m);
+    }
+}
+
+/* A restore has ended all of its lanes, and it has not taken others yet. */
+static bool is_to_renew(const struct scheduler *s, const struct member *m)
+{
+    for (uint32_t i = 0; i < m->record.n_shards; i++) {
+        if (plan_ended(s->plan, m->record.shards[i].lane) == NULL) {
+            return false;
+        }
+    }
+    return m->record.n_shards > 0;
 }
 
 /* May silence be held against others? Where the store has not taken our own
@@ -186,7 +256,9 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
         return;
     } else {
         keep_record(m, &w);
-        if (m->has_lanes && !is_plausible(s, id)) {
+        if (m->has_lanes && is_to_renew(s, m)) {
+            m->has_lanes = false;
+        } else if (m->has_lanes && !is_plausible(s, id)) {
             log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
                         "server %u: its record names lanes that are not its "
                         "own; they are not used",
@@ -195,8 +267,12 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
             m->view.is_known = false;
         }
     }
+    if (m->has_lanes) {
+        m->gone_us = scheduler_now(s);
+    }
     plan_owner_update(s);
     save_look(s);
+    restore_look(s);
 }
 
 void member_look(struct scheduler *s)

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/restore.h"
 #include "scheduler/save.h"
 
 enum { LANES_ROOM_BYTES = 1 << 20 };
@@ -58,6 +59,9 @@ static void refuse_plan(struct scheduler *s, size_t size)
         plan_owner_update(s);
         return;
     }
+    if (restore_refuse(s, PS_ELIMIT, text)) {
+        return;
+    }
     log_limited(&s->size_log, scheduler_now(s), LOG_ERROR, "%s", text);
     for (struct pending *p = s->first; p != NULL; p = p->next) {
         p->in_update = false;
@@ -91,6 +95,10 @@ static void write_plan(struct scheduler *s, struct wire_plan *w)
     w->servers = s->options.servers;
     w->memory_limit = s->options.limits.memory_bytes;
     w->checkpoints = s->options.checkpoints;
+    w->tracks_changes = s->options.full_every > 1;
+    w->cluster_high = s->cluster_high;
+    w->cluster_low = s->cluster_low;
+    restore_plan_prune(s, w);
     w->plan++;
     buf_init(&b);
     wire_plan_encode(w, &b);
@@ -130,6 +138,16 @@ static void begin_to_run(struct scheduler *s)
         try_later(s);
     }
     save_start(s);
+    restore_start(s);
+}
+
+void plan_owner_begin(struct scheduler *s)
+{
+    if (s->state == SCHEDULER_TERM && s->plan != NULL && !s->plan_in_flight &&
+        !s->plan_must_read && s->plan->w.nonce == s->nonce &&
+        restore_before_run(s)) {
+        begin_to_run(s);
+    }
 }
 
 static void answer_updated(struct scheduler *s)
@@ -172,8 +190,10 @@ static void on_read(struct scheduler *s, const struct coord_result *r)
     if (plan->w.nonce != s->nonce) {
         plan_owner_take_term(s);
     } else if (s->state == SCHEDULER_TERM) {
-        begin_to_run(s);
+        plan_owner_begin(s);
     } else {
+        member_on_plan(s);
+        restore_on_plan(s);
         plan_owner_update(s);
     }
 }
@@ -272,11 +292,19 @@ bool plan_owner_lanes_differ(const struct scheduler *s)
     return lanes_differ(s, &s->plan->w);
 }
 
+/* From a checkpoint, or from the log of its server's former lanes. */
+static bool is_to_be_loaded(const struct plan *plan,
+                            const struct wire_part *part)
+{
+    return plan_load(plan, part) != NULL ||
+           plan_variable(plan, part->variable)->durability != PS_MEMORY;
+}
+
 const char *plan_owner_what_moves(const struct scheduler *s)
 {
     const struct wire_plan *w = &s->plan->w;
 
-    if (member_count(s) < s->options.servers || lanes_differ(s, w)) {
+    if (!member_all_there(s) || lanes_differ(s, w)) {
         return "not all servers are there";
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
@@ -285,54 +313,12 @@ const char *plan_owner_what_moves(const struct scheduler *s)
         if (h == NULL) {
             return "a part waits for its server";
         }
-        if (plan_load(s->plan, &w->parts[i]) != NULL &&
+        if (is_to_be_loaded(s->plan, &w->parts[i]) &&
             h->loaded < w->parts[i].since) {
             return "parts are being loaded";
         }
     }
     return NULL;
-}
-
-static bool is_ended(const struct wire_plan *w, uint64_t lane, uint32_t *server,
-                     uint32_t *shard)
-{
-    for (uint32_t i = 0; i < w->n_ended; i++) {
-        if (w->ended[i].lane == lane) {
-            *server = w->ended[i].server;
-            *shard = w->ended[i].shard;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Parts of ended lanes go to the lanes that their server has now. */
-static bool move_parts(struct scheduler *s, struct wire_plan *w)
-{
-    struct wire_part *parts =
-        arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*parts));
-
-    if (parts == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < w->n_parts; i++) {
-        uint32_t server, shard;
-        const struct member *m;
-
-        parts[i] = w->parts[i];
-        if (!is_ended(w, parts[i].lane, &server, &shard) ||
-            server >= s->options.servers) {
-            continue;
-        }
-        m = &s->members[server];
-        if (m->has_lanes && m->record.n_shards > 0) {
-            PROBE(plan_owner_part_to_new_lane);
-            parts[i].lane = m->record.shards[shard % m->record.n_shards].lane;
-            parts[i].since = w->plan + 1;
-        }
-    }
-    w->parts = parts;
-    return true;
 }
 
 /* Makes w's lanes those of the members; the others end. */
@@ -381,7 +367,7 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
     w->n_lanes = n_lanes;
     w->ended = ended;
     w->n_ended = n_ended;
-    return move_parts(s, w);
+    return true;
 }
 
 void plan_owner_update(struct scheduler *s)
@@ -409,6 +395,15 @@ void plan_owner_update(struct scheduler *s)
         }
         w.term++;
         changed = true;
+    }
+    /* Parts that come from a checkpoint share a plan with nothing else. */
+    if (restore_plan_whole(s, &w) || restore_plan_move(s, &w) ||
+        restore_plan_instead(s, &w)) {
+        write_plan(s, &w);
+        return;
+    }
+    if (s->state != SCHEDULER_RUN) {
+        return;
     }
     for (struct pending *p = s->first; p != NULL; p = next) {
         next = p->next;

@@ -9,14 +9,21 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/restore.h"
 
 enum {
     TRIES_MAX = 8,
+    /* How often the record is read when nothing is under way: a scheduler that
+     * does not know yet that it was followed may still have begun a save. */
+    IDLE_LOOK_MS = 2000,
     /* How often the record says how far it is. */
     TELL_MS = 500
 };
 
 PLANT_DECLARE(save_done_without_sessions);
+PLANT_DECLARE(manifest_before_shards);
+PLANT_DECLARE(save_forgets_session);
+PLANT_DECLARE(cut_number_kept);
 
 void save_init(struct save *v)
 {
@@ -51,6 +58,7 @@ void save_fini(struct scheduler *s)
 
     forget_reporters(v);
     forget_waiters(v);
+    save_prune_end(s);
     buf_fini(&v->manifest);
 }
 
@@ -84,11 +92,13 @@ static void write_record(struct scheduler *s)
         .cut = v->cut,
         .state = v->state,
         .plan = v->plan,
+        .base = v->base,
         .name = v->name,
         .folder = v->folder,
         .why = v->why,
         .rows = v->rows,
         .rows_done = v->rows_done,
+        .oldest = v->oldest,
     };
     struct buf b;
 
@@ -152,6 +162,7 @@ static void begin(struct scheduler *s)
     v->state = SAVE_OPEN;
     v->disk_tag++;
     v->retry_us = scheduler_now(s);
+    save_base_look(s);
 }
 
 /* Ends it as `state`; the record says so. */
@@ -197,6 +208,27 @@ void save_begin_again(struct scheduler *s, const char *why)
     begin(s);
 }
 
+void save_abort(struct scheduler *s, const char *why)
+{
+    enum save_phase phase = s->save->phase;
+
+    if (phase >= SAVE_PHASE_CUT && phase != SAVE_PHASE_ENDING) {
+        fail(s, why);
+    }
+}
+
+bool save_pause(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    if (v->phase != SAVE_PHASE_IDLE || v->record_is_busy || v->must_read) {
+        return false;
+    }
+    v->phase = SAVE_PHASE_UNREAD;
+    v->retry_us = UINT64_MAX;
+    return true;
+}
+
 void save_start(struct scheduler *s)
 {
     s->save->phase = SAVE_PHASE_UNREAD;
@@ -227,7 +259,9 @@ static void has_ended(struct scheduler *s)
         PROBE(save_is_done);
         log_write(LOG_INFO, "saved %s: cut %llu, %llu rows", v->folder,
                   (unsigned long long)v->cut, (unsigned long long)v->rows);
-        save_files_prune(s);
+        restore_on_saved(s, v->folder, v->cut, v->plan);
+        save_base_done(s);
+        save_prune_begin(s);
     }
 }
 
@@ -239,6 +273,9 @@ static const char *what_is_missing(const struct scheduler *s)
     if (s->state != SCHEDULER_RUN || s->plan == NULL || s->plan_in_flight ||
         s->plan_must_read) {
         return "the plan is being written";
+    }
+    if (restore_is_under_way(s) != NULL) {
+        return restore_is_under_way(s);
     }
     return plan_owner_what_moves(s);
 }
@@ -312,7 +349,9 @@ static void on_cut_read(struct scheduler *s, const struct coord_result *r)
         later(s);
         return;
     }
-    v->cut = base_max_u64(w.cut, v->cut) + 1;
+    if (v->cut < w.cut || !PLANT(cut_number_kept)) {
+        v->cut = base_max_u64(w.cut, v->cut) + 1;
+    }
     v->phase = SAVE_PHASE_OPENING;
     v->state = SAVE_OPEN;
     v->plan = s->plan->w.plan;
@@ -360,7 +399,9 @@ void save_on_table(struct scheduler *s, const struct wire_sessions *w)
         for (uint32_t k = 0; k < w->n_open && !is_open; k++) {
             is_open = w->open[k].session == v->reporters[i].session;
         }
-        if (!is_open) {
+        if (!is_open && PLANT(save_forgets_session)) {
+            v->reporters[i].has_reported = true;
+        } else if (!is_open) {
             PROBE(save_session_gone);
             save_begin_again(s, "a session ended before it had reported");
             return;
@@ -409,7 +450,7 @@ static bool look_at_shards(struct scheduler *s,
         v->rows += h->rows;
         v->rows_done += h->rows_done;
         all = all && h->saved == SAVED_DONE;
-        if (h->saved == SAVED_FAILED) {
+        if (h->saved == SAVED_FAILED || h->saved == SAVED_NEEDS_WHOLE) {
             *failed = h;
         }
     }
@@ -431,11 +472,16 @@ void save_look(struct scheduler *s)
         save_begin_again(s, "a server has ended, or came");
         return;
     }
-    all = look_at_shards(s, &failed);
+    all = look_at_shards(s, &failed) || PLANT(manifest_before_shards);
     if (failed != NULL) {
         snprintf(why, sizeof(why), "lane %llu: %.150s",
                  (unsigned long long)failed->lane, failed->why);
-        fail(s, why);
+        if (failed->saved == SAVED_NEEDS_WHOLE) {
+            save_base_refused(s);
+            save_begin_again(s, why);
+        } else {
+            fail(s, why);
+        }
     } else if (v->phase == SAVE_PHASE_OPEN && all_have_reported(s)) {
         v->phase = SAVE_PHASE_CLOSING;
         v->state = SAVE_CLOSED;
@@ -484,6 +530,7 @@ static void take_over(struct scheduler *s, const struct wire_save *w)
     struct save *v = s->save;
 
     v->phase = SAVE_PHASE_IDLE;
+    v->retry_us = scheduler_now(s) + IDLE_LOOK_MS * 1000;
     v->ticket = w->ticket;
     v->cut = w->cut;
     v->state = w->state;
@@ -498,10 +545,29 @@ static void take_over(struct scheduler *s, const struct wire_save *w)
     }
 }
 
+/* The former scheduler has written once more after we read: what it says has
+ * happened, and those who wait for a save of ours get the next one. */
+static void take_over_again(struct scheduler *s, const struct wire_save *w)
+{
+    struct save *v = s->save;
+    char name[sizeof(v->name)];
+
+    PROBE(save_former_writes_once_more);
+    memcpy(name, v->name, sizeof(name));
+    take_over(s, w);
+    if (v->phase == SAVE_PHASE_IDLE && v->waiters != NULL) {
+        v->ticket++;
+        v->tries = 0;
+        memcpy(v->name, name, sizeof(name));
+        begin(s);
+    }
+}
+
 static void on_record_read(struct scheduler *s, const struct coord_result *r)
 {
     struct save *v = s->save;
     struct wire_save w = {.nonce = 0};
+    bool is_news;
 
     arena_reset(&s->arena);
     if ((r->status != PS_OK && r->status != PS_ENOTFOUND) ||
@@ -510,10 +576,18 @@ static void on_record_read(struct scheduler *s, const struct coord_result *r)
         later(s);
         return;
     }
+    if (s->plan == NULL || w.term > s->plan->w.term) {
+        PROBE(save_record_of_later_scheduler);
+        later(s); /* ours is a term of the past: it is for us to find out */
+        return;
+    }
+    is_news = r->version > v->version && w.nonce != s->nonce;
     v->must_read = false;
     v->version = r->version;
     if (v->phase == SAVE_PHASE_UNREAD) {
         take_over(s, &w);
+    } else if (is_news) {
+        take_over_again(s, &w);
     } else if (w.nonce == s->nonce && w.ticket == v->ticket &&
                w.cut == v->cut && w.state == v->state) {
         PROBE(save_record_found_written);
@@ -543,6 +617,10 @@ void save_on_record(struct scheduler *s, const struct coord_result *r)
     v->version = r->version;
     if (v->phase == SAVE_PHASE_UNREAD) {
         read_record(s); /* written by us in a former run of this process */
+    } else if (v->phase == SAVE_PHASE_CUT) {
+        /* Under the next cut, then: the record stays as it is until it is
+         * known. */
+        PROBE(save_told_and_begun_again);
     } else if (v->written_state != v->state || v->written_cut != v->cut) {
         write_record(s); /* it went on meanwhile */
     } else {
@@ -599,6 +677,7 @@ void save_on_request(struct scheduler *s, uint64_t connection,
     if (v->phase == SAVE_PHASE_IDLE) {
         v->ticket++;
         v->tries = 0;
+        v->is_whole_wanted = m.whole != 0;
         snprintf(v->name, sizeof(v->name), "%s", m.name);
         begin(s);
         save_tick(s);
@@ -648,7 +727,7 @@ void save_tick(struct scheduler *s)
         break;
     case SAVE_PHASE_CUT:
     case SAVE_PHASE_RAISING:
-        if (!v->cut_is_busy) {
+        if (!v->cut_is_busy && !v->base_is_asked) {
             read_cut(s);
         }
         break;
@@ -658,6 +737,11 @@ void save_tick(struct scheduler *s)
         write_record(s);
         break;
     case SAVE_PHASE_IDLE:
+        if (s->disk != NULL && !v->record_is_busy) {
+            v->retry_us = scheduler_now(s) + IDLE_LOOK_MS * 1000;
+            read_record(s);
+        }
+        break;
     case SAVE_PHASE_OPEN:
     case SAVE_PHASE_CLOSED:
     case SAVE_PHASE_MANIFEST:

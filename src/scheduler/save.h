@@ -5,7 +5,8 @@
  *                 |        | again, under the next cut              v
  *     DONE, FAILED, CANCELED written <-- ENDING <-- MANIFEST <--- CLOSED
  *
- *     CUT      reads `sessions` for the newest cut, once the plan stands still
+ *     CUT      decides whether it is an increment (save_base.c), then reads
+ *              `sessions` for the newest cut, once the plan stands still
  *     OPENING  writes the record `save`: the cut, its folder, its plan
  *     RAISING  raises the cut in `sessions`, whose open ones must report
  *     OPEN     waits for their reports, in the bodies of their leases
@@ -50,6 +51,43 @@ struct save_waiter {
     struct frame_header header;
 };
 
+/* The last one that is done. */
+struct save_last {
+    uint64_t cut; /* 0: of none that this scheduler knows */
+    char folder[CKPT_NAME_MAX + 1];
+    uint64_t restore;
+    size_t manifest_bytes;
+    uint64_t manifest_sum;
+    uint32_t n_increments; /* since a whole one, itself included */
+};
+
+struct save_folder {
+    uint64_t cut;
+    uint64_t term;
+};
+
+struct save_prune {
+    struct save_folder *folders; /* newest first; NULL: none is under way */
+    size_t n;
+    size_t at;
+    size_t n_kept;
+    uint64_t kept_cut; /* the last of them */
+    uint64_t base; /* the oldest that those which are kept build on; 0: none */
+    uint64_t oldest;
+};
+
+/* What a request to the disk is for: the low byte of its tag, above it the
+ * try. */
+enum save_file_step {
+    SAVE_FILE_WRITE = 1,
+    SAVE_FILE_RENAME,
+    SAVE_FILE_READ,
+    SAVE_FILE_REMOVE,
+    SAVE_FILE_LIST,
+    SAVE_FILE_PRUNE,
+    SAVE_FILE_BASE
+};
+
 struct save {
     enum save_phase phase;
     uint64_t version;    /* of the record */
@@ -69,9 +107,18 @@ struct save {
     uint64_t plan;
     uint64_t rows;
     uint64_t rows_done;
+    uint64_t oldest; /* cut of the checkpoints that are kept; 0: not known */
     char name[LIMIT_NAME_BYTES + 1];
     char folder[CKPT_NAME_MAX + 1]; /* its last name */
     char why[256];
+
+    uint64_t base;        /* what it is an increment of; 0: it is whole */
+    bool base_is_asked;   /* the disk, whether it is there still */
+    bool is_whole_wanted; /* on request, or a lane needs it */
+    uint32_t n_refused;   /* increments, one after another, under this plan: */
+    uint64_t refused_plan;
+    struct save_last last;
+    struct save_prune prune;
 
     struct save_reporter *reporters;
     uint32_t n_reporters;
@@ -91,6 +138,10 @@ void save_stop(struct scheduler *s);
 bool save_is_open(const struct scheduler *s);
 /* It cannot become whole any more; begins again under the next cut. */
 void save_begin_again(struct scheduler *s, const char *why);
+/* What is under way fails. */
+void save_abort(struct scheduler *s, const char *why);
+/* Has it stand still until save_start; false: it cannot now. */
+bool save_pause(struct scheduler *s) MUST_USE;
 /* Members or guests have been looked at. */
 void save_look(struct scheduler *s);
 /* The table of open sessions has been read. */
@@ -106,10 +157,21 @@ void save_on_request(struct scheduler *s, uint64_t connection,
 void save_on_cancel(struct scheduler *s, uint64_t connection,
                     const struct frame_header *h, struct frame *frame);
 
-/* save_files.c: manifest, folder, retention */
+/* save_base.c: whether it builds on the last one; known when base_is_asked is
+ * false */
+void save_base_look(struct scheduler *s);
+void save_base_on_disk(struct scheduler *s, const struct disk_result *r);
+void save_base_refused(struct scheduler *s);
+void save_base_done(struct scheduler *s);
+
+/* save_prune.c: older ones go */
+void save_prune_begin(struct scheduler *s);
+void save_prune_on_disk(struct scheduler *s, const struct disk_result *r);
+void save_prune_end(struct scheduler *s);
+
+/* save_files.c: manifest and folder */
 void save_files_write(struct scheduler *s);
 void save_files_remove(struct scheduler *s); /* the unfinished folder */
-void save_files_prune(struct scheduler *s);
 /* save.c: the files are there, or not. */
 void save_files_done(struct scheduler *s, int status, const char *why);
 

@@ -8,24 +8,8 @@
 #include "base/mem.h"
 #include "scheduler/save.h"
 
-/* What a request is for: the low byte of its tag, above it the try. */
-enum file_step {
-    STEP_WRITE = 1,
-    STEP_RENAME,
-    STEP_READ,
-    STEP_REMOVE,
-    STEP_LIST
-};
-
-enum { FOLDERS_MAX = 4096 };
-
-struct folder {
-    uint64_t cut;
-    uint64_t term;
-};
-
 static struct disk_request request_of(const struct scheduler *s,
-                                      enum disk_op op, enum file_step step)
+                                      enum disk_op op, enum save_file_step step)
 {
     return (struct disk_request){
         .op = op, .tag = s->save->disk_tag << 8 | (uint64_t)step};
@@ -110,6 +94,7 @@ static int make_manifest(struct scheduler *s)
         .cluster_high = s->cluster_high,
         .cluster_low = s->cluster_low,
         .cut = v->cut,
+        .base = v->base,
         .plan = v->plan,
         .restore = s->plan->w.restore,
         .name = v->name,
@@ -152,7 +137,7 @@ void save_files_write(struct scheduler *s)
         return;
     }
     new_folder(v, folder);
-    r = request_of(s, DISK_WRITE_WHOLE, STEP_WRITE);
+    r = request_of(s, DISK_WRITE_WHOLE, SAVE_FILE_WRITE);
     path_of(r.path, folder, CKPT_MANIFEST);
     r.data = v->manifest.data;
     r.size = v->manifest.size;
@@ -162,7 +147,7 @@ void save_files_write(struct scheduler *s)
 
 static void rename_folder(struct scheduler *s)
 {
-    struct disk_request r = request_of(s, DISK_RENAME, STEP_RENAME);
+    struct disk_request r = request_of(s, DISK_RENAME, SAVE_FILE_RENAME);
     char folder[CKPT_NAME_MAX + 1];
 
     new_folder(s->save, folder);
@@ -173,7 +158,7 @@ static void rename_folder(struct scheduler *s)
 
 static void read_back(struct scheduler *s)
 {
-    struct disk_request r = request_of(s, DISK_READ_WHOLE, STEP_READ);
+    struct disk_request r = request_of(s, DISK_READ_WHOLE, SAVE_FILE_READ);
 
     path_of(r.path, s->save->folder, CKPT_MANIFEST);
     r.size = s->save->manifest.size + 1;
@@ -182,7 +167,7 @@ static void read_back(struct scheduler *s)
 
 void save_files_remove(struct scheduler *s)
 {
-    struct disk_request r = request_of(s, DISK_REMOVE, STEP_REMOVE);
+    struct disk_request r = request_of(s, DISK_REMOVE, SAVE_FILE_REMOVE);
     char folder[CKPT_NAME_MAX + 1];
 
     new_folder(s->save, folder);
@@ -192,82 +177,22 @@ void save_files_remove(struct scheduler *s)
     }
 }
 
-void save_files_prune(struct scheduler *s)
-{
-    struct disk_request r = request_of(s, DISK_LIST, STEP_LIST);
-
-    if (s->disk != NULL) {
-        s->disk->submit(s->disk, &r);
-    }
-}
-
-static int compare_folders(const void *a, const void *b)
-{
-    const struct folder *x = a;
-    const struct folder *y = b;
-
-    if (x->cut != y->cut) {
-        return x->cut > y->cut ? -1 : 1;
-    }
-    return x->term > y->term ? -1 : x->term < y->term;
-}
-
-static void remove_folder(struct scheduler *s, const struct folder *f,
-                          bool is_new)
-{
-    struct disk_request r = request_of(s, DISK_REMOVE, STEP_REMOVE);
-
-    ckpt_folder_name(f->cut, f->term, is_new, r.path);
-    for (uint32_t i = 0; i < s->plan->w.n_loads; i++) {
-        if (strcmp(s->plan->w.loads[i].folder, r.path) == 0) {
-            return; /* somebody may be reading it */
-        }
-    }
-    s->disk->submit(s->disk, &r);
-}
-
-/* Removes what is beyond the newest `keep`, and what older saves left
- * unfinished. */
-static void on_listed(struct scheduler *s, const struct disk_result *r)
-{
-    struct folder *folders;
-    const char *names = r->data;
-    size_t n = 0;
-
-    arena_reset(&s->arena);
-    folders = arena_take(&s->arena, FOLDERS_MAX * sizeof(*folders));
-    if (r->status != PS_OK || folders == NULL) {
-        return;
-    }
-    for (size_t at = 0; at < r->size; at += strlen(names + at) + 1) {
-        struct folder f;
-        bool is_new;
-
-        if (!ckpt_folder_parse(names + at, &f.cut, &f.term, &is_new)) {
-            continue;
-        }
-        if (is_new && f.cut <= s->save->cut) {
-            remove_folder(s, &f, true);
-        } else if (!is_new && n < FOLDERS_MAX) {
-            folders[n++] = f;
-        }
-    }
-    qsort(folders, n, sizeof(*folders), compare_folders);
-    for (size_t i = base_max_u64(s->options.keep, 2); i < n; i++) {
-        remove_folder(s, &folders[i], false);
-    }
-}
-
 void save_on_disk(struct scheduler *s, const struct disk_result *r)
 {
     struct save *v = s->save;
     bool is_ours = r->tag >> 8 == v->disk_tag;
 
-    if ((r->tag & 0xff) == STEP_WRITE) {
+    if ((r->tag & 0xff) == SAVE_FILE_WRITE) {
         v->manifest_is_lent = false;
     }
-    if ((r->tag & 0xff) == STEP_LIST && is_ours && s->plan != NULL) {
-        on_listed(s, r);
+    if (is_ours && s->plan != NULL &&
+        ((r->tag & 0xff) == SAVE_FILE_LIST ||
+         (r->tag & 0xff) == SAVE_FILE_PRUNE)) {
+        save_prune_on_disk(s, r);
+        return;
+    }
+    if (is_ours && (r->tag & 0xff) == SAVE_FILE_BASE) {
+        save_base_on_disk(s, r);
         return;
     }
     if (!is_ours || v->phase != SAVE_PHASE_MANIFEST) {
@@ -277,14 +202,14 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
         save_files_done(s, r->status, r->why);
         return;
     }
-    switch ((enum file_step)(r->tag & 0xff)) {
-    case STEP_WRITE:
+    switch ((enum save_file_step)(r->tag & 0xff)) {
+    case SAVE_FILE_WRITE:
         rename_folder(s);
         break;
-    case STEP_RENAME:
+    case SAVE_FILE_RENAME:
         read_back(s);
         break;
-    case STEP_READ:
+    case SAVE_FILE_READ:
         if (r->size == v->manifest.size &&
             memcmp(r->data, v->manifest.data, r->size) == 0) {
             save_files_done(s, PS_OK, "");
@@ -293,8 +218,10 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
                             "the manifest reads back as something else");
         }
         break;
-    case STEP_REMOVE:
-    case STEP_LIST:
+    case SAVE_FILE_REMOVE:
+    case SAVE_FILE_LIST:
+    case SAVE_FILE_PRUNE:
+    case SAVE_FILE_BASE:
         break;
     }
 }

@@ -92,6 +92,11 @@ static void on_tick(void *context)
     if (now >= scheduler_next(p->scheduler)) {
         scheduler_tick(p->scheduler);
     }
+    if (p->stop_us == 0 && scheduler_refusal(p->scheduler) != NULL) {
+        p->rc = err_set(&p->err, PS_EDATALOSS, "%s",
+                        scheduler_refusal(p->scheduler));
+        p->stop_us = now + STOP_US;
+    }
     if (p->stop_us != 0) {
         if (scheduler_has_stopped(p->scheduler)) {
             loop_quit(p->loop);
@@ -116,6 +121,9 @@ static uint64_t next_us(void *context)
 
     if (p->files != NULL) {
         next = base_min_u64(next, disk_loop_next(p->files));
+    }
+    if (p->stop_us == 0 && scheduler_refusal(p->scheduler) != NULL) {
+        return 0;
     }
     if (p->stop_us != 0) {
         return scheduler_has_stopped(p->scheduler)
@@ -170,7 +178,10 @@ static int open_scheduler(struct process *p, struct err *e)
         .lease_ms = o->lease_ms != 0 ? o->lease_ms : LIMIT_LEASE_MS,
         .checkpoints = o->checkpoints,
         .keep = o->keep,
+        .full_every = o->full_every,
         .wall_ms = wall_ms,
+        .accept_empty = o->accept_empty,
+        .successor_ms = (uint64_t)o->give_up_s * 1000,
     };
     int rc;
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "scheduler/restore.h"
 #include "scheduler/save.h"
 
 uint64_t scheduler_now(const struct scheduler *s)
@@ -42,10 +43,15 @@ int scheduler_new(struct scheduler **scheduler,
     s->address = mem_try(size);
     s->members = mem_try_zero(mem_array(options->servers, sizeof(*s->members)));
     s->save = mem_try(sizeof(*s->save));
+    s->restore = mem_try(sizeof(*s->restore));
     if (s->save != NULL) {
         save_init(s->save);
     }
-    if (s->address == NULL || s->members == NULL || s->save == NULL) {
+    if (s->restore != NULL) {
+        restore_init(s->restore);
+    }
+    if (s->address == NULL || s->members == NULL || s->save == NULL ||
+        s->restore == NULL) {
         scheduler_free(s);
         return PS_ENOMEM;
     }
@@ -76,6 +82,10 @@ void scheduler_free(struct scheduler *s)
         save_fini(s);
         mem_free(s->save);
     }
+    if (s->restore != NULL) {
+        restore_fini(s->restore);
+        mem_free(s->restore);
+    }
     mem_free(s->members);
     while ((p = map_next(&s->connections, &i)) != NULL) {
         mem_free(p);
@@ -100,14 +110,13 @@ void scheduler_start(struct scheduler *s)
 
 static void create_cluster(struct scheduler *s)
 {
-    struct wire_cluster w = {
-        .format = 1,
-        .id_high = s->net->random(s->net),
-        .id_low = s->net->random(s->net),
-        .lease_ms = s->options.lease_ms,
-    };
+    struct wire_cluster w = {.format = 1, .lease_ms = s->options.lease_ms};
     struct buf b;
 
+    if (!restore_cluster_id(s, &w.id_high, &w.id_low)) {
+        w.id_high = s->net->random(s->net);
+        w.id_low = s->net->random(s->net);
+    }
     buf_init(&b);
     wire_cluster_encode(&w, &b);
     if (b.failed) {
@@ -123,7 +132,9 @@ static void on_cluster(struct scheduler *s, const struct coord_result *r)
     struct wire_cluster w;
 
     if (r->op == COORD_GET && r->status == PS_ENOTFOUND) {
-        create_cluster(s);
+        if (restore_before_cluster(s)) {
+            create_cluster(s);
+        }
         return;
     }
     arena_reset(&s->arena);
@@ -143,12 +154,31 @@ static void on_cluster(struct scheduler *s, const struct coord_result *r)
     lease_claim(&s->lease, scheduler_now(s));
 }
 
+void scheduler_go_on(struct scheduler *s)
+{
+    scheduler_ask(s, COORD_GET, TAG_CLUSTER, "cluster", 0, NULL);
+}
+
+void scheduler_refuse(struct scheduler *s, const char *why)
+{
+    snprintf(s->refusal, sizeof(s->refusal), "%s", why);
+    base_one_line(s->refusal);
+    snprintf(s->says, sizeof(s->says), "cannot run: %.140s", s->refusal);
+    scheduler_stop(s);
+}
+
+const char *scheduler_refusal(const struct scheduler *s)
+{
+    return s->refusal[0] != '\0' ? s->refusal : NULL;
+}
+
 void scheduler_step_down(struct scheduler *s)
 {
     log_write(LOG_WARNING, "another scheduler has taken over; stands by");
     declare_drop_all(s);
     member_free(s);
     save_stop(s);
+    restore_stop(s);
     s->state = SCHEDULER_CLAIM;
     s->look_us = UINT64_MAX;
     snprintf(s->says, sizeof(s->says), "stands by: another scheduler runs");
@@ -234,6 +264,9 @@ void scheduler_on_coord(struct scheduler *s, const struct coord_result *r)
     case TAG_SAVE_CUT:
         save_on_cut(s, r);
         break;
+    case TAG_RESTORE:
+        restore_on_coord(s, r);
+        break;
     case TAG_FORGET:
         break;
     }
@@ -241,7 +274,11 @@ void scheduler_on_coord(struct scheduler *s, const struct coord_result *r)
 
 void scheduler_on_disk(struct scheduler *s, const struct disk_result *r)
 {
-    save_on_disk(s, r);
+    if ((r->tag & RESTORE_TAG) != 0) {
+        restore_on_disk(s, r);
+    } else {
+        save_on_disk(s, r);
+    }
 }
 
 static void retry(struct scheduler *s)
@@ -277,6 +314,7 @@ void scheduler_tick(struct scheduler *s)
         lease_tick(&s->lease, now);
     }
     save_tick(s);
+    restore_tick(s);
     if (s->state == SCHEDULER_RUN && now >= s->look_us) {
         s->look_us = now + (save_is_open(s) ? LIMIT_SAVE_LOOK_MS * 1000
                                             : s->length_us / 16);
@@ -286,7 +324,7 @@ void scheduler_tick(struct scheduler *s)
 
 uint64_t scheduler_next(const struct scheduler *s)
 {
-    uint64_t next = s->retry_us;
+    uint64_t next = base_min_u64(s->retry_us, restore_next(s));
 
     if (s->has_lease) {
         next = base_min_u64(next, lease_next(&s->lease));
@@ -331,6 +369,7 @@ void scheduler_stop(struct scheduler *s)
     if (s->state == SCHEDULER_RUN || s->state == SCHEDULER_TERM) {
         s->state = SCHEDULER_STOPPING;
         save_stop(s);
+        restore_stop(s);
         declare_drop_all(s);
         lease_release(&s->lease, scheduler_now(s));
     } else if (s->state != SCHEDULER_STOPPING) {

@@ -5,7 +5,8 @@
  * that starts anew continues; servers and clients read the store themselves
  * and do not notice. Only DECLARE, DROP and STATUS come over the network.
  *
- *     CLUSTER   reads `cluster`, creates it in an empty store
+ *     CLUSTER   reads `cluster`, creates it in an empty store, after a look
+ *               for a checkpoint to begin with (restore.h)
  *     CLAIM     waits for the lease `scheduler` (another scheduler: a standby)
  *     TERM      raises the term in `plan`: an older scheduler's writes fail
  *     RUN       serves
@@ -28,8 +29,15 @@ struct scheduler_options {
     uint64_t lease_ms;       /* written to `cluster` when it is created */
     const char *checkpoints; /* their URL; NULL: none. Borrowed for good */
     uint32_t keep;           /* checkpoints that are kept; at least 2 */
+    uint32_t full_every;     /* whole ones; between them increments; 0, 1: all */
     /* Milliseconds since 1970, for manifests; NULL: 0. */
     uint64_t (*wall_ms)(void);
+    /* A new store may begin empty although no checkpoint of those that are
+     * there is good. */
+    bool accept_empty;
+    /* A server that is away for so long is given up: its parts go to others
+     * that have room. 0: never. */
+    uint64_t successor_ms;
 };
 
 /* disk: of checkpoints; NULL where there is no place for them. */
@@ -51,6 +59,8 @@ bool scheduler_has_stopped(const struct scheduler *s);
 bool scheduler_is_running(const struct scheduler *s);
 /* Another runs; it waits for as long as that is so. */
 bool scheduler_stands_by(const struct scheduler *s);
+/* NULL, or why it has stopped without having run, and would again. */
+const char *scheduler_refusal(const struct scheduler *s);
 /* One line: what it does or waits for. */
 const char *scheduler_says(const struct scheduler *s);
 

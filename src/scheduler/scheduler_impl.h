@@ -28,6 +28,7 @@ enum scheduler_tag {
     TAG_SESSION,
     TAG_SAVE,
     TAG_SAVE_CUT, /* `sessions`, to raise the cut */
+    TAG_RESTORE,  /* records whose numbers are raised */
     TAG_FORGET    /* nobody waits for the answer */
 };
 
@@ -39,6 +40,7 @@ struct member {
     struct arena arena;
     struct wire_server record;
     struct buf bytes; /* what record points into */
+    uint64_t gone_us; /* when it was last seen to have lanes */
 };
 
 struct guest {
@@ -67,6 +69,7 @@ struct scheduler_connection {
 };
 
 struct save;
+struct restore;
 
 struct scheduler {
     struct scheduler_options options;
@@ -80,11 +83,13 @@ struct scheduler {
     uint64_t cluster_low;
     struct disk *disk; /* of checkpoints; NULL: none */
     struct save *save;
+    struct restore *restore;
     bool has_lease;
     struct lease lease;
     uint64_t retry_us; /* of the state's own request; UINT64_MAX: none */
     uint64_t look_us;  /* when members and guests are looked at again */
     char says[160];
+    char refusal[640]; /* why it does not run, ever; "" */
 
     struct plan *plan; /* as written last */
     uint64_t plan_version;
@@ -101,6 +106,7 @@ struct scheduler {
     struct pending *first; /* oldest first */
     struct log_limit bad_log;
     struct log_limit size_log;
+    struct log_limit room_log;
 };
 
 void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
@@ -108,10 +114,16 @@ void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
 uint64_t scheduler_now(const struct scheduler *s);
 /* Another scheduler has the plan: stand by again. */
 void scheduler_step_down(struct scheduler *s);
+/* A new store's `cluster` may be made now. */
+void scheduler_go_on(struct scheduler *s);
+/* It cannot run, whatever comes: says so and stops. */
+void scheduler_refuse(struct scheduler *s, const char *why);
 
 /* plan_owner.c: the plan record */
 void plan_owner_start(struct scheduler *s);
 void plan_owner_on_coord(struct scheduler *s, const struct coord_result *r);
+/* The plan is this scheduler's: it runs, unless a restore comes first. */
+void plan_owner_begin(struct scheduler *s);
 /* Writes a new plan if members or requests ask for one. */
 void plan_owner_update(struct scheduler *s);
 /* Takes the plan over in this scheduler's name. */
@@ -129,6 +141,12 @@ void member_look(struct scheduler *s);
 void member_on_server(struct scheduler *s, const struct coord_result *r);
 void member_on_sessions(struct scheduler *s, const struct coord_result *r);
 void member_on_session(struct scheduler *s, const struct coord_result *r);
+/* A plan was read: lanes that it has ended are nobody's. */
+void member_on_plan(struct scheduler *s);
+/* A server that had parts, and that nobody waits for any more. */
+bool member_is_given_up(const struct scheduler *s, uint32_t id);
+/* All servers have lanes, but those that were given up. */
+bool member_all_there(const struct scheduler *s);
 /* How many servers have lanes now. */
 uint32_t member_count(const struct scheduler *s);
 /* What a live server says of the shard of a lane; NULL. */
@@ -154,5 +172,10 @@ void declare_answer_done(struct scheduler *s, struct pending *p);
  * none. */
 bool declare_refuse_update(struct scheduler *s, int status, const char *text);
 void declare_drop_all(struct scheduler *s);
+/* Whether a variable can be: PS_EARGUMENT with the reason, PS_ENOTIMPL for what
+ * is not built yet. */
+int declare_check(const struct wire_variable *v, struct err *e) MUST_USE;
+/* Of a variable's updater. */
+uint32_t declare_slots_of(const struct wire_variable *v);
 
 #endif

@@ -45,6 +45,7 @@ enum mail_kind {
     MAIL_SET_SESSIONS,
     MAIL_SET_SAVE,
     MAIL_SET_PLACE,
+    MAIL_LOG_RECORD, /* and back */
     MAIL_PING,
     MAIL_QUIT,
     /* from a shard */
@@ -71,6 +72,7 @@ struct reply {
     uint64_t lane;
     uint64_t sessions_version;
     struct shard_report report;
+    struct shard_log_record log;
 };
 
 struct process;
@@ -89,6 +91,7 @@ struct unit {
     struct disk_loop *files[PLACES_MAX];
     uint32_t n_files;
     char place[PLACE_BYTES]; /* the newest one's URL */
+    struct disk_loop *log; /* NULL: none */
     struct shard *shard;
     char address[ADDRESS_MAX + 1];
 };
@@ -147,6 +150,25 @@ static void saved(struct shard_owner *o, uint32_t shard)
     post_reply(u, &r);
 }
 
+static void log_record(struct shard_owner *o, uint32_t shard,
+                       const struct shard_log_record *record)
+{
+    struct reply r = {
+        .mail.kind = MAIL_LOG_RECORD,
+        .shard = shard,
+        .log = *record,
+    };
+
+    post_reply(CONTAINER_OF(o, struct unit, owner), &r);
+}
+
+static void unit_log(void *context, const struct disk_result *result)
+{
+    struct unit *u = context;
+
+    shard_on_log(u->shard, result);
+}
+
 static void submit(struct disk *d, const struct disk_request *request)
 {
     struct unit *u = CONTAINER_OF(d, struct unit, disk);
@@ -192,6 +214,9 @@ static void unit_tick(void *context)
     for (uint32_t i = 0; i < u->n_files; i++) {
         disk_loop_tick(u->files[i]);
     }
+    if (u->log != NULL) {
+        disk_loop_tick(u->log);
+    }
     shard_tick(u->shard);
 }
 
@@ -203,7 +228,7 @@ static uint64_t unit_next(void *context)
     for (uint32_t i = 0; i < u->n_files; i++) {
         next = base_min_u64(next, disk_loop_next(u->files[i]));
     }
-    return next;
+    return u->log != NULL ? base_min_u64(next, disk_loop_next(u->log)) : next;
 }
 
 static void unit_open(void *context, uint64_t connection)
@@ -269,6 +294,10 @@ static void unit_mail(void *context, struct loop_mail *mail)
         if (set_unit_place(u, (const char *)order->record, &e) != PS_OK) {
             log_write(LOG_ERROR, "checkpoints: %s", e.text);
         }
+        break;
+    case MAIL_LOG_RECORD:
+        shard_on_log_record(
+            u->shard, (const struct shard_log_record *)(void *)order->record);
         break;
     case MAIL_PING:
         pong = (struct reply){
@@ -395,6 +424,14 @@ static void set_place(struct server_owner *o, const char *url)
     post_all(process_of(o), &order, url, strlen(url) + 1);
 }
 
+static void tell_log_record(struct server_owner *o, uint32_t shard,
+                            const struct shard_log_record *record)
+{
+    struct order order = {.mail.kind = MAIL_LOG_RECORD};
+
+    post_order(&process_of(o)->units[shard], &order, record, sizeof(*record));
+}
+
 static void ping(struct server_owner *o, uint64_t serial)
 {
     struct order order = {.mail.kind = MAIL_PING, .number = serial};
@@ -416,6 +453,8 @@ static void main_mail(void *context, struct loop_mail *mail)
 
     if (mail->kind == MAIL_WANT) {
         server_on_want(p->server, r->what, r->number);
+    } else if (mail->kind == MAIL_LOG_RECORD) {
+        server_on_log_record(p->server, r->shard, &r->log);
     } else if (mail->kind == MAIL_REPORT) {
         server_on_report(p->server, r->shard, r->lane, &r->report);
     } else {
@@ -511,6 +550,7 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
     u->process = p;
     u->owner.want = want;
     u->owner.saved = saved;
+    u->owner.log_record = log_record;
     u->disk.submit = submit;
     rc = loop_new(&u->loop, &options, e);
     if (rc != PS_OK) {
@@ -525,6 +565,10 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
     }
     address_format(host, port, u->address);
     rc = set_unit_place(u, "", e);
+    if (rc == PS_OK && o->log_path != NULL) {
+        rc = disk_loop_open(&u->log, u->loop, o->log_path, unit_log, u, e);
+        shard.log = rc == PS_OK ? disk_loop_disk(u->log) : NULL;
+    }
     if (rc != PS_OK) {
         return rc;
     }
@@ -580,6 +624,7 @@ static int open_server(struct process *p, struct err *e)
         .id = p->options->id,
         .n_shards = p->n_units,
         .addresses = addresses,
+        .has_log = p->options->log_path != NULL,
     };
     struct coord_loop_options store = {
         .kv_path = p->options->kv_path,
@@ -675,6 +720,7 @@ static void close_units(struct process *p)
         for (uint32_t k = 0; k < u->n_files; k++) {
             disk_loop_close(u->files[k]);
         }
+        disk_loop_close(u->log);
         shard_free(u->shard);
         ahead_fini(&u->ahead);
         loop_free(u->loop);
@@ -729,6 +775,7 @@ int serve_run(const struct serve_options *options, struct err *e)
                 .set_sessions = set_sessions,
                 .set_save = set_save,
                 .set_place = set_place,
+                .log_record = tell_log_record,
                 .ping = ping,
             },
         .options = options,

@@ -18,6 +18,7 @@ struct serve_options {
     const char *advertise; /* host that clients use; NULL: where it binds, or
                                 the host's name where that is everywhere */
     uint16_t port;         /* shard i listens on port + i; 0: any free one */
+    const char *log_path;  /* a folder or its URL, for logs; NULL: none */
     uint32_t wait_s;       /* gives up if it does not serve by then; 0: never */
     const struct kern *kern; /* NULL: the best */
     const uint32_t *cpus; /* what each shard's thread is bound to; NULL: to none

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "coord/lease.h"
+#include "server/log_record.h"
 
 PLANT_DECLARE(lane_number_reused);
 
@@ -20,7 +21,8 @@ enum tag {
     TAG_COUNTERS,
     TAG_PLAN,
     TAG_SESSIONS,
-    TAG_SAVE
+    TAG_SAVE,
+    TAG_LOG /* with the shard in the next bits, see log_record.h */
 };
 
 /* A record that the shards are kept up to date with. */
@@ -38,11 +40,13 @@ struct server_shard {
     uint64_t plan;
     uint64_t sessions;
     struct shard_report report;
+    struct log_record log;
 };
 
 struct server {
     uint32_t id;
     uint32_t n_shards;
+    bool has_log;
     struct server_shard *shards;
     struct coord *coord;
     struct net *net;
@@ -109,6 +113,7 @@ int server_new(struct server **server, const struct server_options *options,
     }
     s->id = options->id;
     s->n_shards = options->n_shards;
+    s->has_log = options->has_log;
     for (uint32_t i = 0; i < s->n_shards; i++) {
         size_t size = strlen(options->addresses[i]) + 1;
 
@@ -207,6 +212,7 @@ static int set_body(struct server *s)
         .plan_seen = UINT64_MAX,
         .emptied = s->emptied,
         .n_shards = s->n_shards,
+        .has_log = s->has_log,
     };
     struct buf b;
     int rc;
@@ -281,6 +287,7 @@ static void take(struct server *s)
         s->shards[i] = (struct server_shard){
             .address = s->shards[i].address,
             .lane = s->first_lane + i,
+            .log.serial = s->shards[i].log.serial + 1,
         };
     }
     if (set_body(s) != PS_OK) {
@@ -416,13 +423,12 @@ static void on_lease(struct server *s, const struct coord_result *r)
     }
 }
 
-/* The plan has ended our lanes while we hold the lease: the cluster goes back
- * to a checkpoint, and everybody begins a new life in it (protocol 9). */
-static void begin_anew(struct server *s)
+/* New lanes while we hold the lease: the cluster goes back to a checkpoint, and
+ * everybody begins a new life in it (protocol 9); or a lane has failed. */
+static void begin_anew(struct server *s, const char *why)
 {
     PROBE(server_lanes_rolled_back);
-    log_write(LOG_WARNING, "the cluster goes back to a checkpoint: its lanes "
-                           "have ended, it takes others");
+    log_write(LOG_WARNING, "%s: its lanes have ended, it takes others", why);
     for (uint32_t i = 0; i < s->n_shards; i++) {
         s->owner->start_lane(s->owner, i, 0, s->emptied);
     }
@@ -452,7 +458,7 @@ static bool look_at_plan(struct server *s, const struct coord_result *r)
         return true;
     }
     if (has_ended_ours(s, &w)) {
-        begin_anew(s);
+        begin_anew(s, "the cluster goes back to a checkpoint");
         return false;
     }
     s->plan_number = w.plan;
@@ -505,12 +511,39 @@ static void on_watched(struct server *s, struct watched *w,
     }
 }
 
+static uint64_t log_tag(uint32_t shard)
+{
+    return TAG_LOG | (uint64_t)shard << 8;
+}
+
+void server_on_log_record(struct server *s, uint32_t shard,
+                          const struct shard_log_record *wanted)
+{
+    if (s->state == SERVE) {
+        log_record_ask(&s->shards[shard].log, s->coord, log_tag(shard), wanted);
+    }
+}
+
+static void on_log(struct server *s, const struct coord_result *r)
+{
+    uint32_t shard = (uint32_t)(r->tag >> 8 & 0xffff);
+    struct shard_log_record record;
+
+    if (log_record_on_coord(&s->shards[shard].log, s->coord, log_tag(shard), r,
+                            &record)) {
+        s->owner->log_record(s->owner, shard, &record);
+    }
+}
+
 void server_on_coord(struct server *s, const struct coord_result *r)
 {
     if (s->state == STOPPED) {
         return;
     }
-    switch ((enum tag)r->tag) {
+    switch ((enum tag)(r->tag & 0xff)) {
+    case TAG_LOG:
+        on_log(s, r);
+        break;
     case TAG_CLUSTER:
         on_cluster(s, r);
         break;
@@ -538,7 +571,14 @@ void server_on_want(struct server *s, enum shard_want what, uint64_t number)
                         : what == SHARD_WANT_SESSIONS ? &s->sessions
                                                       : &s->save;
 
-    (void)number;
+    if (what == SHARD_WANT_LIFE) {
+        if (s->state == SERVE && number >= s->first_lane &&
+            number < s->first_lane + s->n_shards) {
+            PROBE(log_failed_server_begins_anew);
+            begin_anew(s, "a shard cannot write its log");
+        }
+        return;
+    }
     if (s->state != SERVE || w->is_reading) {
         return;
     }

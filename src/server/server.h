@@ -35,6 +35,9 @@ struct server_owner {
     void (*set_save)(struct server_owner *o, const void *record, size_t size);
     /* Where checkpoints are, before the plan that says so. Borrowed. */
     void (*set_place)(struct server_owner *o, const char *url);
+    /* What the record of a log says: shard_on_log_record. May be NULL. */
+    void (*log_record)(struct server_owner *o, uint32_t shard,
+                       const struct shard_log_record *record);
     /* Every shard is to answer with server_on_pong. */
     void (*ping)(struct server_owner *o, uint64_t serial);
 };
@@ -53,6 +56,7 @@ struct server_options {
     uint32_t id;
     uint32_t n_shards;
     const char *const *addresses; /* [n_shards] "host:port", copied */
+    bool has_log;                 /* its shards have a place for logs */
 };
 
 int server_new(struct server **server, const struct server_options *options,
@@ -65,6 +69,9 @@ void server_on_coord(struct server *s, const struct coord_result *result);
 void server_on_want(struct server *s, enum shard_want what, uint64_t number);
 void server_on_pong(struct server *s, uint32_t shard,
                     const struct server_pong *pong);
+/* A shard asks for the record of a log, or writes it. */
+void server_on_log_record(struct server *s, uint32_t shard,
+                          const struct shard_log_record *wanted);
 /* What a shard has to say has changed. */
 void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
                       const struct shard_report *report);

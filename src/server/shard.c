@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/shard_load.h"
+#include "server/shard_log.h"
 #include "server/shard_save.h"
 #include "table/slab.h"
 
@@ -37,6 +38,7 @@ static void drop_parts(struct shard *s)
     for (size_t i = 0; i < s->n_parts; i++) {
         table_free(s->parts[i].table);
         shard_history_free(s->parts[i].histories);
+        shard_log_free_part(&s->parts[i]);
     }
     mem_free(s->parts);
     s->parts = NULL;
@@ -47,6 +49,7 @@ static void end_life(struct shard *s)
 {
     shard_save_abandon(s);
     shard_load_abandon(s);
+    shard_log_end(s);
     drop_parts(s);
     if (s->options.ahead != NULL) {
         slab_ahead_clear(s->options.ahead);
@@ -57,6 +60,8 @@ static void end_life(struct shard *s)
     windows_init(&s->windows);
     s->lane = 0;
     s->lease_until_us = 0;
+    s->base = 0;
+    s->load_again_us = 0;
 }
 
 void shard_free(struct shard *s)
@@ -69,6 +74,7 @@ void shard_free(struct shard *s)
     }
     end_life(s);
     shard_save_fini(s);
+    shard_log_fini(s);
     while ((p = map_next(&s->connections, &i)) != NULL) {
         mem_free(p);
     }
@@ -146,6 +152,9 @@ void shard_on_frame(struct shard *s, uint64_t connection,
         break;
     case WIRE_RESOLVE:
         shard_resolve(s, connection, header, frame);
+        break;
+    case WIRE_LOST:
+        shard_lost(s, connection, header, frame);
         break;
     case WIRE_STATUS:
         shard_status(s, connection, header);
@@ -242,7 +251,8 @@ void shard_set_lease(struct shard *s, uint64_t lane, uint64_t until_us)
 
 bool shard_has_lease(const struct shard *s)
 {
-    return s->lane != 0 && s->net->now_us(s->net) < s->lease_until_us;
+    return s->lane != 0 && s->net->now_us(s->net) < s->lease_until_us &&
+           !shard_log_has_failed(s);
 }
 
 struct shard_part *shard_part(const struct shard *s, uint32_t variable,
@@ -268,8 +278,9 @@ struct shard_part *shard_part(const struct shard *s, uint32_t variable,
     return NULL;
 }
 
-/* Takes over the table of a part that we hold already, or makes a new one. One
- * whose updater was not given to this server, which is a matter of its plugins,
+/* Takes over the table of a part that we hold already, or makes a new one: of a
+ * part that is being loaded too, because what a late frame has added must not be
+ * there when it is added again. One whose updater was not given to this server, which is a matter of its plugins,
  * has none: the other variables must not suffer for that. */
 static int open_part(struct shard *s, const struct plan *plan,
                      const struct wire_part *w, struct shard_part *p)
@@ -284,6 +295,7 @@ static int open_part(struct shard *s, const struct plan *plan,
         .end = w->end,
         .init = {v->init_kind, (float)v->init_a, (float)v->init_b, v->init_seed,
                  v->init_key},
+        .tracks_changes = plan->w.tracks_changes != 0,
         .budget = &s->budget,
     };
     const double params[PS_PARAMS_MAX] = {v->param0, v->param1, v->param2,
@@ -295,9 +307,10 @@ static int open_part(struct shard *s, const struct plan *plan,
     *p = (struct shard_part){.variable = w->variable,
                              .begin = w->begin,
                              .end = w->end,
-                             .since = w->since};
+                             .since = w->since,
+                             .durability = v->durability};
     if (old != NULL && old->begin == w->begin && old->end == w->end &&
-        old->since == w->since) {
+        old->since == w->since && !old->is_loading) {
         *p = *old;
         return PS_OK;
     }
@@ -318,7 +331,8 @@ static int open_part(struct shard *s, const struct plan *plan,
         plan_dense_rows(v->rows, w->begin, w->end, &spec.row_begin,
                         &spec.row_end);
     }
-    p->is_loading = plan_load(plan, w) != NULL;
+    p->is_loading =
+        plan_load(plan, w) != NULL || v->durability != PS_MEMORY;
     return table_new(&p->table, &spec);
 }
 
@@ -335,6 +349,7 @@ static void free_parts(struct shard_part *parts, size_t n,
         if (!is_kept) {
             table_free(parts[i].table);
             shard_history_free(parts[i].histories);
+            shard_log_free_part(&parts[i]);
         }
     }
     mem_free(parts);
@@ -362,7 +377,8 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         return rc;
     }
     if (s->lane == 0 || plan_lane(plan, s->lane) == NULL ||
-        (s->plan != NULL && plan->w.plan <= s->plan->w.plan)) {
+        (s->plan != NULL &&
+         plan->w.plan < s->plan->w.plan + (s->reads_again ? 0 : 1))) {
         plan_free(plan);
         return PS_OK;
     }
@@ -395,6 +411,9 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     s->n_parts = n;
     plan_free(s->plan);
     s->plan = plan;
+    s->reads_again = false;
+    shard_log_read_abandon(s);
+    shard_log_on_plan(s);
     shard_load_on_plan(s);
     shard_save_on_plan(s);
     return PS_OK;
@@ -450,11 +469,14 @@ void shard_tick(struct shard *s)
 {
     shard_save_work(s);
     shard_load_work(s);
+    shard_log_tick(s);
 }
 
 uint64_t shard_next(const struct shard *s)
 {
-    return shard_save_has_work(s) || shard_load_has_work(s) ? 0 : UINT64_MAX;
+    uint64_t next = base_min_u64(shard_save_next(s), shard_load_next(s));
+
+    return base_min_u64(next, shard_log_next(s));
 }
 
 uint64_t shard_lane(const struct shard *s)

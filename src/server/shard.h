@@ -21,12 +21,33 @@ struct slab_ahead;
 enum shard_want {
     SHARD_WANT_PLAN,     /* number: a plan at least this new */
     SHARD_WANT_SESSIONS, /* number: a session that it does not know */
-    SHARD_WANT_SAVE      /* number: a cut that it does not know */
+    SHARD_WANT_SAVE,     /* number: a cut that it does not know */
+    SHARD_WANT_LIFE      /* number: its lane, which is to end: it has failed */
+};
+
+/* The record log/<lane> of the store, enum shard_log_state. */
+struct shard_log_record {
+    uint64_t lane;
+    uint32_t state;
+    int status; /* of an answer */
+    uint64_t segment;
+    uint64_t end;
+};
+
+enum shard_log_state {
+    SHARD_LOG_NONE = 0, /* asked: what is there? answered: nothing */
+    SHARD_LOG_BEGUN = 1,
+    SHARD_LOG_ENDED = 2
 };
 
 struct shard_owner {
     void (*want)(struct shard_owner *owner, uint32_t shard,
                  enum shard_want what, uint64_t number);
+    /* Asks for log/<lane>, or writes it, unless it says ENDED already: either
+     * way shard_on_log_record tells what it says then. One at a time; may be
+     * NULL where there is no log. */
+    void (*log_record)(struct shard_owner *owner, uint32_t shard,
+                       const struct shard_log_record *record);
     /* What shard_save_report says has changed. */
     void (*saved)(struct shard_owner *owner, uint32_t shard);
     /* Each numbered frame that changed rows, right after it did; may be NULL.
@@ -40,6 +61,9 @@ struct shard_options {
     uint32_t shard;
     const struct kern *kern;
     struct slab_ahead *ahead; /* of its thread; outlives it. NULL: none */
+    uint32_t save_bytes; /* of rows in one idle moment; 0: the usual */
+    struct disk *log; /* for logs, on the server's own disk; NULL: none */
+    uint64_t block_rows; /* of a checkpoint's blocks; 0: the usual */
 };
 
 /* What its server says of it in the store. */
@@ -83,6 +107,10 @@ int shard_set_sessions(struct shard *s, uint64_t version, const void *record,
 /* The record `save`. */
 int shard_set_save(struct shard *s, const void *record, size_t size) MUST_USE;
 void shard_on_disk(struct shard *s, const struct disk_result *r);
+/* Of options.log, and of owner->log_record. */
+void shard_on_log(struct shard *s, const struct disk_result *r);
+void shard_on_log_record(struct shard *s,
+                         const struct shard_log_record *record);
 /* Work for idle moments, some 50 us each time: a save goes on. */
 void shard_tick(struct shard *s);
 /* When shard_tick wants to be called: 0 at once, UINT64_MAX: no need. */

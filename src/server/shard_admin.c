@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/shard_load.h"
+#include "server/shard_log.h"
 
 void shard_hello(struct shard *s, struct shard_connection *c,
                  const struct frame_header *h, struct frame *frame)
@@ -122,6 +123,23 @@ static int fate_on_this_lane(struct shard *s, const struct wire_resolve *m)
     return window_resolve(w, m->seq);
 }
 
+/* Not before the commit of what it reports (protocol 6). */
+static void answer_committed(struct shard *s, uint64_t connection,
+                             const struct frame_header *h, const struct buf *b)
+{
+    struct frame_header a = shard_answer_header(s, h, PS_OK);
+    struct frame *f = b->failed ? NULL : frame_new(b->size);
+    uint32_t durability = s->log == NULL    ? PS_MEMORY
+                          : s->log->syncs ? PS_FSYNC
+                                            : PS_LOG;
+
+    if (f != NULL) {
+        memcpy(frame_body(f), b->data, b->size);
+        shard_log_answer(s, connection, &a, f, durability);
+        frame_put(f);
+    }
+}
+
 void shard_resolve(struct shard *s, uint64_t connection,
                    const struct frame_header *h, struct frame *frame)
 {
@@ -177,6 +195,67 @@ void shard_resolve(struct shard *s, uint64_t connection,
     a = (struct wire_resolve_answer){.parts = fates, .n_parts = m.n_parts};
     buf_init(&b);
     wire_resolve_answer_encode(&a, &b);
+    if (m.lane == s->lane && live == PS_OK) {
+        answer_committed(s, connection, h, &b);
+    } else {
+        shard_answer_buf(s, connection, h, &b);
+    }
+    buf_fini(&b);
+}
+
+/* What a part has of a lane's numbers. PS_EBUSY, PS_ENOMEM. */
+static int keep_of(struct shard *s, const struct wire_lost *m,
+                   const struct wire_range *range, struct wire_keep *k)
+{
+    const struct shard_part *p = shard_part(s, range->variable, range->begin);
+
+    *k = (struct wire_keep){.below = 1};
+    if (p == NULL) {
+        k->has_moved = 1;
+        return PS_OK;
+    }
+    if (p->is_loading) {
+        return PS_EBUSY;
+    }
+    return shard_history_keep(p, m->lane, m->session, &s->arena, k);
+}
+
+void shard_lost(struct shard *s, uint64_t connection,
+                const struct frame_header *h, struct frame *frame)
+{
+    struct wire_lost m;
+    struct wire_keep *keeps;
+    struct wire_kept a;
+    struct buf b;
+    int rc = PS_OK;
+
+    if (wire_lost_decode(frame_body(frame), frame->body_bytes, &s->arena, &m) !=
+        PS_OK) {
+        shard_refuse_connection(s, connection, "a LOST that cannot be read");
+        return;
+    }
+    if (h->lane != s->lane) {
+        shard_answer(s, connection, h, s->lane == 0 ? PS_EBUSY : PS_ELANE,
+                     NULL);
+        return;
+    }
+    keeps = arena_take(&s->arena, ((size_t)m.n_parts + 1) * sizeof(*keeps));
+    if (keeps == NULL || s->plan == NULL || h->plan > s->plan->w.plan ||
+        !shard_has_lease(s)) {
+        s->owner->want(s->owner, s->options.shard, SHARD_WANT_PLAN, h->plan);
+        rc = PS_EBUSY;
+    }
+    for (uint32_t i = 0; i < m.n_parts && rc == PS_OK; i++) {
+        rc = keep_of(s, &m, &m.parts[i], &keeps[i]);
+    }
+    if (rc != PS_OK) {
+        s->stats.busy++;
+        shard_answer(s, connection, h, PS_EBUSY, NULL);
+        return;
+    }
+    a = (struct wire_kept){.parts = keeps, .n_parts = m.n_parts};
+    buf_init(&b);
+    wire_kept_encode(&a, &b);
     shard_answer_buf(s, connection, h, &b);
     buf_fini(&b);
 }

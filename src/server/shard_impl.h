@@ -19,6 +19,9 @@ struct shard_connection {
 };
 
 struct shard_history;
+struct shard_log_need;
+struct shard_log;
+struct log_reading;
 
 /* A part that this shard holds. */
 struct shard_part {
@@ -28,6 +31,11 @@ struct shard_part {
     uint64_t since;      /* the plan that gave it to us */
     struct table *table; /* NULL: its updater is not here, nothing works */
     bool is_loading;     /* its rows are not all here: it answers BUSY */
+    bool awaits_log;     /* ... but for what logs have */
+    uint32_t durability; /* enum ps_durability */
+    struct shard_log_need *needs; /* logs to be replayed: shard_log.h */
+    uint32_t n_needs;
+    uint64_t base; /* the cut since which its changes are known; 0: none */
     struct shard_history *histories; /* of former lanes: shard_load.h */
 };
 
@@ -43,6 +51,7 @@ struct save_order {
     uint64_t term;
     uint32_t state; /* enum wire_save_state */
     uint64_t plan;
+    uint64_t base;
     char folder[CKPT_NAME_MAX + 1]; /* where it is made */
 };
 
@@ -76,8 +85,17 @@ struct shard {
     struct saving *saving;     /* NULL: none */
     struct saving *remainders; /* abandoned, but the disk is at it */
     uint64_t n_savings;
+    uint64_t base; /* the newest checkpoint that is whole; 0: none yet */
+    uint32_t base_variables; /* ids from here on are not in it */
     struct loading *loading; /* NULL: none */
     uint64_t n_loadings;
+    struct shard_log *log; /* of this life; NULL: none */
+    struct shard_log *log_remainders; /* ended, but the disk is at it */
+    struct log_reading *log_reading;  /* NULL: none */
+    uint64_t n_logs;
+    uint64_t log_oldest; /* cut that logs were trimmed to */
+    bool reads_again;    /* logs could not be read: all from the start */
+    uint64_t load_again_us; /* memory was short then; 0: it was not */
 
     /* The session table of the store. */
     uint64_t sessions_version; /* 0: not loaded yet */
@@ -119,6 +137,8 @@ void shard_chain(struct shard *s, uint64_t connection,
                  const struct frame_header *h, struct frame *frame);
 void shard_resolve(struct shard *s, uint64_t connection,
                    const struct frame_header *h, struct frame *frame);
+void shard_lost(struct shard *s, uint64_t connection,
+                const struct frame_header *h, struct frame *frame);
 void shard_status(struct shard *s, uint64_t connection,
                   const struct frame_header *h);
 

@@ -1,5 +1,6 @@
 /* Blocks of rows from a checkpoint into tables. See shard_load.h. */
 #include "server/shard_load.h"
+#include "server/shard_log.h"
 
 #include <stdio.h>
 
@@ -9,22 +10,14 @@
 
 PLANT_DECLARE(load_not_checked);
 
-/* Rows that one idle moment inserts: some 50 us. */
-enum { STEP_ROWS = 512 };
+/* Rows that one idle moment inserts, and bytes of them: some 50 us. */
+enum { STEP_ROWS = 512, STEP_BYTES = 128 << 10, AGAIN_US = 1000000 };
 
 /* The high bit of a tag: a load's; a save's is without. */
 #define LOAD_TAG (UINT64_C(1) << 63)
 
-enum step {
-    STEP_MANIFEST = 1,
-    STEP_INDEX,
-    STEP_OPEN,
-    STEP_READ,
-    STEP_CLOSE,
-    STEP_STATE
-};
-
-static void submit(struct loading *v, enum step step, struct disk_request *r)
+void loading_submit(struct loading *v, enum loading_step step,
+                    struct disk_request *r)
 {
     r->tag = LOAD_TAG | v->serial << 8 | (uint64_t)step;
     r->file = LOAD_TAG | v->serial;
@@ -37,7 +30,7 @@ static void close_file(struct loading *v)
 
     if (v->is_open) {
         v->is_open = false;
-        submit(v, STEP_CLOSE, &r);
+        loading_submit(v, LOADING_STEP_CLOSE, &r);
     }
 }
 
@@ -46,7 +39,7 @@ static void free_loading(struct loading *v)
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_fini(&v->pieces[i]);
     }
-    ckpt_free(v->ckpt);
+    loading_free_chain(v);
     arena_fini(&v->arena);
     mem_free(v);
 }
@@ -66,7 +59,8 @@ static void fail(struct loading *v, const char *why)
 
     close_file(v);
     v->phase = LOADING_FAILED;
-    snprintf(v->why, sizeof(v->why), "%s: %.130s", v->folder, why);
+    snprintf(v->why, sizeof(v->why), "%s: %.130s",
+             v->link < v->n_links ? v->links[v->link].folder : v->folder, why);
     base_one_line(v->why);
     log_write(LOG_ERROR, "shard %u cannot load %s", s->options.shard, v->why);
     s->owner->saved(s->owner, s->options.shard);
@@ -75,16 +69,16 @@ static void fail(struct loading *v, const char *why)
 static void path_of(const struct loading *v, const char *file,
                     char out[DISK_PATH_MAX + 1])
 {
-    snprintf(out, DISK_PATH_MAX + 1, "%s/%s", v->folder, file);
+    snprintf(out, DISK_PATH_MAX + 1, "%s/%s", v->links[v->link].folder, file);
 }
 
-static void read_whole(struct loading *v, enum step step, const char *file,
-                       size_t size)
+void loading_read_whole(struct loading *v, enum loading_step step,
+                        const char *file, uint64_t size)
 {
-    struct disk_request r = {.op = DISK_READ_WHOLE, .size = size};
+    struct disk_request r = {.op = DISK_READ_WHOLE, .size = (size_t)size};
 
     path_of(v, file, r.path);
-    submit(v, step, &r);
+    loading_submit(v, step, &r);
 }
 
 /* ---- beginning ---------------------------------------------------------- */
@@ -101,7 +95,7 @@ bool loading_is_of(const struct loading *v, const struct shard_part *p)
 {
     const struct wire_load *l;
 
-    if (!p->is_loading) {
+    if (!p->is_loading || p->awaits_log) {
         return false;
     }
     l = load_of(v->shard, p);
@@ -114,19 +108,25 @@ static void begin(struct shard *s, const struct wire_load *l)
 
     if (v == NULL || strlen(l->folder) > CKPT_NAME_MAX) {
         mem_free(v);
-        return; /* the next plan, or tick, tries again */
+        s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+        return;
     }
     v->shard = s;
     v->serial = ++s->n_loadings;
+    v->plan = s->plan->w.plan;
     v->brings_lanes = l->brings_lanes != 0;
     memcpy(v->folder, l->folder, strlen(l->folder) + 1);
     arena_init(&v->arena);
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_init(&v->pieces[i]);
     }
+    if (loading_begin_chain(v) != PS_OK) {
+        free_loading(v);
+        s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+        return;
+    }
     s->loading = v;
     log_write(LOG_INFO, "shard %u loads %s", s->options.shard, v->folder);
-    read_whole(v, STEP_MANIFEST, CKPT_MANIFEST, CKPT_JSON_MAX);
 }
 
 /* The load of v is still what the plan wants of every part that it was for. */
@@ -143,21 +143,24 @@ static bool is_current(const struct loading *v)
 
 static void begin_next(struct shard *s)
 {
+    s->load_again_us = 0;
     for (size_t i = 0; i < s->n_parts && s->loading == NULL; i++) {
         const struct wire_load *l;
 
-        if (!s->parts[i].is_loading) {
+        if (!s->parts[i].is_loading || s->parts[i].awaits_log) {
             continue;
         }
         l = load_of(s, &s->parts[i]);
-        if (l == NULL || s->disk == NULL) {
-            s->parts[i].is_loading = false;
-            continue;
+        if (l == NULL) {
+            if (shard_log_rows_are_in(s, &s->parts[i], NULL, NULL) != PS_OK) {
+                s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+            }
+        } else if (s->disk != NULL) {
+            begin(s, l);
         }
-        begin(s, l);
-        if (s->loading != NULL) {
-            s->loading->plan = s->plan->w.plan;
-        }
+    }
+    if (s->loading == NULL) {
+        shard_log_read(s);
     }
 }
 
@@ -165,7 +168,7 @@ void shard_load_on_plan(struct shard *s)
 {
     if (s->loading != NULL && !is_current(s->loading)) {
         PROBE(shard_load_begins_again);
-        /* Rows that are in already stay: loading them again is the same. */
+        /* Its parts have new tables (shard.c). */
         shard_load_abandon(s);
     }
     begin_next(s);
@@ -181,16 +184,19 @@ const struct wire_variable *loading_source(const struct loading *v,
     const struct wire_variable *here = plan_variable(s->plan, p->variable);
     const struct wire_load *l = load_of(s, p);
     const struct wire_variable *there;
+    const struct ckpt_manifest *m;
 
     *why = "the plan has no such variable";
     if (here == NULL || l == NULL) {
         return NULL;
     }
-    there = ckpt_variable(v->ckpt, l->name[0] != '\0' ? l->name : here->name);
+    m = &v->links[0].ckpt->manifest;
+    there = ckpt_variable(v->links[0].ckpt,
+                          l->name[0] != '\0' ? l->name : here->name);
     if (there == NULL ||
         (v->brings_lanes && there->id != here->id && l->name[0] == '\0')) {
         /* Declared after the cut: it begins with initial values. */
-        *why = v->brings_lanes && here->id >= v->ckpt->manifest.next_variable
+        *why = v->brings_lanes && here->id >= m->next_variable
                    ? NULL
                    : "a variable is not in it";
         return NULL;
@@ -259,26 +265,20 @@ static uint32_t n_pieces(const struct loading *v)
                                                 : 2 + table_spec(t)->n_slots;
 }
 
-/* Drops rows of the block that are not of the part; the others move up. */
-static void keep_ours(struct loading *v)
+/* Of the next n rows of the block those that are not of the part are dropped:
+ * the others, whose number is returned, move up. */
+static size_t keep_ours(struct loading *v, size_t n)
 {
-    const struct ckpt_source *src = &v->sources[v->source];
     const struct shard_part *p = &v->shard->parts[v->part];
     const struct table_spec *spec = table_spec(p->table);
     uint64_t *keys = (uint64_t *)(void *)v->pieces[0].data;
-    size_t n = v->pieces[1].size / ((size_t)spec->dim * sizeof(float));
     size_t row_bytes = (size_t)spec->dim * sizeof(float);
+    size_t to = v->at;
 
-    v->n = 0;
-    v->at = 0;
-    if (src->keys == NULL) {
-        v->n = n;
-        return;
+    if (v->sources[v->source].keys == NULL) {
+        return n;
     }
-    if (src->values == NULL) {
-        n = v->pieces[0].size / sizeof(*keys);
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = v->at; i < v->at + n; i++) {
         bool is_ours;
 
         if (spec->kind == PS_DENSE) {
@@ -291,15 +291,16 @@ static void keep_ours(struct loading *v)
         if (!is_ours) {
             continue;
         }
-        if (v->n != i) {
-            keys[v->n] = keys[i];
+        if (to != i) {
+            keys[to] = keys[i];
             for (uint32_t k = 1; k < n_pieces(v); k++) {
-                memmove(v->pieces[k].data + v->n * row_bytes,
+                memmove(v->pieces[k].data + to * row_bytes,
                         v->pieces[k].data + i * row_bytes, row_bytes);
             }
         }
-        v->n++;
+        to++;
     }
+    return to - v->at;
 }
 
 /* Rows of a dense part: runs of rows that follow each other. */
@@ -349,19 +350,21 @@ static int insert_some(struct loading *v)
     const uint64_t *keys = (const uint64_t *)(const void *)v->pieces[0].data;
     const float *values = (const float *)(const void *)v->pieces[1].data;
     const float *slots[TABLE_SLOTS_MAX];
-    size_t n = base_min_u64(v->n - v->at, STEP_ROWS);
+    size_t step = base_min_u64(STEP_ROWS, STEP_BYTES / table_stride(t) + 1);
+    size_t n = base_min_u64(v->n - v->at, step);
+    size_t ours = keep_ours(v, n);
     int rc;
 
     if (v->sources[v->source].values == NULL) {
-        rc = table_erase(t, keys + v->at, n);
+        rc = table_erase(t, keys + v->at, ours);
     } else if (spec->kind == PS_DENSE) {
-        rc = insert_dense(v, n);
+        rc = insert_dense(v, ours);
     } else {
         for (uint32_t k = 0; k < spec->n_slots; k++) {
             slots[k] = (const float *)(const void *)v->pieces[2 + k].data +
                        v->at * spec->dim;
         }
-        rc = table_load(t, keys + v->at, n, values + v->at * spec->dim, slots);
+        rc = table_load(t, keys + v->at, ours, values + v->at * spec->dim, slots);
     }
     if (rc == PS_OK) {
         v->at += n;
@@ -371,7 +374,7 @@ static int insert_some(struct loading *v)
 
 /* ---- one request after another ------------------------------------------ */
 
-static void read_next(struct loading *v);
+static void go_on(struct loading *v);
 
 static void open_source(struct loading *v)
 {
@@ -385,16 +388,18 @@ static void open_source(struct loading *v)
     v->is_open = true;
     v->block = v->sources[v->source].first_block;
     v->piece = 0;
-    submit(v, STEP_OPEN, &r);
+    loading_submit(v, LOADING_STEP_OPEN, &r);
 }
 
-static void begin_part(struct loading *v)
+/* The rows of the next part of this link; false: there is none. */
+static bool begin_part(struct loading *v)
 {
     struct shard *s = v->shard;
 
     for (; v->part < s->n_parts; v->part++) {
         const struct shard_part *p = &s->parts[v->part];
         const struct wire_variable *w;
+        const struct wire_variable *then;
         const char *why;
 
         if (!loading_is_of(v, p)) {
@@ -407,23 +412,30 @@ static void begin_part(struct loading *v)
         }
         if (w == NULL || p->table == NULL) {
             fail(v, w == NULL ? why : "its updater is not here");
-            return;
+            return true;
+        }
+        then = ckpt_variable_by_id(v->ckpt, w->id);
+        if (then == NULL) {
+            continue; /* declared after this link of the chain */
+        }
+        if (then->kind != w->kind || then->dim != w->dim ||
+            then->rows != w->rows) {
+            fail(v, "what it builds on has another variable of this number");
+            return true;
         }
         arena_reset(&v->arena);
         if (ckpt_sources(v->ckpt, w->id, p->begin, p->end, &v->arena,
                          &v->sources, &v->n_sources) != PS_OK) {
             fail(v, "out of memory");
-            return;
+            return true;
         }
         v->source = 0;
         if (v->n_sources > 0) {
             open_source(v);
-            return;
+            return true;
         }
     }
-    v->phase = LOADING_STATE;
-    v->lane = 0;
-    read_next(v);
+    return false;
 }
 
 static void next_source(struct loading *v)
@@ -434,7 +446,7 @@ static void next_source(struct loading *v)
         open_source(v);
     } else {
         v->part++;
-        begin_part(v);
+        go_on(v);
     }
 }
 
@@ -456,14 +468,16 @@ static void read_piece(struct loading *v)
         v->piece += is_absent;
     }
     if (v->piece >= n_pieces(v)) {
-        keep_ours(v);
+        t = src->keys != NULL ? src->keys : src->values;
+        v->n = (size_t)ckpt_block(t, v->block).rows;
+        v->at = 0;
         v->is_ready = true;
         return; /* shard_load_work inserts it */
     }
     b = ckpt_block(t, v->block);
     r.offset = b.offset;
     r.size = b.bytes;
-    submit(v, STEP_READ, &r);
+    loading_submit(v, LOADING_STEP_READ, &r);
 }
 
 static void on_piece(struct loading *v, const struct disk_result *r)
@@ -521,8 +535,13 @@ static void finish(struct loading *v)
     struct shard *s = v->shard;
 
     for (size_t i = 0; i < s->n_parts; i++) {
-        if (loading_is_of(v, &s->parts[i])) {
-            s->parts[i].is_loading = false;
+        struct shard_part *p = &s->parts[i];
+
+        if (loading_is_of(v, p) &&
+            shard_log_rows_are_in(s, p, load_of(s, p),
+                                  &v->links[0].ckpt->manifest) != PS_OK) {
+            fail(v, "out of memory");
+            return;
         }
     }
     PROBE(shard_load_is_done);
@@ -533,28 +552,69 @@ static void finish(struct loading *v)
     s->owner->saved(s->owner, s->options.shard);
 }
 
-/* The next whole file: an index, or a state. */
-static void read_next(struct loading *v)
+/* The next whole file, an index or a state; false: there is none. */
+static bool read_next(struct loading *v)
 {
-    enum ckpt_file_kind kind =
-        v->phase == LOADING_INDEX ? CKPT_FILE_INDEX : CKPT_FILE_STATE;
     const struct ckpt_manifest *m = &v->ckpt->manifest;
     char name[CKPT_NAME_MAX + 1];
 
     while (v->lane < m->n_lanes && !is_needed(v, v->lane)) {
         v->lane++;
     }
-    if (v->lane < m->n_lanes) {
-        ckpt_file_name(m->lanes[v->lane].lane, kind, name);
-        read_whole(v, v->phase == LOADING_INDEX ? STEP_INDEX : STEP_STATE, name,
-                   SIZE_MAX / 2);
-    } else if (v->phase == LOADING_INDEX) {
-        v->phase = LOADING_ROWS;
-        v->part = 0;
-        begin_part(v);
-    } else {
-        finish(v);
+    if (v->lane == m->n_lanes) {
+        return false;
     }
+    if (v->phase == LOADING_INDEX) {
+        ckpt_file_name(m->lanes[v->lane].lane, CKPT_FILE_INDEX, name);
+        loading_read_whole(v, LOADING_STEP_INDEX, name,
+                           m->lanes[v->lane].index_bytes);
+    } else {
+        ckpt_file_name(m->lanes[v->lane].lane, CKPT_FILE_STATE, name);
+        loading_read_whole(v, LOADING_STEP_STATE, name,
+                           v->ckpt->indexes[v->lane].files[1].size);
+    }
+    return true;
+}
+
+/* From one phase to the next, until something is asked of the disk. */
+static void go_on(struct loading *v)
+{
+    bool waits = false;
+
+    while (!waits) {
+        if (v->phase == LOADING_INDEX) {
+            waits = read_next(v);
+            if (!waits) {
+                v->phase = LOADING_ROWS;
+                v->part = 0;
+            }
+        } else if (v->phase == LOADING_ROWS) {
+            waits = begin_part(v);
+            if (!waits) {
+                v->lane = 0;
+                v->phase =
+                    loading_next_link(v) ? LOADING_INDEX : LOADING_STATE;
+            }
+        } else {
+            waits = read_next(v);
+            if (!waits) {
+                finish(v);
+                waits = true;
+            }
+        }
+    }
+}
+
+static int on_chain(struct loading *v, const struct disk_result *r,
+                    struct err *e)
+{
+    int rc = loading_on_chain(v, r, e);
+
+    if (rc == 1) {
+        v->phase = LOADING_INDEX;
+        v->lane = 0;
+    }
+    return rc < 0 ? rc : PS_OK;
 }
 
 static void on_answer(struct loading *v, const struct disk_result *r)
@@ -563,32 +623,32 @@ static void on_answer(struct loading *v, const struct disk_result *r)
     int rc = PS_OK;
 
     e.text[0] = '\0';
-    switch ((enum step)(r->tag & 0xff)) {
-    case STEP_MANIFEST:
-        rc = ckpt_new(&v->ckpt, r->data, r->size, &e);
-        v->phase = LOADING_INDEX;
+    switch ((enum loading_step)(r->tag & 0xff)) {
+    case LOADING_STEP_MANIFEST:
+    case LOADING_STEP_LIST:
+        rc = on_chain(v, r, &e);
         break;
-    case STEP_INDEX:
+    case LOADING_STEP_INDEX:
         rc = ckpt_add_index(v->ckpt, v->lane, r->data, r->size, &e);
         v->lane++;
         break;
-    case STEP_STATE:
+    case LOADING_STEP_STATE:
         rc = loading_take_state(v, r->data, r->size, &e);
         v->lane++;
         break;
-    case STEP_OPEN:
+    case LOADING_STEP_OPEN:
         read_piece(v);
         return;
-    case STEP_READ:
+    case LOADING_STEP_READ:
         on_piece(v, r);
         return;
-    case STEP_CLOSE:
+    case LOADING_STEP_CLOSE:
         return;
     }
     if (rc != PS_OK) {
         fail(v, e.text);
-    } else {
-        read_next(v);
+    } else if (v->phase != LOADING_MANIFEST) {
+        go_on(v);
     }
 }
 
@@ -600,7 +660,7 @@ bool shard_load_on_disk(struct shard *s, const struct disk_result *r)
         return false;
     }
     if (v == NULL || (r->tag & ~LOAD_TAG) >> 8 != v->serial ||
-        v->phase == LOADING_FAILED || (r->tag & 0xff) == STEP_CLOSE) {
+        v->phase == LOADING_FAILED || (r->tag & 0xff) == LOADING_STEP_CLOSE) {
         return true;
     }
     if (r->status != PS_OK) {
@@ -617,11 +677,21 @@ bool shard_load_has_work(const struct shard *s)
            s->loading->phase == LOADING_ROWS;
 }
 
+uint64_t shard_load_next(const struct shard *s)
+{
+    return shard_load_has_work(s)    ? 0
+           : s->load_again_us != 0 ? s->load_again_us
+                                     : UINT64_MAX;
+}
+
 void shard_load_work(struct shard *s)
 {
     struct loading *v = s->loading;
     int rc = PS_OK;
 
+    if (s->load_again_us != 0 && s->net->now_us(s->net) >= s->load_again_us) {
+        begin_next(s);
+    }
     if (!shard_load_has_work(s)) {
         return;
     }
@@ -655,4 +725,5 @@ void shard_load_report(const struct shard *s, struct shard_report *r)
         r->load_failed = true;
         snprintf(r->why, sizeof(r->why), "%s", s->loading->why);
     }
+    shard_log_report(s, r);
 }

@@ -4,11 +4,15 @@
  *          |
  *          v
  *     MANIFEST --> INDEX of each lane --> ROWS of each part --> STATE of each
- *                  that has some of it    block by block        lane: late
- *                                                               frames, windows
- *                                                                   |
- *     any damage: FAILED, said in the server's record               v
- *                                                               parts serve
+ *     and those    that has some of it    block by block        lane: late
+ *     of what it   ^                            |               frames, windows
+ *     builds on    +-- the next of the chain ---+                   |
+ *                                                                   v
+ *     any damage: FAILED, said in the server's record           parts serve
+ *
+ * Of an increment the chain is loaded from its whole one on, in each what was
+ * erased before what is there; late frames and windows are those of the newest
+ * only: what an older one's late frames did is among the next one's changes.
  *
  * Nothing is believed before its checksum was right. Until it is loaded a part
  * answers BUSY. What a part's former lanes had done is kept beside it as frozen
@@ -28,15 +32,36 @@ enum loading_phase {
     LOADING_FAILED
 };
 
+enum loading_step {
+    LOADING_STEP_MANIFEST = 1,
+    LOADING_STEP_LIST,
+    LOADING_STEP_INDEX,
+    LOADING_STEP_OPEN,
+    LOADING_STEP_READ,
+    LOADING_STEP_CLOSE,
+    LOADING_STEP_STATE
+};
+
+/* Of a longer chain nothing is made, and none is read. */
+enum { LOADING_CHAIN_MAX = 256 };
+
+struct loading_link {
+    char folder[CKPT_NAME_MAX + 1];
+    struct ckpt *ckpt;
+};
+
 struct loading {
     struct shard *shard;
     uint64_t serial; /* in the tags of its requests */
     enum loading_phase phase;
     char folder[CKPT_NAME_MAX + 1];
+    struct loading_link *links; /* [0] is the folder, each builds on the next */
+    uint32_t n_links;
+    uint32_t link; /* that is read */
     uint64_t plan; /* the parts are of */
     bool brings_lanes;
     char why[200];
-    struct ckpt *ckpt;
+    struct ckpt *ckpt;  /* of the link that is read */
     struct arena arena; /* of the sources of one part */
     uint32_t lane;      /* of the manifest: whose index or state is next */
     size_t part;        /* of the shard: whose rows are next */
@@ -48,7 +73,7 @@ struct loading {
     uint32_t piece; /* of the block: the next to be read */
     struct buf pieces[CKPT_PIECES_MAX];
     size_t at;     /* row of the block that is inserted next */
-    size_t n;      /* rows of the block that are ours */
+    size_t n;      /* rows of the block */
     bool is_ready; /* the block is here and checked */
 };
 
@@ -59,6 +84,7 @@ void shard_load_abandon(struct shard *s);
 bool shard_load_on_disk(struct shard *s, const struct disk_result *r);
 bool shard_load_has_work(const struct shard *s);
 void shard_load_work(struct shard *s);
+uint64_t shard_load_next(const struct shard *s);
 /* Adds what there is to say. */
 void shard_load_report(const struct shard *s, struct shard_report *r);
 
@@ -70,11 +96,24 @@ struct shard_history {
     uint32_t begin;
     uint32_t end;
     uint64_t forgotten;
+    struct history_gap *gaps; /* numbers below `next` that are not there */
+    size_t n_gaps;
     size_t n;
     struct ckpt_window windows[]; /* by rising session */
 };
 
+struct history_gap {
+    uint64_t session;
+    uint64_t first;
+    uint64_t last;
+};
+
 void shard_history_free(struct shard_history *list);
+/* What of a session's numbers of a lane is in this part. k->gaps is taken from
+ * the arena. PS_ENOMEM. */
+int shard_history_keep(const struct shard_part *p, uint64_t lane,
+                       uint64_t session, struct arena *arena,
+                       struct wire_keep *k) MUST_USE;
 /* What became of a number of a former lane in this part: as window_resolve,
  * and PS_ECANCELED where nothing of it is in the rows. */
 int shard_history_fate(const struct shard_part *p, uint64_t lane,
@@ -88,6 +127,26 @@ const struct wire_variable *loading_source(const struct loading *v,
                                            const struct shard_part *p,
                                            const char **why);
 
+void loading_submit(struct loading *v, enum loading_step step,
+                    struct disk_request *r);
+/* path: in the folder that is read */
+void loading_read_whole(struct loading *v, enum loading_step step,
+                        const char *file, uint64_t size);
+
+/* shard_load_chain.c: the manifests of the chain. 1: all are here, and the
+ * oldest is the link that is read; 0: more is asked for; else PS_E*. */
+int loading_begin_chain(struct loading *v) MUST_USE;
+int loading_on_chain(struct loading *v, const struct disk_result *r,
+                     struct err *e) MUST_USE;
+void loading_free_chain(struct loading *v);
+/* The next link towards the newest; false: that was it. */
+bool loading_next_link(struct loading *v) MUST_USE;
+
+/* Runs the writing UDFs of a chain over the rows of an op that are in a part
+ * which serves nobody yet. */
+int shard_replay_op(struct shard *s, const struct chain *chain,
+                    const struct run_op *op, const struct wire_variable *v,
+                    struct shard_part *p) MUST_USE;
 /* shard_load_state.c: one lane's state into the parts that are loaded. */
 int loading_take_state(struct loading *v, const void *data, size_t size,
                        struct err *e) MUST_USE;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/shard_load.h"
+#include "server/shard_log.h"
 #include "wire/run.h"
 
 PLANT_DECLARE(late_not_replayed);
@@ -21,6 +22,7 @@ void shard_history_free(struct shard_history *list)
         struct shard_history *h = list;
 
         list = h->next;
+        mem_free(h->gaps);
         mem_free(h);
     }
 }
@@ -66,6 +68,37 @@ int shard_history_fate(const struct shard_part *p, uint64_t lane,
                                             : w->fate[seq % LIMIT_WINDOW];
     }
     return PS_ECANCELED;
+}
+
+int shard_history_keep(const struct shard_part *p, uint64_t lane,
+                       uint64_t session, struct arena *arena,
+                       struct wire_keep *k)
+{
+    const struct shard_history *h = p->histories;
+    const struct ckpt_window *w;
+    struct wire_span *gaps;
+
+    while (h != NULL && h->lane != lane) {
+        h = h->next;
+    }
+    w = h != NULL ? find_window(h, session) : NULL;
+    k->below = w != NULL ? w->next : 1;
+    k->n_gaps = 0;
+    if (w == NULL || h->n_gaps == 0) {
+        return PS_OK;
+    }
+    gaps = arena_take(arena, h->n_gaps * sizeof(*gaps));
+    if (gaps == NULL) {
+        return PS_ENOMEM;
+    }
+    for (size_t i = 0; i < h->n_gaps; i++) {
+        if (h->gaps[i].session == session) {
+            gaps[k->n_gaps++] =
+                (struct wire_span){h->gaps[i].first, h->gaps[i].last};
+        }
+    }
+    k->gaps = gaps;
+    return PS_OK;
 }
 
 /* ---- late frames -------------------------------------------------------- */
@@ -128,10 +161,9 @@ static int find_rows(struct udf_call *c, const struct run_op *op,
     return PS_OK;
 }
 
-/* Runs the writing UDFs of a chain over the rows of an op that are ours. */
-static int replay_op(struct shard *s, const struct chain *chain,
-                     const struct run_op *op, const struct wire_variable *v,
-                     struct shard_part *p)
+int shard_replay_op(struct shard *s, const struct chain *chain,
+                    const struct run_op *op, const struct wire_variable *v,
+                    struct shard_part *p)
 {
     struct udf_call c = {
         .table = p->table, .kern = s->options.kern, .arena = &s->arena};
@@ -208,7 +240,7 @@ static int replay_in_part(struct loading *v, const struct ckpt_state *state,
         return rc;
     }
     return (chain.flags & UDF_WRITES) != 0
-               ? replay_op(v->shard, &chain, op, w, p)
+               ? shard_replay_op(v->shard, &chain, op, w, p)
                : PS_OK;
 }
 
@@ -216,15 +248,24 @@ static int replay(struct loading *v, const struct ckpt_state *state,
                   const struct ckpt_late *late)
 {
     struct shard *s = v->shard;
+    uint64_t lane = v->ckpt->manifest.lanes[v->lane].lane;
     struct run_op *ops;
-    uint32_t n;
+    uint8_t *body;
+    uint32_t n = 0;
     int rc;
 
     arena_reset(&s->arena);
-    rc = run_decode(late->body, late->n_body, &s->arena, &ops, &n);
+    body = arena_take(&s->arena, (size_t)late->n_body + 1);
+    if (body == NULL) {
+        return PS_ENOMEM;
+    }
+    memcpy(body, late->body, (size_t)late->n_body); /* aligned now */
+    rc = run_decode(body, (size_t)late->n_body, &s->arena, &ops, &n);
     for (uint32_t i = 0; i < n && rc == PS_OK; i++) {
         for (size_t k = 0; k < s->n_parts && rc == PS_OK; k++) {
-            if (loading_is_of(v, &s->parts[k])) {
+            if (loading_is_of(v, &s->parts[k]) &&
+                !(v->brings_lanes &&
+                  shard_log_replays(s, &s->parts[k], lane))) {
                 rc = replay_in_part(v, state, &ops[i], &s->parts[k]);
             }
         }
@@ -273,6 +314,10 @@ static void add_late(struct shard_history *h, const struct ckpt_late *l)
         h->windows[i] = (struct ckpt_window){.session = l->session, .next = 1};
         h->n++;
     }
+    if (l->seq > h->windows[i].next) {
+        h->gaps[h->n_gaps++] = (struct history_gap){
+            l->session, h->windows[i].next, l->seq - 1};
+    }
     settle_late(&h->windows[i], l->seq);
 }
 
@@ -284,6 +329,11 @@ static int keep_history(struct shard_part *p, const struct ckpt_history *from,
         mem_try_zero(sizeof(*h) + (room + 1) * sizeof(h->windows[0]));
 
     if (h == NULL) {
+        return PS_ENOMEM;
+    }
+    h->gaps = mem_try((room + 1) * sizeof(*h->gaps));
+    if (h->gaps == NULL) {
+        mem_free(h);
         return PS_ENOMEM;
     }
     h->lane = from->lane;

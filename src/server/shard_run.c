@@ -11,6 +11,7 @@
  * and its repeat gets the same refusal. Frames without a number only read.
  */
 #include "base/probe.h"
+#include "server/shard_log.h"
 #include "server/shard_save.h"
 
 PLANT_DECLARE(ack_before_refusal);
@@ -28,6 +29,7 @@ struct run {
     struct run_op *ops;
     uint32_t n;
     uint32_t flags; /* of all chains together */
+    uint32_t durability; /* the highest of what it writes to */
     const struct chain **chains;
     struct udf_call *calls;
     int *status; /* of each op in the answer */
@@ -88,6 +90,10 @@ static int find_parts(struct shard *s, struct run *r, bool repeat)
                 return PS_EBUSY;
             }
             r->calls[i].table = p->table;
+            if ((r->chains[i]->flags & UDF_WRITES) != 0 &&
+                p->durability > r->durability) {
+                r->durability = p->durability;
+            }
         } else if (repeat) {
             PROBE(shard_repeat_of_moved_part);
             r->status[i] = PS_EMOVED;
@@ -172,7 +178,7 @@ static void send_answer(struct shard *s, struct run *r, uint16_t flags)
     struct frame_header a = shard_answer_header(s, r->h, PS_OK);
 
     a.flags |= flags;
-    shard_send(s, r->connection, &a, r->answer);
+    shard_log_answer(s, r->connection, &a, r->answer, r->durability);
 }
 
 static void count_keys(const struct run *r, uint64_t *counter)
@@ -338,6 +344,9 @@ static void run_next(struct shard *s, struct run *r, struct window *w)
     if (rc == PS_OK) {
         rc = reserve_copies(s, r);
     }
+    if (rc == PS_OK && r->durability != PS_MEMORY) {
+        rc = shard_log_reserve(s, r->h, r->frame, r->ops, r->n);
+    }
     if (PLANT(ack_before_refusal) && rc == PS_OK) {
         shard_answer(s, r->connection, r->h, PS_OK, NULL);
     }
@@ -368,6 +377,9 @@ static void run_next(struct shard *s, struct run *r, struct window *w)
     apply(r, false);
     window_settle(w, r->h->seq, PS_OK);
     shard_save_applied(s, r->h, r->frame);
+    if (r->durability != PS_MEMORY) {
+        shard_log_append(s, r->h, r->frame);
+    }
     s->stats.pushes_applied++;
     count_keys(r, &s->stats.push_keys);
     if (s->owner->applied != NULL) {

@@ -1,6 +1,7 @@
 /* The cut of a shard, and rows on their way to the disk. See shard_save.h. */
 #include "server/shard_save.h"
 #include "server/shard_load.h"
+#include "server/shard_log.h"
 
 #include <stdio.h>
 
@@ -12,8 +13,13 @@ PLANT_DECLARE(late_not_noted);
 PLANT_DECLARE(cut_ignores_stamp);
 
 enum {
-    /* Bytes of rows that one idle moment copies: some 50 us. */
-    STEP_BYTES = 128 << 10,
+    /* Bytes of rows that are copied at once, and how often: 128 MB/s, for a
+     * tenth to a fifth of the thread. Without a pause a busy shard, whose loop
+     * turns more often, would save faster than an idle one. */
+    STEP_BYTES = 64 << 10,
+    STEP_US = 500,
+    /* What an erased key of these costs about, in such bytes. */
+    STEP_KEY_BYTES = 32,
     /* Late frames of one save; more than that and it fails. */
     LATE_BYTES = 64 << 20
 };
@@ -23,24 +29,11 @@ static bool is_writing(const struct shard *s)
     return s->saving != NULL && s->saving->phase < SAVING_DONE;
 }
 
-/* Snapshots and blocks of rows; what the disk has borrowed stays. */
-static void drop_tables(struct saving *v, bool kept)
-{
-    for (uint32_t i = 0; i < v->n_parts; i++) {
-        struct saving_part *p = &v->tables[i];
-
-        if (p->snapshot != NULL) {
-            snapshot_end(p->snapshot, kept);
-            p->snapshot = NULL;
-        }
-    }
-}
-
 static void free_saving(struct saving *v)
 {
-    drop_tables(v, false);
-    for (uint32_t i = 0; i < v->n_parts; i++) {
-        ckpt_rows_free(v->tables[i].rows);
+    saving_drop_tables(v, false);
+    for (uint32_t i = 0; v->writers != NULL && i < v->index.n_parts; i++) {
+        ckpt_rows_free(v->writers[i]);
     }
     for (uint32_t i = 0; i < v->n_lates; i++) {
         frame_put(v->lates[i].frame);
@@ -62,7 +55,7 @@ static void let_go(struct shard *s)
         return;
     }
     s->saving = NULL;
-    drop_tables(v, false);
+    saving_drop_tables(v, false);
     saving_close(v);
     if (v->n_busy > 0) {
         PROBE(shard_save_remainder);
@@ -99,108 +92,12 @@ void saving_fail(struct saving *v, const char *why)
     v->phase = SAVING_FAILED;
     snprintf(v->why, sizeof(v->why), "%s", why);
     base_one_line(v->why);
-    drop_tables(v, false);
+    saving_drop_tables(v, false);
     saving_close(v);
     v->shard->owner->saved(v->shard->owner, v->shard->options.shard);
 }
 
 /* ---- the cut ------------------------------------------------------------ */
-
-static void take_rows(struct snapshot_sink *sink, const uint64_t *keys,
-                      const uint8_t *const *blocks, size_t n)
-{
-    struct saving_part *p = CONTAINER_OF(sink, struct saving_part, sink);
-
-    for (size_t i = 0; i < n; i++) {
-        ckpt_rows_add(p->rows, keys[i], (const float *)(const void *)blocks[i]);
-    }
-}
-
-static const char *copy_text(struct arena *a, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = arena_take(a, size);
-
-    return copy != NULL ? memcpy(copy, text, size) : NULL;
-}
-
-static int describe_part(struct saving *v, const struct shard_part *from,
-                         uint32_t i)
-{
-    struct shard *s = v->shard;
-    struct saving_part *t = &v->tables[i];
-    struct ckpt_part *p = &v->parts[i];
-    const struct wire_variable *w = plan_variable(s->plan, from->variable);
-    const struct table_spec *spec;
-    int rc;
-
-    if (from->table == NULL || w == NULL) {
-        return PS_ENOUDF;
-    }
-    spec = table_spec(from->table);
-    t->sink.rows = take_rows;
-    t->of = v;
-    t->table = from->table;
-    rc = snapshot_begin(&t->snapshot, from->table, false, &t->sink);
-    if (rc != PS_OK) {
-        return rc;
-    }
-    *p = (struct ckpt_part){
-        .variable = copy_text(&v->arena, w->name),
-        .id = w->id,
-        .kind = w->kind,
-        .begin = from->begin,
-        .end = from->end,
-        .content = CKPT_CHANGED,
-        .has_keys = true,
-        .row_begin = spec->row_begin,
-        .rows = snapshot_rows(t->snapshot),
-        .dim = spec->dim,
-        .n_slots = spec->n_slots,
-    };
-    for (uint32_t k = 0; k < spec->n_slots; k++) {
-        p->slots[k] = spec->slot_names[k];
-    }
-    v->rows += p->rows;
-    return p->variable != NULL ? PS_OK : PS_ENOMEM;
-}
-
-/* Takes the cut: from here on every row is as it is now. */
-static int take_cut(struct saving *v)
-{
-    struct shard *s = v->shard;
-    char name[CKPT_NAME_MAX + 1];
-    const char *file;
-    int rc = PS_OK;
-
-    v->tables = arena_take(&v->arena, (s->n_parts + 1) * sizeof(*v->tables));
-    v->parts = arena_take(&v->arena, (s->n_parts + 1) * sizeof(*v->parts));
-    v->index.files = arena_take(&v->arena, 2 * sizeof(*v->index.files));
-    if (v->tables == NULL || v->parts == NULL || v->index.files == NULL) {
-        return PS_ENOMEM;
-    }
-    memset(v->tables, 0, (s->n_parts + 1) * sizeof(*v->tables));
-    memset(v->index.files, 0, 2 * sizeof(*v->index.files));
-    for (uint32_t i = 0; i < s->n_parts && rc == PS_OK; i++) {
-        v->n_parts = i + 1;
-        rc = describe_part(v, &s->parts[i], i);
-    }
-    if (rc != PS_OK) {
-        return rc;
-    }
-    ckpt_file_name(s->lane, CKPT_FILE_ROWS, name);
-    file = copy_text(&v->arena, name);
-    if (file == NULL) {
-        return PS_ENOMEM;
-    }
-    rc = ckpt_layout(file, v->parts, v->n_parts, &v->arena, &v->index.files[0],
-                     &v->header);
-    for (uint32_t i = 0; i < v->n_parts && rc == PS_OK; i++) {
-        rc =
-            ckpt_rows_new(&v->tables[i].rows, &v->parts[i], &v->index.files[0]);
-    }
-    return rc == PS_OK ? saving_copy_windows(v) : rc;
-}
 
 static void cut(struct shard *s)
 {
@@ -214,6 +111,7 @@ static void cut(struct shard *s)
         v->shard = s;
         v->serial = ++s->n_savings;
         v->cut = s->cut;
+        v->base = s->save_order.base;
         memcpy(v->folder, s->save_order.folder, sizeof(v->folder));
         arena_init(&v->arena);
         buf_init(&v->header);
@@ -223,13 +121,15 @@ static void cut(struct shard *s)
         v->index.term = s->save_order.term;
         v->index.lane = s->lane;
         s->saving = v;
-        rc = s->disk != NULL ? take_cut(v) : PS_ENOTREADY;
+        rc = s->disk != NULL ? shard_log_cut(s, s->cut) : PS_ENOTREADY;
+        rc = rc == PS_OK ? saving_take_cut(v) : rc;
     }
     if (rc == PS_OK) {
         PROBE(shard_cuts);
         saving_open_rows(v);
     } else if (v != NULL) {
-        saving_fail(v, ps_status_text(rc));
+        saving_fail(v, v->needs_whole ? "it has no changes since the base"
+                                      : ps_status_text(rc));
     }
     s->owner->saved(s->owner, s->options.shard);
 }
@@ -283,9 +183,15 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     if (w.cut < o->cut || (w.cut == o->cut && w.state < o->state)) {
         return PS_OK;
     }
+    if (s->saving != NULL && s->saving->phase == SAVING_DONE &&
+        (w.cut == s->saving->cut ? w.state == SAVE_DONE
+                                 : w.base == s->saving->cut)) {
+        saving_keep(s->saving);
+    }
     o->cut = w.cut;
     o->state = w.state;
     o->plan = w.plan;
+    o->base = w.base;
     if (!ckpt_folder_parse(w.folder, &c, &o->term, &is_new)) {
         return PS_EPROTOCOL;
     }
@@ -298,6 +204,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     if (s->saving != NULL) {
         saving_go_on(s->saving);
     }
+    shard_log_trim(s, w.oldest);
     return PS_OK;
 }
 
@@ -306,6 +213,9 @@ void shard_save_before_plan(struct shard *s)
     if (is_writing(s)) {
         PROBE(shard_save_meets_plan);
         saving_fail(s->saving, "the plan has changed");
+    } else if (s->saving != NULL) {
+        /* Done here. Whether all of it is we hear too late for the tables. */
+        saving_drop_tables(s->saving, false);
     }
 }
 
@@ -316,9 +226,10 @@ void shard_save_on_plan(struct shard *s)
 
 /* ---- pushes meanwhile --------------------------------------------------- */
 
-static struct saving_part *part_of(const struct shard *s, const struct table *t)
+static struct saving_table *table_of(const struct shard *s,
+                                     const struct table *t)
 {
-    for (uint32_t i = 0; i < s->saving->n_parts; i++) {
+    for (uint32_t i = 0; i < s->saving->n_tables; i++) {
         if (s->saving->tables[i].table == t) {
             return &s->saving->tables[i];
         }
@@ -340,13 +251,14 @@ static bool has_free_block(const struct saving *v)
 
 int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
 {
-    struct saving_part *p;
+    struct saving_table *p;
 
     if (!is_writing(s) || s->saving->phase != SAVING_ROWS) {
         return PS_OK;
     }
-    p = part_of(s, t);
-    if (p == NULL || p->snapshot == NULL) {
+    p = table_of(s, t);
+    if (p == NULL || p->snapshot == NULL ||
+        snapshot_sent(p->snapshot) == snapshot_rows(p->snapshot)) {
         return PS_OK;
     }
     if (ckpt_rows_room(p->rows) < n &&
@@ -412,8 +324,8 @@ void shard_save_applied(struct shard *s, const struct frame_header *h,
 /* Hands full blocks to the disk, as far as there are places. */
 static void send_blocks(struct saving *v)
 {
-    for (uint32_t i = 0; i < v->n_parts; i++) {
-        struct ckpt_rows *rows = v->tables[i].rows;
+    for (uint32_t i = 0; i < v->index.n_parts; i++) {
+        struct ckpt_rows *rows = v->writers[i];
         uint32_t k = 0;
 
         while (rows != NULL && v->phase == SAVING_ROWS) {
@@ -447,31 +359,63 @@ bool shard_save_has_work(const struct shard *s)
 {
     const struct saving *v = s->saving;
 
-    return v != NULL && v->phase == SAVING_ROWS && v->at < v->n_parts &&
+    return v != NULL && v->phase == SAVING_ROWS && v->at < v->n_tables &&
            has_free_block(v);
+}
+
+/* False: the keys that were erased are all out. */
+static bool send_erased(struct saving_table *t, uint64_t n)
+{
+    while (n > 0 && t->erased_from != NULL && t->erased_from->n > 0) {
+        const struct erased_block *b = t->erased_from;
+        uint64_t end = t->erased_at + base_min_u64(n, b->n - t->erased_at);
+
+        n -= end - t->erased_at;
+        while (t->erased_at < end) {
+            ckpt_rows_add(t->erased, b->keys[t->erased_at++], NULL);
+        }
+        if (end == b->n) {
+            t->erased_from = b->next;
+            t->erased_at = 0;
+        }
+    }
+    return t->erased_from != NULL && t->erased_from->n > 0;
+}
+
+uint64_t shard_save_next(const struct shard *s)
+{
+    return shard_save_has_work(s) ? s->saving->work_us : UINT64_MAX;
 }
 
 void shard_save_work(struct shard *s)
 {
     struct saving *v = s->saving;
-    struct saving_part *p;
+    struct saving_table *t;
+    struct ckpt_rows *rows;
+    uint64_t bytes;
     uint64_t n;
 
-    if (!shard_save_has_work(s)) {
+    if (s->net->now_us(s->net) < shard_save_next(s)) {
         return;
     }
-    p = &v->tables[v->at];
-    n = STEP_BYTES / table_stride(p->table) + 1;
-    if (ckpt_rows_room(p->rows) < n && ckpt_rows_reserve(p->rows, n) != PS_OK) {
+    v->work_us = s->net->now_us(s->net) + STEP_US;
+    t = &v->tables[v->at];
+    bytes = s->options.save_bytes != 0 ? s->options.save_bytes : STEP_BYTES;
+    rows = t->erased_from != NULL ? t->erased : t->rows;
+    n = bytes / (rows == t->erased ? STEP_KEY_BYTES : table_stride(t->table)) +
+        1;
+    if (ckpt_rows_room(rows) < n && ckpt_rows_reserve(rows, n) != PS_OK) {
         return; /* memory, or the disk, gives room some time */
     }
-    if (!snapshot_step(p->snapshot, n)) {
-        snapshot_end(p->snapshot, true);
-        p->snapshot = NULL;
+    if (rows == t->erased) {
+        if (!send_erased(t, n)) {
+            t->erased_from = NULL;
+        }
+    } else if (!snapshot_step(t->snapshot, n)) {
         v->at++;
     }
     send_blocks(v);
-    if (v->at == v->n_parts) {
+    if (v->at == v->n_tables) {
         saving_go_on(v);
     }
 }
@@ -546,10 +490,11 @@ void shard_report(const struct shard *s, struct shard_report *r)
         return;
     }
     r->saved = v->phase == SAVING_DONE     ? SAVED_DONE
-               : v->phase == SAVING_FAILED ? SAVED_FAILED
-                                           : SAVED_WRITING;
+               : v->phase != SAVING_FAILED ? SAVED_WRITING
+               : v->needs_whole            ? SAVED_NEEDS_WHOLE
+                                           : SAVED_FAILED;
     r->rows = v->rows;
-    for (uint32_t i = 0; i < v->n_parts; i++) {
+    for (uint32_t i = 0; i < v->n_tables; i++) {
         if (v->tables[i].rows != NULL) {
             r->rows_done += ckpt_rows_added(v->tables[i].rows);
         }
@@ -558,7 +503,8 @@ void shard_report(const struct shard *s, struct shard_report *r)
         r->index_bytes = v->text.size;
         r->index_checksum = hash_bytes(v->text.data, v->text.size);
     }
-    if (v->why[0] != '\0') {
+    /* The scheduler looks for the folder that a load's reason names. */
+    if (v->why[0] != '\0' && !r->load_failed) {
         snprintf(r->why, sizeof(r->why), "%s", v->why);
     }
 }

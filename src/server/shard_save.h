@@ -10,6 +10,12 @@
  * A frame of an older cut that comes later is kept (the late list) beside being
  * applied. Nothing here fails a push but want of room: it is put off then.
  *
+ * An increment has the rows that changed since its base, and the keys that were
+ * erased. So the snapshots live until the record says DONE: only then are these
+ * changes forgotten; if the save fails, they count for the next one again. Late
+ * frames need no care: they are changes after the cut, so the next increment
+ * has their rows, and only the newest one's are applied at a restore.
+ *
  * A save that was abandoned, or whose lane has ended, lives on as a remainder
  * until the disk has answered what it borrowed. Thread: the shard's.
  */
@@ -32,12 +38,14 @@ enum saving_phase {
     SAVING_FAILED
 };
 
-struct saving_part {
+struct saving_table {
     struct snapshot_sink sink;
-    struct saving *of;
     struct table *table;
     struct snapshot *snapshot; /* NULL: over */
     struct ckpt_rows *rows;
+    struct ckpt_rows *erased; /* of an increment; NULL: none were */
+    const struct erased_block *erased_from; /* those that are next */
+    uint64_t erased_at;                     /* in that block */
 };
 
 /* A frame of an older cut that was applied after it. */
@@ -62,21 +70,24 @@ struct saving {
     uint64_t serial; /* in the tags of its requests */
     enum saving_phase phase;
     uint64_t cut;
+    uint64_t base;          /* 0: whole; else only changes since that cut */
+    uint32_t next_variable; /* at the cut: those from it on are not in it */
+    bool needs_whole;       /* FAILED: there is no way from the base to here */
     char folder[CKPT_NAME_MAX + 1];
     char why[200];
     struct arena arena;
-    struct ckpt_index index;
-    struct ckpt_part *parts; /* [n_parts], the index's */
-    struct saving_part *tables;
-    uint32_t n_parts;
+    struct ckpt_index index; /* parts of a table: what was erased, its rows */
+    struct ckpt_rows **writers; /* of the index's parts */
+    struct saving_table *tables;
+    uint32_t n_tables;
     uint32_t at; /* the table that is walked */
+    uint64_t work_us; /* not before that */
     uint64_t rows;
     struct buf header;
     struct saving_block blocks[SAVING_BLOCKS];
     uint32_t n_busy; /* requests that are unanswered */
     bool files_open;
-    struct ckpt_history *histories;
-    uint32_t n_histories;
+    struct ckpt_history *histories; /* the lane's own */
     struct saving_late *lates;
     uint32_t n_lates;
     uint32_t lates_room;
@@ -110,7 +121,15 @@ void shard_save_abandon(struct shard *s);
 void shard_save_fini(struct shard *s);
 /* Something is to be done in an idle moment. */
 bool shard_save_has_work(const struct shard *s);
+uint64_t shard_save_next(const struct shard *s); /* UINT64_MAX: nothing */
 void shard_save_work(struct shard *s);
+
+/* shard_save_cut.c: what is taken at the cut. PS_ENOTREADY with needs_whole. */
+int saving_take_cut(struct saving *v) MUST_USE;
+/* Ends the snapshots. */
+void saving_drop_tables(struct saving *v, bool kept);
+/* The checkpoint is whole: the next one may build on it. */
+void saving_keep(struct saving *v);
 
 /* shard_save_files.c: from the last row to the index. */
 void saving_open_rows(struct saving *v);

@@ -6,10 +6,14 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "server/shard_load.h"
+#include "server/shard_log.h"
 #include "server/shard_save.h"
 
 PLANT_DECLARE(saved_before_sync);
 PLANT_DECLARE(dedup_outside_checkpoint);
+PLANT_DECLARE(windows_of_after_cut);
+PLANT_DECLARE(save_not_read_back);
 
 /* What a request is for, in the low bits of its tag, behind the blocks. */
 enum step {
@@ -125,7 +129,45 @@ int saving_copy_windows(struct saving *v)
         .windows = windows,
     };
     v->histories = h;
-    v->n_histories = 1;
+    return PS_OK;
+}
+
+/* The lane's windows, and those of former lanes that its parts carry: these
+ * never change, and parts stay while a cut is open. */
+static int list_histories(struct saving *v, struct ckpt_state *state)
+{
+    const struct shard *s = v->shard;
+    struct ckpt_history *all;
+    size_t n = 1;
+
+    for (size_t i = 0; i < s->n_parts; i++) {
+        const struct shard_history *h = s->parts[i].histories;
+
+        for (; h != NULL; h = h->next) {
+            n++;
+        }
+    }
+    all = arena_take(&v->arena, n * sizeof(*all));
+    if (all == NULL || n > UINT32_MAX) {
+        return PS_ENOMEM;
+    }
+    all[0] = *v->histories;
+    n = 1;
+    for (size_t i = 0; i < s->n_parts; i++) {
+        const struct shard_history *h = s->parts[i].histories;
+
+        for (; h != NULL; h = h->next) {
+            all[n++] = (struct ckpt_history){.lane = h->lane,
+                                             .variable = s->parts[i].variable,
+                                             .begin = h->begin,
+                                             .end = h->end,
+                                             .forgotten = h->forgotten,
+                                             .n_windows = h->n,
+                                             .windows = h->windows};
+        }
+    }
+    state->histories = all;
+    state->n_histories = (uint32_t)n;
     return PS_OK;
 }
 
@@ -150,9 +192,7 @@ static int list_chains(struct saving *v, struct ckpt_state *state)
 
 static int encode_state(struct saving *v)
 {
-    struct ckpt_state state = {.n_histories = v->n_histories,
-                               .histories = v->histories,
-                               .n_lates = v->n_lates};
+    struct ckpt_state state = {.n_lates = v->n_lates};
     struct ckpt_late *lates =
         arena_take(&v->arena, ((size_t)v->n_lates + 1) * sizeof(*lates));
     char name[CKPT_NAME_MAX + 1];
@@ -162,6 +202,9 @@ static int encode_state(struct saving *v)
     ckpt_file_name(v->index.lane, CKPT_FILE_STATE, name);
     copy = arena_take(&v->arena, sizeof(name));
     rc = list_chains(v, &state);
+    if (rc == PS_OK) {
+        rc = list_histories(v, &state);
+    }
     if (lates == NULL || copy == NULL || rc != PS_OK) {
         return PS_ENOMEM;
     }
@@ -180,7 +223,11 @@ static int encode_state(struct saving *v)
 
 static void write_state(struct saving *v)
 {
-    int rc = encode_state(v);
+    int rc = PLANT(windows_of_after_cut) ? saving_copy_windows(v) : PS_OK;
+
+    if (rc == PS_OK) {
+        rc = encode_state(v);
+    }
 
     if (rc != PS_OK) {
         saving_fail(v, ps_status_text(rc));
@@ -208,10 +255,12 @@ static bool read_next(struct saving *v)
             return true;
         }
         if (v->check_tensor > file->n_tensors) {
-            v->check_file++;
-            v->check_tensor = 0;
-            v->check_block = 0;
-        } else if (v->check_block ==
+            r.offset = file->size;
+            r.size = 1; /* nothing: it ends here */
+            submit(v, &r);
+            return true;
+        }
+        if (v->check_block ==
                    file->tensors[v->check_tensor - 1].n_sums) {
             v->check_tensor++;
             v->check_block = 0;
@@ -241,6 +290,14 @@ static int check_read(struct saving *v, const struct disk_result *r,
         v->check_tensor = 1;
         return ckpt_header_check(file, r->data, e);
     }
+    if (v->check_tensor > file->n_tensors) {
+        v->check_file++;
+        v->check_tensor = 0;
+        v->check_block = 0;
+        return r->size == 0
+                   ? PS_OK
+                   : err_set(e, PS_EDATALOSS, "%s is too long", file->name);
+    }
     t = &file->tensors[v->check_tensor - 1];
     if (r->size != ckpt_block(t, v->check_block).bytes) {
         return err_set(e, PS_EDATALOSS, "%s is short", file->name);
@@ -254,8 +311,6 @@ static void write_index(struct saving *v)
     struct disk_request r = request_of(v, DISK_WRITE_WHOLE, STEP_INDEX, 0);
     int rc;
 
-    v->index.parts = v->parts;
-    v->index.n_parts = v->n_parts;
     v->index.n_files = 2;
     rc = ckpt_index_encode(&v->index, &v->text);
     if (rc != PS_OK) {
@@ -274,12 +329,12 @@ static void write_index(struct saving *v)
 
 static bool rows_are_out(const struct saving *v)
 {
-    for (uint32_t i = 0; i < v->n_parts; i++) {
-        if (!ckpt_rows_is_done(v->tables[i].rows)) {
+    for (uint32_t i = 0; i < v->index.n_parts; i++) {
+        if (!ckpt_rows_is_done(v->writers[i])) {
             return false;
         }
     }
-    return v->n_busy == 0 && v->at == v->n_parts;
+    return v->n_busy == 0 && v->at == v->n_tables;
 }
 
 void saving_go_on(struct saving *v)
@@ -287,7 +342,7 @@ void saving_go_on(struct saving *v)
     const struct save_order *o = &v->shard->save_order;
 
     if (v->phase == SAVING_ROWS && rows_are_out(v) && o->cut == v->cut &&
-        o->state == SAVE_CLOSED) {
+        o->state == SAVE_CLOSED && shard_log_has_cut(v->shard, v->cut)) {
         write_state(v);
     }
 }
@@ -315,6 +370,9 @@ void saving_on_disk(struct saving *v, const struct disk_result *r)
         saving_go_on(v); /* the file is there, its header is written */
     } else if (v->phase == SAVING_STATE && v->n_busy == 0) {
         sync_files(v);
+    } else if (v->phase == SAVING_SYNC && v->n_busy == 0 &&
+               PLANT(save_not_read_back)) {
+        write_index(v);
     } else if (v->phase == SAVING_SYNC && v->n_busy == 0) {
         v->phase = SAVING_VERIFY;
         (void)read_next(v);

@@ -51,7 +51,9 @@ enum wire_type {
     /* To the scheduler: begin a save, cancel one, restore. */
     WIRE_SAVE = 8,
     WIRE_CANCEL = 9,
-    WIRE_RESTORE = 10
+    WIRE_RESTORE = 10,
+    /* To a shard: what its parts have of a lane that has ended. */
+    WIRE_LOST = 11
 };
 
 /* State of the record `save`. */
@@ -69,7 +71,8 @@ enum wire_saved_state {
     SAVED_NONE = 0,
     SAVED_WRITING = 1,
     SAVED_DONE = 2, /* files and index are durable and were read back */
-    SAVED_FAILED = 3
+    SAVED_FAILED = 3,
+    SAVED_NEEDS_WHOLE = 4 /* this lane cannot say what changed since the base */
 };
 
 struct wire_bytes {
@@ -97,28 +100,45 @@ struct wire_bytes {
     F(u32, status_negated)
 #define WIRE_RESOLVE_ANSWER_FIELDS(F, S, B, A)                                \
     A(fate, parts)
+#define WIRE_LOST_FIELDS(F, S, B, A)                                          \
+    F(u64, session) F(u64, lane) A(range, parts)
+#define WIRE_SPAN_FIELDS(F, S, B, A)                                          \
+    F(u64, first) F(u64, last)
+/* Of one part: the lane's numbers below `below` are in its rows, but for the
+ * gaps. has_moved: ask another holder */
+#define WIRE_KEEP_FIELDS(F, S, B, A)                                          \
+    F(u32, has_moved) F(u64, below) A(span, gaps)
+#define WIRE_KEPT_FIELDS(F, S, B, A)                                          \
+    A(keep, parts)
+/* durability: enum ps_durability; born: the plan that it came with */
 #define WIRE_VARIABLE_FIELDS(F, S, B, A)                                      \
     F(u32, id) S(name) F(u32, kind) F(u64, rows) F(u32, dim)                  \
     F(u32, init_kind) F(f64, init_a) F(f64, init_b) F(u64, init_seed)         \
     F(u64, init_key) S(updater) F(u32, n_params) F(f64, param0)               \
     F(f64, param1) F(f64, param2) F(f64, param3) F(f64, param4)               \
-    F(f64, param5) F(f64, param6) F(f64, param7) F(u64, batch_read)
+    F(f64, param5) F(f64, param6) F(f64, param7) F(u64, batch_read)           \
+    F(u32, durability) F(u64, born)
 #define WIRE_DECLARE_FIELDS(F, S, B, A)                                       \
     A(variable, variables)
 #define WIRE_DECLARE_ANSWER_FIELDS(F, S, B, A)                                \
     F(u32, id) F(u64, plan)
 #define WIRE_DROP_FIELDS(F, S, B, A)                                          \
     S(name)
-/* name: what the user calls the checkpoint, or "" */
+/* name: what the user calls the checkpoint, or ""; whole: no increment */
 #define WIRE_SAVE_REQUEST_FIELDS(F, S, B, A)                                  \
-    S(name)
+    S(name) F(u32, whole)
 /* ticket: of the save that is under way now */
 #define WIRE_TICKET_FIELDS(F, S, B, A)                                        \
     F(u64, ticket)
-/* name: a folder, a cut or a user's name of a checkpoint; "": the newest good
- * one */
+/* from: a variable of the checkpoint, or all that begin with what stands before
+ * a `/` or `*` at its end; to: what takes its place */
+#define WIRE_RENAME_FIELDS(F, S, B, A)                                        \
+    S(from) S(to)
+/* nonce: of this order, which may be asked again until it is answered; name: a
+ * folder, a cut or a user's name of a checkpoint; "": the newest good one;
+ * renames: only these variables come from it, the rest stays */
 #define WIRE_RESTORE_REQUEST_FIELDS(F, S, B, A)                               \
-    S(name)
+    F(u64, nonce) S(name) A(rename, renames)
 /* the plan after which everything comes from the checkpoint */
 #define WIRE_RESTORE_ANSWER_FIELDS(F, S, B, A)                                \
     F(u64, restore) F(u64, plan) S(folder)
@@ -158,11 +178,12 @@ struct wire_bytes {
 #define WIRE_RESTORED_FIELDS(F, S, B, A)                                      \
     F(u64, restore) F(u64, cut) S(folder) A(reader, readers)
 /* The save that is under way, or the last one. plan: shards must have it before
- * they cut. base: 0, or the cut that this one is an increment of. */
+ * they cut. base: 0, or the cut that this one is an increment of. oldest:
+ * all checkpoints that are kept are of this cut or a later one; 0: not known */
 #define WIRE_SAVE_FIELDS(F, S, B, A)                                          \
     F(u64, nonce) F(u64, term) F(u64, ticket) F(u64, cut) F(u32, state)       \
     F(u64, plan) F(u64, base) S(name) S(folder) S(why)                        \
-    F(u64, rows) F(u64, rows_done)
+    F(u64, rows) F(u64, rows_done) F(u64, oldest)
 /* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
  * were to be loaded by this plan are. why: of what failed. */
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
@@ -170,10 +191,10 @@ struct wire_bytes {
     F(u64, rows_done) F(u64, index_bytes) F(u64, index_checksum)              \
     F(u64, loaded) F(u32, load_failed) S(why)
 /* sessions_seen: version of `sessions` that every shard has; emptied: how often
- * this server came back without its rows */
+ * this server came back without its rows; has_log: it has a place for logs */
 #define WIRE_SERVER_FIELDS(F, S, B, A)                                        \
     F(u32, id) F(u64, incarnation) F(u64, sessions_seen) F(u64, plan_seen)    \
-    F(u32, emptied) A(shard, shards)
+    F(u32, emptied) A(shard, shards) F(u32, has_log)
 #define WIRE_LANE_FIELDS(F, S, B, A)                                          \
     F(u64, lane) F(u32, server) F(u32, shard) S(address)
 /* [begin, end) buckets; since: the plan in which this lane got the part */
@@ -183,17 +204,25 @@ struct wire_bytes {
  * variable, or, with 0, of all that no other load names. A part without a load
  * begins with initial values; so does a variable that was declared after the
  * cut. name: what the variable is called there; "": as here. brings_lanes: the
- * numbers in it count, it is this cluster's own. */
+ * numbers in it count, it is this cluster's own. log_from: of what ended lanes
+ * have logged since, that of lanes from this one on counts; the others were
+ * rolled back. */
 #define WIRE_LOAD_FIELDS(F, S, B, A)                                          \
     F(u32, variable) F(u64, since) S(folder) F(u64, cut) S(name)              \
-    F(u32, brings_lanes)
+    F(u32, brings_lanes) F(u64, log_from)
 #define WIRE_ENDED_FIELDS(F, S, B, A)                                         \
     F(u64, lane) F(u32, server) F(u32, shard) F(u64, plan)
-/* checkpoints: their URL, or "" */
+/* The record log/<lane>: the lane has a log (state 1), or it ends at byte `end`
+ * of segment `segment`, and what is behind that does not count (state 2). */
+#define WIRE_LOG_FIELDS(F, S, B, A)                                           \
+    F(u64, lane) F(u32, state) F(u64, segment) F(u64, end)
+/* checkpoints: their URL, or ""; tracks_changes: tables note which rows were
+ * changed, for increments */
 #define WIRE_PLAN_FIELDS(F, S, B, A)                                          \
     F(u64, nonce) F(u64, term) F(u64, plan) F(u64, restore)                   \
     F(u32, next_variable) F(u32, servers) F(u64, memory_limit)                \
-    S(checkpoints)                                                            \
+    S(checkpoints) F(u32, tracks_changes)                                     \
+    F(u64, cluster_high) F(u64, cluster_low)                                  \
     A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)      \
     A(load, loads)
 
@@ -208,9 +237,11 @@ struct wire_bytes {
     X(scheduler, SCHEDULER) X(shard, SHARD) X(server, SERVER)                 \
     X(lane, LANE) X(part, PART) X(ended, ENDED) X(load, LOAD) X(plan, PLAN)   \
     X(guest, GUEST) X(save, SAVE) X(save_request, SAVE_REQUEST)               \
-    X(ticket, TICKET) X(restore_request, RESTORE_REQUEST)                     \
-    X(restore_answer, RESTORE_ANSWER) X(reader, READER)                       \
-    X(restored, RESTORED)
+    X(ticket, TICKET) X(rename, RENAME)                                       \
+    X(restore_request, RESTORE_REQUEST)                                       \
+    X(restore_answer, RESTORE_ANSWER) X(reader, READER) X(lost, LOST)       \
+    X(span, SPAN) X(keep, KEEP) X(kept, KEPT)                       \
+    X(restored, RESTORED) X(log, LOG)
 
 typedef uint32_t wire_u32;
 typedef uint64_t wire_u64;

@@ -152,6 +152,9 @@ ps_variable *probe_declare(ps_client *client, const char *name, int kind,
     what.rows = rows;
     what.dim = dim;
     what.updater = (struct ps_updater){.name = "AssignAddUpdater"};
+    if (getenv("PS_PROBE_DURABILITY") != NULL) {
+        what.durability = atoi(getenv("PS_PROBE_DURABILITY"));
+    }
     rc = ps_declare(client, &what, &variable, OPEN_MS, &e);
     if (rc != PS_OK) {
         probe_fail(name, rc, e.text);

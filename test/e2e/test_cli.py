@@ -50,6 +50,7 @@ OPTIONS = [
     (SCHEDULER, ROLE + LIMITS + [
         ("server_num", "sn", "4"),
         ("checkpoint_path", "cp", "none://"),
+        ("keep", None, "5"),
     ]),
     (SERVER, ROLE + [
         ("server_id", "si", "3"),
@@ -60,6 +61,12 @@ OPTIONS = [
         ("shards", None, "3"),
         ("bind_cores", "bc", "true"),
         ("kv", None, "/run/x"),
+        ("checkpoint_path", "cp", "/srv/x"),
+        ("keep", None, "5"),
+        ("wait", None, "17"),
+    ]),
+    (["save"], COMMON + [
+        ("scheduler_kv_path", "sp", "/run/x"),
         ("wait", None, "17"),
     ]),
     (["status"], COMMON + [
@@ -283,7 +290,7 @@ class Options(Case):
         self.refused([*SERVER, *SCHEDULER, "-sp", "/x", "-si", "0"], "twice")
         self.refused([*WHOLE_SERVER, "more"], '"more"')
         self.refused(["stauts"], 'unknown subcommand "stauts"')
-        for word in ("top", "save", "restore", "variables", "placement",
+        for word in ("top", "restore", "variables", "placement",
                      "doctor"):
             self.refused([word], word + " is not built yet")
             self.refused([word, "--help"], word + " is not built yet")
@@ -300,9 +307,11 @@ class Options(Case):
             for option in ("-smdense", "-smsparse", "-smhash"):
                 self.refused([*role, option, "file:///y"], option,
                              "not built yet", "file:///y")
-        for url in ("file:///y", "/y", "hdfs://a/b", "none:/", "none"):
-            self.refused([*scheduler, "-cp", url], "-cp", "not built yet",
-                         "none://", url)
+        for words in (scheduler, ["local"]):
+            for url in ("hdfs://a/b", "ftp://x"):
+                self.refused([*words, "-cp", url], "-cp", "file://DIR", url)
+            self.refused([*words, "-cp", "memory://x"], "-cp", "file://DIR")
+            self.refused([*words, "--keep", "1"], "--keep")
         for text in ("4,2", "4,0,1"):
             self.refused([*SCHEDULER, "-sp", "/x", "-sn", text], "-sn",
                          "model servers", text, "not built yet", "give 4")

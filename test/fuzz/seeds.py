@@ -561,7 +561,7 @@ def ckpt_seeds():
     for i, bad in enumerate([
             ckpt_tensor("a/\"/0-65536/keys", "U64", [5], 64, 0, 3),
             ckpt_tensor("a/\"/0-65536/keys", "U64", [1 << 61, 8], 64, 2, 3),
-            ckpt_tensor("a/\"/0-65536/keys", "F64", [5], 64, 2, 3),
+            ckpt_tensor("a/\"/0-65536/keys", "F65", [5], 64, 2, 3),
             ckpt_tensor("a/\"/0-65536/keys", "U64", [5], 1 << 63, 2, 3)]):
         rows = ckpt_index()["files"][0]["tensors"]
         yield f"index_tensor_{i}", b"\1" + text(ckpt_index([bad] + rows[1:]))
@@ -585,12 +585,67 @@ def ckpt_seeds():
         text(ckpt_index())
 
 
+# fuzz_import: files of a checkpoint of the original, by e2e/original.py.
+
+def import_seeds():
+    sys.path.insert(0, str(HERE.parent / "e2e"))
+    import original as o
+
+    def files(variables, **more):
+        blob = number(len(variables)) + b"".join(v.meta() for v in variables)
+        out = {"__meta__": struct.pack("<QQ", 2, o.META) + o.text(blob)}
+        for v in variables:
+            for part in range(len(v.sizes)):
+                out[v.file(part)] = v.encode(part)
+        out.update({name.replace("queues", "global_queue_meta"): data
+                    for name, data in more.items()})
+        names = ["checkpoints", "__meta__", "v^0", "v^1", "w^0", "w^1",
+                 ".meta", "global_queue_meta"]
+        return b"".join(
+            bytes([names.index(name)]) + struct.pack("<H", len(data)) + data
+            for name, data in out.items())
+
+    def filled(v, keys):
+        width = o.product(v.shape[1:])
+        for key in keys:
+            v.rows[key] = [1.5 if v.dtype[0] == "F" else 7] * width
+            for s in v.slots:
+                s.rows[key] = [3] * o.product(s.dims)
+        return v
+
+    hash64 = filled(o.Variable(
+        "v", "hash64", "F32", [9, 2], [40000, 25536], o.constant(0.5),
+        [o.Slot("adagrad_accumulation", "F32", [2], o.constant(0.25)),
+         o.Slot("seen", "I64", []),
+         o.Slot("beta1", "F64", [], any_value=[0.9])],
+        [("save", "true")], chunk=4, holes=1), [5, -1, 39999])
+    index = filled(o.Variable(
+        "w", "index", "F32", [3, 2], [1, 2],
+        o.uniform_unit_scaling(1, 2, [3, 2]),
+        [o.Slot("accum", "F32", [2], o.constant(0.1)),
+         o.Slot("linear", "F32", [2], o.normal(1, 2, 3))]), range(3))
+    queue = o.text(number(1) + o.text("q") + o.text(b"state"))
+    yield "hash64", files([hash64])
+    yield "both", files([hash64, index], queues=queue, **{
+        ".meta": b'{"xdl_global_step": 5}'})
+    yield "hash128", files([filled(o.Variable(
+        "v", "hash128", "F64", [9, 1], [65536],
+        o.variance_scaling(1, 2, "fan_in", "normal", [9, 1]), chunk=2),
+        [(1, 2), (3, 4)])])
+    yield "scalar", files([filled(o.Variable(
+        "v", "index", "I64", [], [1], o.orthogonal(1, 2, 3)), [0])])
+    yield "small", files([filled(o.Variable(
+        "v", "index", "I8", [3], [3], o.truncated_normal(1, 2, 3)), range(3))])
+    yield "empty", files([])
+    yield "short", files([hash64])[:-9]
+
+
 def main():
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "seeds"
     targets = {"wire": wire_seeds, "frame": frame_seeds,
                "dispatch": dispatch_seeds, "scheduler": scheduler_seeds,
                "options": options_seeds, "reader": reader_seeds,
-               "ckpt": ckpt_seeds}
+               "ckpt": ckpt_seeds, "import": import_seeds}
     for target, seeds in targets.items():
         folder = out / target
         shutil.rmtree(folder, ignore_errors=True)

@@ -157,7 +157,8 @@ static void settled(struct session_owner *o, struct request *r)
     struct sim *s = a->thread->sim;
     int status = request_status(r);
 
-    if (j == NULL && !is_declaration(a, r) && !is_status(a, r)) {
+    if (j == NULL && !is_declaration(a, r) && !is_status(a, r) &&
+        !workload_save_settled(a, r)) {
         return; /* within submit */
     }
     if (j != NULL && j->is_abandoned) {
@@ -256,6 +257,7 @@ static void after(struct thread *t)
     if (!a->is_working && session_is_ready(a->session) && declared_all(a)) {
         a->is_working = true;
         world_push(t->sim, t->sim->now, EVENT_WORK, t, NULL, STEP_NEXT);
+        workload_save_start(a);
     }
     if (a->is_closing) {
         go_on_closing(a);
@@ -323,6 +325,7 @@ void actor_client_init(struct sim *s)
         w->key_space = key_space;
         w->pace_us = pace_us;
         w->has_wide = has_wide;
+        workload_save_init(s, w);
         w->burst_at = UINT64_MAX;
         w->close_at = UINT64_MAX;
         if (world_chance(s, 60000)) {
@@ -370,6 +373,7 @@ bool actor_client_is_done(const struct process *p)
     const struct plan *plan = session_plan(a->session);
 
     return a->work->done >= a->work->target && a->n_jobs == 0 &&
+           (a->saves == NULL || p->place->sim->asked_save) &&
            !session_has_writes(a->session) && !is_declaring(a) &&
            !a->is_closing && plan != NULL && newest != NULL &&
            plan->w.plan == newest->w.plan;
@@ -382,10 +386,10 @@ void actor_client_says(const struct process *p, char *text, size_t size)
 
     session_waits_for(a->session, waits, sizeof(waits));
     snprintf(text, size,
-             "%s: %llu of %llu pushes, %llu requests in flight, "
+             "%s: %llu of %llu pushes, %llu requests in flight%s, "
              "waits for %s",
              world_name(p), (ull)a->work->done, (ull)a->work->target,
-             (ull)a->n_jobs, waits);
+             (ull)a->n_jobs, a->saves != NULL ? ", a save" : "", waits);
 }
 
 /* ---- the end ----------------------------------------------------------- */
@@ -448,6 +452,16 @@ void actor_client_ask_status(struct sim *s)
             ask_lane(first_client(s), o->live[i][k]);
         }
     }
+}
+
+void actor_client_ask_save(struct sim *s)
+{
+    workload_save_last(first_client(s));
+}
+
+bool actor_client_has_saved(const struct sim *s)
+{
+    return first_client(s)->has_saved;
 }
 
 bool actor_client_has_status(const struct sim *s)

@@ -23,7 +23,20 @@ enum client_step {
     STEP_RESOLVE,
     STEP_ABANDON,
     STEP_DECLARE,
-    STEP_CLOSE
+    STEP_CLOSE,
+    STEP_BOUNDARY,
+    STEP_SAVE,
+    STEP_CANCEL,
+    STEP_LAST_SAVE,
+    STEP_RESTORE
+};
+
+enum save_request { ASK_SAVE, ASK_CANCEL, ASK_LAST_SAVE, ASK_RESTORE };
+
+struct client_save {
+    struct client_save *next;
+    enum save_request what;
+    struct request *request;
 };
 
 /* A place's share of the work: outlives its processes. */
@@ -34,6 +47,8 @@ struct client_work {
     uint64_t close_at;
     uint64_t key_space;
     uint64_t pace_us;
+    uint64_t step_us; /* between boundaries; 0: it has none */
+    uint64_t save_us;
     bool has_wide;
 };
 
@@ -80,6 +95,9 @@ struct client_actor {
     bool is_working;
     bool is_closing;
     bool has_asked_close;
+    uint64_t steps;
+    struct client_save *saves;
+    bool has_saved;               /* the last one */
     struct client_status *asking; /* status, at the end */
     uint64_t n_asking;
 };
@@ -98,5 +116,21 @@ void client_declare(struct client_actor *a, uint32_t variable);
 void workload_step(struct client_actor *a, uint64_t value);
 /* A job's request has settled. */
 void workload_settled(struct client_actor *a, struct client_job *j, int status);
+
+/* workload_save.c */
+void workload_save_init(struct sim *s, struct client_work *w);
+void workload_save_start(struct client_actor *a);
+void workload_save_boundary(struct client_actor *a);
+void workload_save_ask(struct client_actor *a);
+void workload_save_cancel(struct client_actor *a);
+void workload_save_again(struct client_actor *a);
+/* The cluster goes back to its newest checkpoint. */
+void workload_save_restore(struct client_actor *a);
+/* Takes note of a rollback, if its position is known. */
+void workload_save_note(struct client_actor *a);
+/* From outside of the client: the save of the end. */
+void workload_save_last(struct client_actor *a);
+/* False: it is no save's. */
+bool workload_save_settled(struct client_actor *a, struct request *r);
 
 #endif

@@ -66,6 +66,8 @@ void actor_scheduler_start(struct place *p)
         .lease_ms = LIMIT_LEASE_MS,
         .checkpoints = "sim://",
         .keep = 2,
+        .full_every = s->full_every,
+        .successor_ms = s->successor_ms,
     };
     struct scheduler *scheduler;
     int rc;

@@ -312,11 +312,11 @@ void actor_server_start(struct place *p)
     };
     for (uint32_t i = 0; i < s->n_shards; i++) {
         struct shard_actor *shard = &a->shards[i];
-        struct shard_options so = {
-            .server = p->index,
-            .shard = i,
-            .kern = &kern_generic,
-            .save_bytes = s->save_bytes};
+        struct shard_options so = {.server = p->index,
+                                   .shard = i,
+                                   .kern = &kern_generic,
+                                   .save_bytes = s->save_bytes,
+                                   .block_rows = s->block_rows};
 
         shard->thread = &a->process->threads[i + 1];
         shard->owner = (struct shard_owner){

@@ -31,8 +31,8 @@ static const uint32_t usual[FAULTS_N] = {
     [FAULT_store_step_failed] = 15000, [FAULT_store_step_lied] = 15000,
     [FAULT_store_link_late] = 10000,   [FAULT_disk_slow] = 4000,
     [FAULT_disk_fails] = 500,          [FAULT_disk_misdirects] = 1500,
-    [FAULT_disk_full] = 50,            [FAULT_disk_flips] = 60,
-    [FAULT_power_cut] = 30,
+    [FAULT_disk_torn] = 1000,          [FAULT_disk_full] = 50,
+    [FAULT_disk_flips] = 60,           [FAULT_power_cut] = 30,
 };
 
 static bool is_of_process(enum fault f)
@@ -253,7 +253,7 @@ void faults_on_event(struct sim *s)
         FAULT_kill_server,  FAULT_kill_client,  FAULT_kill_scheduler,
         FAULT_pause_server, FAULT_pause_client, FAULT_pause_scheduler,
         FAULT_clock_jump,   FAULT_store_away,   FAULT_store_cut_off,
-        FAULT_store_full,   FAULT_disk_full,   FAULT_disk_flips,
+        FAULT_store_full,   FAULT_disk_full,    FAULT_disk_flips,
         FAULT_power_cut,
     };
     uint64_t all = 0, at;

@@ -249,6 +249,13 @@ static void drain(struct worker *w, const struct options *o,
     }
 }
 
+/* The simulated servers have no logs yet: test_shard_log goes through these,
+ * and has their planted faults. */
+static bool is_of_logs(const char *name)
+{
+    return strncmp(name, "log", 3) == 0 || strncmp(name, "shard_log", 9) == 0;
+}
+
 static uint64_t judge_probes(const uint64_t *probes)
 {
     uint64_t missing = 0;
@@ -261,7 +268,7 @@ static uint64_t judge_probes(const uint64_t *probes)
         return 1;
     }
     for (size_t i = 0; i < n; i++) {
-        if (!all[i].is_plant && probes[i] == 0) {
+        if (!all[i].is_plant && probes[i] == 0 && !is_of_logs(all[i].name)) {
             printf("run FAILED: probe %s was never hit\n", all[i].name);
             missing++;
         }
@@ -329,14 +336,26 @@ static void print_totals(const struct sim_totals *t, const uint64_t *probes,
            (double)t->frames / seeds, (double)t->virtual_us / SIM_S / seeds);
     printf("not acknowledged: %" PRIu64 " canceled, %" PRIu64
            " of a dropped variable, %" PRIu64 " over the memory limit, %" PRIu64
-           " abandoned; the rest died with their client\n",
+           " abandoned, %" PRIu64
+           " rolled back; the rest died with their client\n",
            t->pushes_canceled, t->pushes_gone, t->pushes_limited,
-           t->pushes_given_up);
+           t->pushes_given_up, t->pushes_rolled_back);
     printf("%" PRIu64 " frames applied, %" PRIu64 " lost and told, %" PRIu64
            " come-backs, %" PRIu64 " sessions, %" PRIu64 " rows and %" PRIu64
            " pulled rows checked\n",
            t->applied, t->losses, t->come_backs, t->sessions, t->rows,
            t->pulls_checked);
+    printf("%" PRIu64 " saves: %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64
+           " canceled, %" PRIu64 " times begun again; %" PRIu64
+           " checkpoints (%" PRIu64 " increments) with %" PRIu64
+           " rows, %" PRIu64 " late frames and %" PRIu64
+           " positions checked, %" PRIu64 " damaged and found; %" PRIu64
+           " parts loaded, %" PRIu64
+           " frames of ended lanes kept in part, %" PRIu64
+           " losses untold after damage\n",
+           t->saves, t->saves_done, t->saves_failed, t->saves_canceled,
+           t->saves_again, t->folders, t->increments, t->rows_saved, t->lates,
+           t->positions, t->flips_found, t->loads, t->kept, t->losses_untold);
 }
 
 static double wall(void)
@@ -464,7 +483,7 @@ static uint64_t run_plants(const struct options *o, uint64_t *n_passed)
     bool is_there = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (!all[i].is_plant ||
+        if (!all[i].is_plant || is_of_logs(all[i].name) ||
             (o->plant != NULL && strcmp(o->plant, all[i].name) != 0)) {
             continue;
         }

@@ -98,11 +98,10 @@ static void keep(struct stream *t, const struct frame_header *h,
         t->numbers = mem_try_resize(t->numbers, t->room * sizeof(*t->numbers));
         ASSERT(t->numbers != NULL);
     }
-    t->numbers[t->n++] = (struct numbered){
-        .frame = frame_get(f),
-        .body_hash = hash,
-        .plan = h->plan,
-        .cut = h->cut};
+    t->numbers[t->n++] = (struct numbered){.frame = frame_get(f),
+                                           .body_hash = hash,
+                                           .plan = h->plan,
+                                           .cut = h->cut};
 }
 
 /* A client sends a numbered frame (protocol 4.1, 4.2). */
@@ -194,7 +193,8 @@ void oracle_on_ack(struct sim *s, void *lane)
 {
     const struct lane *l = lane;
 
-    if (l->has_ended) {
+    /* Whoever hears from one that was rolled back is told so later. */
+    if (l->has_ended && !l->was_rolled_back) {
         world_fail(s,
                    "lane %llu answers, though it ended in the store "
                    "%.3f s ago",
@@ -213,7 +213,8 @@ static void on_push_answered(struct sim *s, struct thread *from,
                              const struct frame_header *asked,
                              const struct frame_header *h)
 {
-    struct numbered *n = oracle_numbered(s, asked->session, asked->lane, asked->seq);
+    struct numbered *n =
+        oracle_numbered(s, asked->session, asked->lane, asked->seq);
     struct lane *l = oracle_lane(s, asked->lane);
     const char *what = NULL;
 
@@ -269,6 +270,7 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
     struct oracle *o = s->oracle;
     struct wire_resolve asked;
     struct wire_resolve_answer a;
+    const struct stream *stream;
     struct numbered *n;
     const struct lane *l;
     bool is_own;
@@ -287,12 +289,25 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
         return;
     }
     n = oracle_numbered(s, asked.session, asked.lane, asked.seq);
+    stream = find_stream(s, asked.session, asked.lane);
     l = oracle_lane(s, asked.lane);
     is_own = h->lane == asked.lane;
     for (uint32_t i = 0; i < a.n_parts && n != NULL && l != NULL; i++) {
         int fate = -(int)a.parts[i].status_negated;
 
-        if (!is_own && fate == PS_ECANCELED && !l->has_ended) {
+        if (!is_own && (fate == PS_ECANCELED || fate == PS_OK) &&
+            (fate == PS_OK) !=
+                oracle_load_has(s, h->lane, UINT64_MAX, asked.parts[i].variable,
+                                asked.parts[i].begin, stream, n)) {
+            world_fail(s,
+                       "%s says of (%llu, %llu, %llu) in variable %u from "
+                       "bucket %u %s",
+                       world_name(from->process), (ull)asked.session,
+                       (ull)asked.lane, (ull)asked.seq, asked.parts[i].variable,
+                       asked.parts[i].begin,
+                       fate == PS_OK ? "that it is there, and it is not"
+                                     : "that it is not there, but it is");
+        } else if (!is_own && fate == PS_ECANCELED && !l->has_ended) {
             world_fail(s,
                        "%s says of lane %llu, which lives, that it has not "
                        "applied",
@@ -550,10 +565,18 @@ void oracle_on_framed(struct sim *s, struct process *client,
     if (a != NULL) {
         n->step = a->step;
         n->has_step = true;
-        oracle_save_on_framed(s, stream, n);
+        oracle_content_on_framed(s, stream, n);
     }
     if (f->status == PS_OK) {
         oracle_each_row(s, ops, n_ops, tell_row, &t);
+    } else if (l != NULL && l->has_ended) {
+        for (uint32_t i = 0; i < n_ops; i++) {
+            if (oracle_load_has_now(s, &ops[i], stream, n)) {
+                s->totals.kept++;
+                oracle_load_keep(s, n, &ops[i]);
+                oracle_each_row(s, &ops[i], 1, tell_row, &t);
+            }
+        }
     }
 }
 
@@ -585,12 +608,12 @@ void oracle_on_lost(struct sim *s, struct process *client,
     for (uint64_t seq = loss->first; seq <= loss->last; seq++) {
         struct numbered *n = &t->numbers[seq - 1];
 
-        if (n->is_lost) {
+        if (!oracle_load_lose(s, n, loss)) {
             world_fail(s, "the loss of (%llu, %llu, %llu) is told twice",
                        (ull)loss->session, (ull)loss->lane, (ull)seq);
             return;
         }
-        n->is_lost = true;
-        s->totals.losses += n->is_told && n->told == PS_OK;
+        s->totals.losses += n->is_told && n->told == PS_OK && n->lost != NULL &&
+                            n->lost->next == NULL;
     }
 }

@@ -1,9 +1,11 @@
 /* oracle.h - what must be true of a run, told from outside of the machines.
  *
- * oracle.c        frames: numbers, acknowledgements, resolve
- * oracle_store.c  records of the store: lanes, sessions, plan
- * oracle_rows.c   rows, pulls, and the end of a run
- * oracle_save.c   checkpoints
+ * oracle.c          frames: numbers, acknowledgements, resolve
+ * oracle_store.c    records of the store: lanes, sessions, plan
+ * oracle_rows.c     rows, pulls, and the end of a run
+ * oracle_save.c     saves and their folders
+ * oracle_content.c  what is in a checkpoint
+ * oracle_load.c     what a part has of one
  *
  * A push of the simulator adds (1, x, x * x) to a row, so the row tells how
  * many pushes it has and, with sum and sum of squares, which: one that was lost
@@ -19,6 +21,14 @@
 
 enum { ORACLE_DIM = 3 }; /* count, sum, sum of squares; more repeat the sum */
 
+/* A part of a frame. variable 0: all. */
+struct lost_range {
+    struct lost_range *next;
+    uint32_t variable;
+    uint32_t begin;
+    uint32_t end;
+};
+
 /* What is known of one number of a stream. */
 struct numbered {
     struct frame *frame; /* as it was sent first; NULL: not seen */
@@ -30,11 +40,12 @@ struct numbered {
     bool has_step;
     bool is_late; /* while a checkpoint is checked: in its late list */
     bool is_applied;
-    bool is_acked;    /* a shard said so */
-    bool is_refused;  /* a shard said so, for good */
-    bool is_canceled; /* by resolve, on its own lane */
-    bool is_told;     /* the client's owner was told */
-    bool is_lost;     /* ... and later that it was lost */
+    bool is_acked;           /* a shard said so */
+    bool is_refused;         /* a shard said so, for good */
+    bool is_canceled;        /* by resolve, on its own lane */
+    bool is_told;            /* the client's owner was told */
+    struct lost_range *lost; /* ... and later that parts of it were */
+    struct lost_range *kept; /* parts that are in a checkpoint */
     int told;
 };
 
@@ -57,6 +68,8 @@ struct lane {
     uint64_t nonce;
     uint32_t emptied;
     uint64_t sessions_seen;
+    uint64_t restore;     /* of the plan when it began */
+    bool was_rolled_back; /* it ended by that, and need not know it yet */
     bool has_ended;
     uint64_t ended_at;
 };
@@ -124,16 +137,45 @@ struct position {
     uint64_t steps;
 };
 
+/* A step of a client within which it asked for a save, which is a boundary
+ * with the position of before. */
+struct split_step {
+    struct split_step *next;
+    const struct process *client;
+    uint64_t step;
+};
+
+struct saved_place {
+    uint32_t variable;
+    uint32_t begin;
+    uint32_t end;
+    uint64_t lane;
+};
+
+/* Where a part's rows come from when a lane gets it. */
+struct part_load {
+    struct part_load *next;
+    uint64_t lane;
+    uint64_t since;
+    uint32_t variable;
+    uint32_t begin;
+    uint32_t end;
+    char folder[64];
+};
+
 /* A checkpoint's folder that got its final name. */
 struct saved {
     struct saved *next;
     char folder[64];
     uint64_t cut;
     uint64_t term;
+    uint64_t base; /* the cut that it is an increment of; 0: whole */
+    struct saved_place *places;
+    uint32_t n_places;
     bool is_whole;
     bool is_done;    /* the record said so */
     bool is_void;    /* it said that it failed, or was canceled */
-    bool is_damaged; /* by us */
+    bool is_damaged; /* by us, when nobody looked at it any more */
     bool is_going;   /* somebody began to remove it */
     bool may_stay;   /* ... which did not work */
 };
@@ -167,12 +209,18 @@ struct oracle {
     struct row *rows[ROW_BUCKETS];
     uint64_t create_chain; /* the id of the one that creates and reads */
     struct saved *saved;
+    struct saved *hit;       /* unfinished ones that were damaged */
+    struct part_load *loads; /* newest first */
+    bool has_fallen_back;    /* one could not be done */
     struct position *positions;
+    struct split_step *splits;
     uint64_t raised_cut; /* in `sessions` */
     uint64_t closed_cut; /* no older frame may be applied */
     uint64_t save_ticket;
     uint64_t save_cut;
     uint32_t save_state;
+    uint64_t opened_at;     /* the save of save_cut */
+    uint32_t n_final;       /* checkpoints at the end */
     uint64_t healed_ticket; /* of the last save of before all was healed */
     bool has_saved;
 
@@ -204,12 +252,48 @@ void oracle_on_lost(struct sim *s, struct process *client,
 struct numbered *oracle_numbered(const struct sim *s, uint64_t session,
                                  uint64_t lane, uint64_t seq);
 
+/* oracle_load.c */
+void oracle_load_on_plan(struct sim *s, const struct plan *p);
+/* The lane that saved a bucket; 0. */
+uint64_t oracle_load_saver(const struct saved *f, uint32_t variable,
+                           uint32_t bucket);
+/* Whether a frame is in the rows that `lane` has of a bucket, as far as they
+ * are of before `cut`. */
+bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
+                     uint32_t variable, uint32_t bucket, const struct stream *t,
+                     const struct numbered *n);
+/* ... in those of the lane that holds them now. */
+bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
+                         const struct stream *t, const struct numbered *n);
+bool oracle_load_is_lost(const struct numbered *n, const struct run_op *op);
+bool oracle_load_lose(struct sim *s, struct numbered *n,
+                      const struct ps_loss *loss);
+void oracle_load_keep(struct sim *s, struct numbered *n,
+                      const struct run_op *op);
+void oracle_load_check(struct sim *s, const struct stream *t, size_t i,
+                       const struct run_op *op, bool is_in);
+
+/* oracle_content.c */
+struct ckpt;
+void oracle_content_check(struct sim *s, const struct ckpt *ckpt,
+                          const struct saved *f);
+/* The fate and the step of a frame are told. */
+void oracle_content_on_framed(struct sim *s, const struct stream *t,
+                              const struct numbered *n);
+/* A client asks for a save within a step. */
+void oracle_content_on_asked(struct sim *s, const struct process *client,
+                             uint64_t step);
+
 /* oracle_save.c */
+enum { SAVED_LINKS_MAX = 16 };
+/* The folder and those that it builds on; returns how many, 0 where one is not
+ * there. */
+uint32_t oracle_save_links(const struct sim *s, const struct saved *f,
+                           const struct saved *links[SAVED_LINKS_MAX]);
 void oracle_save_on_record(struct sim *s, const void *data, size_t size);
-void oracle_save_on_framed(struct sim *s, const struct stream *t,
-                           const struct numbered *n);
 void oracle_save_on_applied(struct sim *s, const struct stream *t,
                             const struct numbered *n, uint64_t seq);
+bool oracle_save_has_no_room(const struct sim *s);
 void oracle_save_end(struct sim *s);
 struct saved *oracle_saved(const struct sim *s, const char *folder);
 

@@ -1,17 +1,12 @@
-/* oracle_save.c - a checkpoint is exactly what the pushes of before its cut
- * make of the rows.
+/* oracle_save.c - what becomes of saves and of their folders.
  *
  * A folder that gets its final name is read with the code that a restore would
- * use. Its rows with its late frames must be the sums of all frames stamped
- * with an older cut that its lanes have applied; its windows with its late
- * numbers must name these frames and no others; a session's reader stands where
- * every frame of before is in and none of after. From then on no frame of an
- * older stamp is applied. When the record says DONE the folder must be there,
- * whole, with nothing that a cut of the power could take away; and so it stays
- * until it is removed for newer ones. */
+ * use; if it is whole, its content must be right (oracle_content.c), and from
+ * then on no frame of an older stamp is applied. When the record says DONE the
+ * folder must be there, whole, with nothing that a cut of the power could take
+ * away; and so it stays until it is removed for newer ones. */
 #include <stdio.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "ckpt/ckpt_folder.h"
 #include "lib/crashfs_disk.h"
@@ -20,375 +15,7 @@
 
 typedef unsigned long long ull;
 
-enum { LEFT_BUCKETS = 4096 };
-
-/* What is left of a row's expected sums when the checkpoint's are taken off. */
-struct left {
-    struct left *next;
-    uint32_t variable;
-    uint64_t key;
-    double sum[ORACLE_DIM];
-    bool must_exist;
-    bool is_there;
-};
-
-struct check {
-    struct sim *s;
-    struct arena arena;
-    struct left *rows[LEFT_BUCKETS];
-    const struct ckpt *ckpt;
-    const char *folder;
-    double sign; /* of what is added */
-    bool is_late;
-};
-
-static struct left *left_of(struct check *c, uint32_t variable, uint64_t key)
-{
-    uint64_t h = hash_key(key ^ (uint64_t)variable << 56);
-    struct left **at = &c->rows[h % LEFT_BUCKETS];
-
-    while (*at != NULL && ((*at)->key != key || (*at)->variable != variable)) {
-        at = &(*at)->next;
-    }
-    if (*at == NULL) {
-        *at = arena_take(&c->arena, sizeof(**at));
-        ASSERT(*at != NULL);
-        **at = (struct left){.variable = variable, .key = key};
-    }
-    return *at;
-}
-
-/* A row of a frame: one that counts, or one of the late list. */
-static void take_row(void *context, uint32_t variable, uint64_t key,
-                     const float *values)
-{
-    struct check *c = context;
-    struct left *r;
-
-    if (ckpt_variable_by_id(c->ckpt, variable) == NULL) {
-        return; /* dropped before the cut */
-    }
-    r = left_of(c, variable, key);
-    r->must_exist = r->must_exist || !c->is_late;
-    r->is_there = r->is_there || c->is_late;
-    for (uint32_t k = 0; values != NULL && k < ORACLE_DIM; k++) {
-        r->sum[k] += c->sign * (double)values[k];
-    }
-}
-
-static void take_frame(struct check *c, const void *body, size_t size)
-{
-    struct arena arena;
-    struct run_op *ops;
-    uint32_t n;
-
-    arena_init(&arena);
-    if (run_decode(body, size, &arena, &ops, &n) != PS_OK) {
-        world_fail(c->s, "%s: a frame cannot be read", c->folder);
-    } else {
-        oracle_each_row(c->s, ops, n, take_row, c);
-    }
-    arena_fini(&arena);
-}
-
-static bool take_batch(void *context, const struct ckpt_batch *b)
-{
-    struct check *c = context;
-    const struct ckpt_part *p = b->part;
-
-    for (uint64_t i = 0; i < b->n; i++) {
-        struct left *r = left_of(c, p->id, b->keys[i]);
-        const float *v = b->values + i * p->dim;
-
-        c->s->totals.rows_saved++;
-        if (r->is_there) {
-            world_fail(c->s, "%s: variable %u key %llu is there twice",
-                       c->folder, p->id, (ull)b->keys[i]);
-        }
-        r->is_there = true;
-        for (uint32_t k = 0; k < p->dim; k++) {
-            if (k < ORACLE_DIM) {
-                r->sum[k] -= (double)v[k];
-            } else if (v[k] < v[1] || v[k] > v[1]) {
-                world_fail(c->s, "%s: variable %u key %llu is torn", c->folder,
-                           p->id, (ull)b->keys[i]);
-            }
-        }
-    }
-    return !c->s->has_failed;
-}
-
-static const struct ckpt_lane *lane_of(const struct ckpt *ckpt, uint64_t lane)
-{
-    for (uint32_t i = 0; i < ckpt->manifest.n_lanes; i++) {
-        if (ckpt->manifest.lanes[i].lane == lane) {
-            return &ckpt->manifest.lanes[i];
-        }
-    }
-    return NULL;
-}
-
-/* All frames that must be in it. */
-static void expect_frames(struct check *c)
-{
-    c->sign = 1;
-    c->is_late = false;
-    for (const struct stream *t = c->s->oracle->all_streams; t != NULL;
-         t = t->next) {
-        if (lane_of(c->ckpt, t->lane) == NULL) {
-            continue;
-        }
-        for (size_t i = 0; i < t->n; i++) {
-            struct numbered *n = &t->numbers[i];
-
-            n->is_late = false;
-            if (n->is_applied && n->cut < c->ckpt->manifest.cut) {
-                take_frame(c, frame_body(n->frame), n->frame->body_bytes);
-            }
-        }
-    }
-}
-
-/* ---- windows ----------------------------------------------------------- */
-
-static const struct ckpt_window *window_of(const struct ckpt_history *h,
-                                           uint64_t session)
-{
-    for (uint64_t i = 0; i < h->n_windows; i++) {
-        if (h->windows[i].session == session) {
-            return &h->windows[i];
-        }
-    }
-    return NULL;
-}
-
-/* Whether the window with the late list says that a number was applied. One
- * that is older than the window is known to be answered. */
-static bool says_applied(const struct ckpt_window *w, uint64_t seq,
-                         const struct numbered *n)
-{
-    if (w == NULL || seq >= w->next) {
-        return n->is_late;
-    }
-    if (seq + LIMIT_WINDOW < w->next) {
-        return n->is_applied;
-    }
-    return w->fate[seq % LIMIT_WINDOW] == PS_OK;
-}
-
-static void check_windows(struct check *c, const struct ckpt_history *h)
-{
-    for (const struct stream *t = c->s->oracle->all_streams; t != NULL;
-         t = t->next) {
-        const struct ckpt_window *w;
-
-        if (t->lane != h->lane) {
-            continue;
-        }
-        w = window_of(h, t->session);
-        for (size_t i = 0; i < t->n && !c->s->has_failed; i++) {
-            const struct numbered *n = &t->numbers[i];
-            bool is_in = n->is_applied && n->cut < c->ckpt->manifest.cut;
-
-            if (w == NULL && t->session <= h->forgotten) {
-                break;
-            }
-            if (says_applied(w, i + 1, n) != is_in) {
-                world_fail(c->s,
-                           "%s says that (%llu, %llu, %zu), stamped %llu, was "
-                           "%s; it was %s",
-                           c->folder, (ull)t->session, (ull)t->lane, i + 1,
-                           (ull)n->cut,
-                           is_in ? "not applied before" : "applied before",
-                           n->is_applied ? "applied" : "not");
-            }
-        }
-    }
-}
-
-static void take_late(struct check *c, uint64_t lane,
-                      const struct ckpt_late *late)
-{
-    struct numbered *n =
-        oracle_numbered(c->s, late->session, lane, late->seq);
-
-    c->s->totals.lates++;
-    if (n == NULL || !n->is_applied || n->is_late || n->cut != late->cut ||
-        n->cut >= c->ckpt->manifest.cut ||
-        n->frame->body_bytes != late->n_body ||
-        memcmp(frame_body(n->frame), late->body, (size_t)late->n_body) != 0) {
-        world_fail(c->s,
-                   "%s has a late frame (%llu, %llu, %llu), stamped %llu, "
-                   "that cannot be",
-                   c->folder, (ull)late->session, (ull)lane, (ull)late->seq,
-                   (ull)late->cut);
-        return;
-    }
-    n->is_late = true;
-    c->sign = -1;
-    c->is_late = true;
-    take_frame(c, late->body, (size_t)late->n_body);
-}
-
-static void check_state(struct check *c, uint32_t i)
-{
-    struct fs *fs = crashfs_fs(c->s->storage);
-    uint64_t lane = c->ckpt->manifest.lanes[i].lane;
-    struct ckpt_state state;
-    struct arena arena;
-    struct buf bytes;
-    struct err e;
-
-    arena_init(&arena);
-    buf_init(&bytes);
-    if (ckpt_read_state(fs, c->folder, c->ckpt, i, &arena, &bytes, &state,
-                        &e) != PS_OK) {
-        world_fail(c->s, "%s: %s", c->folder, e.text);
-    } else if (state.n_histories == 0 || state.histories[0].lane != lane) {
-        world_fail(c->s, "%s: lane %llu has no windows", c->folder, (ull)lane);
-    } else {
-        for (uint32_t k = 0; k < state.n_lates && !c->s->has_failed; k++) {
-            take_late(c, lane, &state.lates[k]);
-        }
-        check_windows(c, &state.histories[0]);
-    }
-    buf_fini(&bytes);
-    arena_fini(&arena);
-}
-
-/* ---- sessions ---------------------------------------------------------- */
-
-void oracle_save_on_framed(struct sim *s, const struct stream *t,
-                           const struct numbered *n)
-{
-    for (const struct position *p = s->oracle->positions; p != NULL;
-         p = p->next) {
-        if (p->session == t->session && n->has_step &&
-            (n->cut < p->cut) != (n->step < p->steps)) {
-            world_fail(s,
-                       "session %llu reported cut %llu at step %llu; a frame "
-                       "of its step %llu is stamped %llu",
-                       (ull)t->session, (ull)p->cut, (ull)p->steps,
-                       (ull)n->step, (ull)n->cut);
-            return;
-        }
-    }
-}
-
-static struct process *client_of(const struct sim *s, uint64_t session)
-{
-    for (const struct stream *t = s->oracle->all_streams; t != NULL;
-         t = t->next) {
-        if (t->session == session) {
-            return t->client;
-        }
-    }
-    return NULL;
-}
-
-/* A position is what a client gave at a boundary: see struct place_in_work. */
-static void check_session(struct check *c, const struct ckpt_session *one)
-{
-    struct sim *s = c->s;
-    struct oracle *o = s->oracle;
-    const struct process *client = client_of(s, one->session);
-    struct place_in_work at;
-    struct position *p;
-
-    if (oracle_session(s, one->session) == NULL) {
-        world_fail(s, "%s lists session %llu, which never was", c->folder,
-                   (ull)one->session);
-        return;
-    }
-    if (one->position.size == 0 || client == NULL) {
-        return; /* it has not come to a boundary, or not pushed */
-    }
-    if (one->position.size != sizeof(at)) {
-        world_fail(s, "%s: the position of session %llu has %u bytes",
-                   c->folder, (ull)one->session, one->position.size);
-        return;
-    }
-    memcpy(&at, one->position.data, sizeof(at));
-    if (at.client != client->place->index || at.life != client->life ||
-        at.steps == 0) {
-        world_fail(s, "%s: the position of session %llu is another's",
-                   c->folder, (ull)one->session);
-        return;
-    }
-    p = world_take(s, sizeof(*p));
-    *p = (struct position){o->positions, one->session, c->ckpt->manifest.cut,
-                           at.steps};
-    o->positions = p;
-    s->totals.positions++;
-    for (const struct stream *t = o->all_streams; t != NULL; t = t->next) {
-        for (size_t i = 0; t->session == one->session && i < t->n; i++) {
-            oracle_save_on_framed(s, t, &t->numbers[i]);
-        }
-    }
-}
-
-/* Who was open when the cut was raised is in it. */
-static void check_sessions(struct check *c)
-{
-    const struct ckpt_manifest *m = &c->ckpt->manifest;
-
-    for (uint32_t i = 0; i < m->n_sessions && !c->s->has_failed; i++) {
-        check_session(c, &m->sessions[i]);
-    }
-    for (const struct session_life *l = c->s->oracle->all_sessions; l != NULL;
-         l = l->next) {
-        bool is_listed = false;
-
-        for (uint32_t i = 0; i < m->n_sessions; i++) {
-            is_listed = is_listed || m->sessions[i].session == l->number;
-        }
-        if (l->raised_cut == m->cut && !is_listed) {
-            world_fail(c->s,
-                       "%s does not list session %llu, which was open at its "
-                       "cut",
-                       c->folder, (ull)l->number);
-        }
-    }
-}
-
 /* ---- a folder ---------------------------------------------------------- */
-
-static void check_rows(struct check *c)
-{
-    struct fs *fs = crashfs_fs(c->s->storage);
-    const struct ckpt_manifest *m = &c->ckpt->manifest;
-    struct err e;
-
-    for (uint32_t i = 0; i < m->n_variables && !c->s->has_failed; i++) {
-        if (ckpt_read_rows(fs, c->folder, c->ckpt, m->variables[i].id, 0,
-                           LIMIT_BUCKETS, take_batch, c, &e) != PS_OK) {
-            world_fail(c->s, "%s: %s", c->folder, e.text);
-        }
-    }
-    for (uint32_t i = 0; i < m->n_lanes && !c->s->has_failed; i++) {
-        check_state(c, i);
-    }
-    for (size_t i = 0; i < LEFT_BUCKETS && !c->s->has_failed; i++) {
-        for (const struct left *r = c->rows[i]; r != NULL; r = r->next) {
-            const struct wire_variable *v =
-                ckpt_variable_by_id(c->ckpt, r->variable);
-            bool is_right = v->kind == PS_DENSE || r->must_exist == r->is_there;
-
-            for (uint32_t k = 0; k < ORACLE_DIM; k++) {
-                is_right = is_right && !(r->sum[k] < 0) && !(r->sum[k] > 0);
-            }
-            if (!is_right) {
-                world_fail(c->s,
-                           "%s: variable %u key %llu %s; (%.0f, %.0f, %.0f) is "
-                           "missing of what was pushed before the cut",
-                           c->folder, r->variable, (ull)r->key,
-                           r->is_there ? "is there" : "is not there",
-                           r->sum[0], r->sum[1], r->sum[2]);
-                break;
-            }
-        }
-    }
-}
 
 static int verify(struct sim *s, const char *folder, struct ckpt **ckpt,
                   struct err *e)
@@ -415,25 +42,85 @@ struct saved *oracle_saved(const struct sim *s, const char *folder)
     return f;
 }
 
-static void check_content(struct sim *s, const struct ckpt *ckpt,
-                          const struct saved *f)
+uint32_t oracle_save_links(const struct sim *s, const struct saved *f,
+                           const struct saved *links[SAVED_LINKS_MAX])
 {
-    struct check *c = mem_try_zero(sizeof(*c));
+    uint32_t n = 0;
 
-    ASSERT(c != NULL);
-    c->s = s;
-    c->ckpt = ckpt;
-    c->folder = f->folder;
-    arena_init(&c->arena);
-    if (ckpt->manifest.cut != f->cut || ckpt->manifest.term != f->term) {
-        world_fail(s, "%s: its manifest is of cut %llu term %llu", f->folder,
-                   (ull)ckpt->manifest.cut, (ull)ckpt->manifest.term);
+    while (f != NULL && n < SAVED_LINKS_MAX) {
+        const struct saved *g = s->oracle->saved;
+
+        links[n++] = f;
+        if (f->base == 0) {
+            return n;
+        }
+        while (g != NULL && (g->cut != f->base || g->n_places == 0)) {
+            g = g->next;
+        }
+        f = g;
     }
-    expect_frames(c);
-    check_rows(c);
-    check_sessions(c);
-    arena_fini(&c->arena);
-    mem_free(c);
+    return 0;
+}
+
+/* Whether it builds on something that we damaged. */
+static bool rests_on_damage(const struct sim *s, const struct saved *f)
+{
+    const struct saved *links[SAVED_LINKS_MAX];
+    uint32_t n = oracle_save_links(s, f, links);
+
+    for (uint32_t i = 1; i < n; i++) {
+        if (links[i]->is_damaged) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void keep_places(struct sim *s, struct saved *f,
+                        const struct ckpt_manifest *m)
+{
+    f->places = world_take(s, m->n_parts * sizeof(*f->places));
+    f->n_places = m->n_parts;
+    f->base = m->base;
+    s->totals.increments += m->base != 0;
+    for (uint32_t i = 0; i < m->n_parts; i++) {
+        const struct ckpt_place *p = &m->parts[i];
+
+        f->places[i] =
+            (struct saved_place){p->variable, p->begin, p->end, p->lane};
+    }
+}
+
+/* Whether we damaged it while it was being made. */
+static bool was_hit(const struct sim *s, const struct saved *f)
+{
+    char name[CKPT_NAME_MAX + 1];
+
+    ckpt_folder_name(f->cut, f->term, true, name);
+    for (const struct saved *h = s->oracle->hit; h != NULL; h = h->next) {
+        if (strcmp(h->folder, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of a damaged one: what is right in it may be loaded. */
+static void read_places(struct sim *s, struct saved *f)
+{
+    struct fs *fs = crashfs_fs(s->storage);
+    char path[DISK_PATH_MAX + 1];
+    struct ckpt *ckpt;
+    struct buf b;
+
+    buf_init(&b);
+    snprintf(path, sizeof(path), "%s/" CKPT_MANIFEST, f->folder);
+    if (fs->ops->read(fs, path, SIZE_MAX, &b, NULL) == PS_OK &&
+        ckpt_new(&ckpt, b.data, b.size, NULL) == PS_OK) {
+        keep_places(s, f, &ckpt->manifest);
+        ckpt_free(ckpt);
+    }
+    buf_fini(&b);
 }
 
 void oracle_save_on_renamed(struct sim *s, const char *folder)
@@ -466,10 +153,17 @@ void oracle_save_on_renamed(struct sim *s, const char *folder)
     s->totals.folders++;
     if (verify(s, f->folder, &ckpt, &e) != PS_OK) {
         trace_note(s, "%s is not whole: %s", f->folder, e.text);
+        f->is_damaged = was_hit(s, f);
+        read_places(s, f);
         return;
     }
     f->is_whole = true;
-    check_content(s, ckpt, f);
+    keep_places(s, f, &ckpt->manifest);
+    if (rests_on_damage(s, f)) {
+        f->is_damaged = true;
+    } else {
+        oracle_content_check(s, ckpt, f);
+    }
     o->closed_cut = base_max_u64(o->closed_cut, f->cut);
     ckpt_free(ckpt);
 }
@@ -509,31 +203,38 @@ static const char *what_is_not_durable(const struct sim *s, const char *folder)
         kept = entry_of(&c->durable, seen->node, file->at.name);
         if (kept == NULL || kept->node != file->node ||
             node->durable.size != node->seen.size ||
-            memcmp(node->durable.data, node->seen.data, node->seen.size) !=
-                0) {
+            memcmp(node->durable.data, node->seen.data, node->seen.size) != 0) {
             return file->at.name;
         }
     }
     return NULL;
 }
 
-static bool is_done(const struct saved *f)
+static bool is_done(const struct sim *s, const struct saved *f)
 {
-    return f->is_done && !f->is_going && !f->is_damaged;
+    return f->is_done && !f->is_going && !f->is_damaged &&
+           !rests_on_damage(s, f);
 }
 
 static void must_be_whole(struct sim *s, const struct saved *f,
                           const char *when)
 {
+    const struct saved *links[SAVED_LINKS_MAX];
+    uint32_t n = oracle_save_links(s, f, links);
     struct ckpt *ckpt;
     struct err e;
 
-    if (verify(s, f->folder, &ckpt, &e) != PS_OK) {
-        world_fail(s, "%s, which is done, is not whole %s: %s", f->folder, when,
-                   e.text);
-        return;
+    if (n == 0) {
+        world_fail(s, "%s, which is done, has no base %s", f->folder, when);
     }
-    ckpt_free(ckpt);
+    for (uint32_t i = 0; i < n; i++) {
+        if (verify(s, links[i]->folder, &ckpt, &e) != PS_OK) {
+            world_fail(s, "%s, which is done, is not whole %s: %s: %s",
+                       f->folder, when, links[i]->folder, e.text);
+            return;
+        }
+        ckpt_free(ckpt);
+    }
 }
 
 static void on_done(struct sim *s, const char *folder)
@@ -548,7 +249,7 @@ static void on_done(struct sim *s, const char *folder)
     f->is_done = true;
     s->totals.saves_done++;
     s->oracle->has_saved = true;
-    if (!is_done(f)) {
+    if (!is_done(s, f)) {
         return;
     }
     must_be_whole(s, f, "now");
@@ -556,6 +257,27 @@ static void on_done(struct sim *s, const char *folder)
     if (what != NULL) {
         world_fail(s, "%s is done, but %s would not outlive a power cut",
                    folder, what);
+    }
+}
+
+/* What the newest two build on stays. */
+static void check_bases(struct sim *s, const struct saved *gone)
+{
+    const struct saved *links[SAVED_LINKS_MAX];
+    uint32_t newest = 0;
+
+    /* The list is by rising age. */
+    for (const struct saved *g = s->oracle->saved; g != NULL && newest < 2;
+         g = g->next) {
+        uint32_t n = is_done(s, g) ? oracle_save_links(s, g, links) : 0;
+
+        newest += n > 0;
+        for (uint32_t i = 1; i < n; i++) {
+            if (links[i] == gone) {
+                world_fail(s, "%s is removed, which %s builds on", gone->folder,
+                           g->folder);
+            }
+        }
     }
 }
 
@@ -568,7 +290,7 @@ void oracle_save_on_removing(struct sim *s, const char *path)
         return;
     }
     for (const struct saved *g = s->oracle->saved; g != NULL; g = g->next) {
-        newer += g->is_done && !g->is_going && g->cut > f->cut;
+        newer += g->is_whole && !g->is_going && g->cut > f->cut;
     }
     if (f->is_done && newer < 2) {
         world_fail(s, "%s is removed, with %u newer ones left", f->folder,
@@ -576,6 +298,7 @@ void oracle_save_on_removing(struct sim *s, const char *path)
     }
     f->is_going = true;
     f->may_stay = false;
+    check_bases(s, f);
 }
 
 void oracle_save_on_kept(struct sim *s, const char *path)
@@ -583,7 +306,6 @@ void oracle_save_on_kept(struct sim *s, const char *path)
     struct saved *f = oracle_saved(s, path);
 
     if (f != NULL) {
-        f->is_going = true;
         f->may_stay = true;
     }
 }
@@ -595,9 +317,14 @@ void oracle_save_on_flipped(struct sim *s, const char *folder)
     struct err e;
 
     if (f == NULL) {
-        return; /* one that is being made: it must be found by reading back */
+        /* One that is being made: found by reading back, or it is too late. */
+        f = world_take(s, sizeof(*f));
+        snprintf(f->folder, sizeof(f->folder), "%.*s", CKPT_NAME_MAX, folder);
+        f->next = s->oracle->hit;
+        s->oracle->hit = f;
+        return;
     }
-    if (is_done(f)) {
+    if (is_done(s, f)) {
         if (verify(s, folder, &ckpt, &e) == PS_OK) {
             ckpt_free(ckpt);
             world_fail(s, "a bit of %s is turned, and nothing finds it",
@@ -610,15 +337,21 @@ void oracle_save_on_flipped(struct sim *s, const char *folder)
 
 void oracle_save_on_power_cut(struct sim *s)
 {
-    for (const struct saved *f = s->oracle->saved;
-         f != NULL && !s->has_failed; f = f->next) {
-        if (is_done(f)) {
+    for (const struct saved *f = s->oracle->saved; f != NULL && !s->has_failed;
+         f = f->next) {
+        if (is_done(s, f)) {
             must_be_whole(s, f, "after a power cut");
         }
     }
 }
 
 /* ---- the record -------------------------------------------------------- */
+
+/* What a save needs beside the rows counts against the limit of memory. */
+bool oracle_save_has_no_room(const struct sim *s)
+{
+    return s->memory_bytes != 0;
+}
 
 static bool has_ended(uint32_t state)
 {
@@ -662,11 +395,12 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
             f->is_void = true;
         }
         if (w.state == SAVE_FAILED && !s->faults_on &&
-            w.ticket > o->healed_ticket) {
+            w.ticket > o->healed_ticket && !oracle_save_has_no_room(s)) {
             world_fail(s, "save %llu fails, though nothing is wrong: %s",
                        (ull)w.ticket, w.why);
         }
     }
+    o->opened_at = w.cut > o->save_cut ? s->now : o->opened_at;
     o->save_ticket = w.ticket;
     o->save_cut = w.cut;
     o->save_state = w.state;
@@ -685,11 +419,46 @@ void oracle_save_on_applied(struct sim *s, const struct stream *t,
     }
 }
 
+/* Nothing was in the way of the last save, nor of what it removes. */
+static bool look_at_name(void *context, const char *name)
+{
+    struct sim *s = context;
+    uint64_t cut, term;
+    bool is_new;
+
+    if (!ckpt_folder_parse(name, &cut, &term, &is_new)) {
+        world_fail(s, "%s is not of ours", name);
+    } else if (is_new && cut <= s->oracle->save_cut) {
+        world_fail(s, "%s is still there", name);
+    }
+    for (uint32_t i = 0; i < s->oracle->plan->w.n_loads; i++) {
+        if (strcmp(s->oracle->plan->w.loads[i].folder, name) == 0) {
+            return true; /* somebody may have to read it */
+        }
+    }
+    s->oracle->n_final += !is_new;
+    return true;
+}
+
+static void check_root(struct sim *s)
+{
+    struct fs *fs = crashfs_fs(s->storage);
+
+    if (s->oracle->save_state != SAVE_DONE) {
+        return;
+    }
+    if (fs->ops->list(fs, ".", look_at_name, s, NULL) != PS_OK ||
+        (s->oracle->n_final > 2 && s->full_every < 2)) {
+        world_fail(s, "%u checkpoints are there, not 2", s->oracle->n_final);
+    }
+}
+
 void oracle_save_end(struct sim *s)
 {
-    for (const struct saved *f = s->oracle->saved;
-         f != NULL && !s->has_failed; f = f->next) {
-        if (is_done(f)) {
+    check_root(s);
+    for (const struct saved *f = s->oracle->saved; f != NULL && !s->has_failed;
+         f = f->next) {
+        if (is_done(s, f)) {
             must_be_whole(s, f, "at the end");
         } else if (f->is_void && !f->may_stay &&
                    entry_of(&s->storage->seen, ROOT, f->folder) != NULL) {

@@ -59,7 +59,8 @@ static void on_lane(struct sim *s, const struct wire_lease *lease,
                            .server = w->id,
                            .shard = shard,
                            .nonce = lease->nonce,
-                           .emptied = w->emptied};
+                           .emptied = w->emptied,
+                           .restore = o->plan != NULL ? o->plan->w.restore : 0};
         rc = map_put(&o->lanes, number, l);
         ASSERT(rc == PS_OK);
     } else if (l->server != w->id || l->shard != shard ||
@@ -68,7 +69,7 @@ static void on_lane(struct sim *s, const struct wire_lease *lease,
                    "lane %llu is given twice: to server %u shard %u and to "
                    "server %u shard %u",
                    (ull)number, l->server, l->shard, w->id, shard);
-    } else if (l->has_ended) {
+    } else if (l->has_ended && !l->was_rolled_back) {
         world_fail(s, "lane %llu has ended and is in the store again",
                    (ull)number);
     }
@@ -186,9 +187,6 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
     }
     for (uint32_t i = 0; i < w.n_open; i++) {
         on_session(s, &w, &w.open[i], version);
-        if (w.cut > o->raised_cut && !s->has_failed) {
-            oracle_session(s, w.open[i].session)->raised_cut = w.cut;
-        }
         for (uint32_t k = 0; k < i; k++) {
             if (w.open[k].worker == w.open[i].worker) {
                 world_fail(s,
@@ -202,6 +200,10 @@ static void on_sessions(struct sim *s, const void *data, size_t size,
     if (w.next < o->next_session) {
         world_fail(s, "the next session falls from %llu to %llu",
                    (ull)o->next_session, (ull)w.next);
+    }
+    for (struct session_life *l = o->all_sessions;
+         l != NULL && w.cut > o->raised_cut; l = l->next) {
+        l->raised_cut = l->ended_version == 0 ? w.cut : l->raised_cut;
     }
     o->next_session = w.next;
     o->raised_cut = w.cut;
@@ -231,6 +233,7 @@ static void on_plan(struct sim *s, const void *data, size_t size)
 {
     struct oracle *o = s->oracle;
     struct plan *p;
+    bool is_restore;
     int rc = plan_new(&p, data, size);
 
     if (rc != PS_OK) {
@@ -243,16 +246,22 @@ static void on_plan(struct sim *s, const void *data, size_t size)
                    (ull)p->w.plan, (ull)p->w.term, (ull)o->plan->w.plan,
                    (ull)o->plan->w.term);
     }
+    is_restore = o->plan != NULL && p->w.restore > o->plan->w.restore;
     plan_free(o->plan);
     o->plan = p;
-    rc = map_put(&o->terms, p->w.plan, (void *)(uintptr_t)(p->w.term + 1));
+    rc = map_put(&o->terms, p->w.plan,
+                 (void *)(uintptr_t)(p->w.restore << 32 | (p->w.term + 1)));
     ASSERT(rc == PS_OK);
     for (uint32_t i = 0; i < p->w.n_variables; i++) {
         on_variable(s, &p->w.variables[i]);
     }
     for (uint32_t i = 0; i < p->w.n_ended; i++) {
-        const struct lane *l = oracle_lane(s, p->w.ended[i].lane);
+        struct lane *l = oracle_lane(s, p->w.ended[i].lane);
 
+        if (is_restore && l != NULL && !l->has_ended) {
+            end_lane(s, l->number);
+            l->was_rolled_back = true;
+        }
         if (l == NULL || !l->has_ended) {
             world_fail(s,
                        "plan %llu says that lane %llu has ended, which "
@@ -260,6 +269,7 @@ static void on_plan(struct sim *s, const void *data, size_t size)
                        (ull)p->w.plan, (ull)p->w.ended[i].lane);
         }
     }
+    oracle_load_on_plan(s, p);
     trace_note(s, "plan %llu of term %llu: %u variables, %u lanes, %u ended",
                (ull)p->w.plan, (ull)p->w.term, p->w.n_variables, p->w.n_lanes,
                p->w.n_ended);

@@ -77,7 +77,7 @@ enum {
     X(disk_slow,         "a request to a disk takes seconds")                 \
     X(disk_fails,        "a request to a disk fails, in part done or not")    \
     X(disk_misdirects,   "a write lands elsewhere in its file")               \
-    X(disk_torn,         "a request is half done when its process dies")      \
+    X(disk_torn,         "a process dies when a request is half done")        \
     X(disk_full,         "the storage has no room for a while")               \
     X(disk_flips,        "a bit of a checkpoint turns")                       \
     X(power_cut,         "the storage and all servers lose their power")
@@ -117,7 +117,7 @@ struct store_op;
 struct shard;
 struct mail;
 struct simdisk;
-struct disk_op;
+struct disk_task;
 struct crashfs;
 
 struct event {
@@ -207,6 +207,7 @@ struct process {
     struct coord coord;
     struct coord_file *store;
     uint64_t cut_off_until; /* from the store */
+    uint64_t stepped_at;    /* a client's first boundary; 0: none yet */
     bool cut_off_first;     /* the first write after that is done, late */
     uint64_t full_until;    /* its writes fail, undone */
     void *self;
@@ -230,7 +231,8 @@ struct sim_totals {
     uint64_t pushes_gone;     /* their variable was dropped */
     uint64_t pushes_limited;  /* by memory */
     uint64_t pushes_given_up; /* abandoned */
-    uint64_t pulls_checked;   /* rows */
+    uint64_t pushes_rolled_back;
+    uint64_t pulls_checked; /* rows */
     uint64_t frames;
     uint64_t applied;
     uint64_t losses; /* frames */
@@ -247,6 +249,11 @@ struct sim_totals {
     uint64_t lates;       /* frames in late lists */
     uint64_t positions;   /* of readers, checked */
     uint64_t flips_found;
+    uint64_t rollbacks;     /* that a client took note of */
+    uint64_t increments;    /* of the folders */
+    uint64_t loads;         /* of parts */
+    uint64_t kept;          /* frames in part, of ended lanes */
+    uint64_t losses_untold; /* parts of frames, after damage */
     uint64_t events;
     uint64_t virtual_us;
     uint64_t faults[FAULTS_N];
@@ -275,6 +282,11 @@ struct sim {
     uint64_t memory_bytes;    /* 0: no limit */
     bool is_calm;             /* no process suffers: nothing may be lost */
     uint64_t idle_us;         /* a shard's idle moments are so far apart */
+    bool has_restores;        /* clients ask for them */
+    uint32_t full_every;      /* of checkpoints; 0: all are whole */
+    uint64_t successor_ms;    /* 0: parts wait for their server */
+    uint64_t disk_us;         /* most requests to a disk take less */
+    uint64_t block_rows;      /* of checkpoints; 0: the usual */
     uint32_t save_bytes;      /* of rows that are saved in one of them */
     uint32_t rates[FAULTS_N]; /* in a million, of what they happen to */
     bool faults_on;
@@ -294,10 +306,10 @@ struct sim {
     uint64_t away_until;  /* the store, for everybody */
     struct store_op *ops; /* unanswered ones */
     struct store_op *free_ops;
-    struct crashfs *storage;  /* of checkpoints */
+    struct crashfs *storage; /* of checkpoints */
     uint64_t disk_full_until;
     struct simdisk *disks;
-    struct disk_op *free_disk_ops;
+    struct disk_task *free_disk_ops;
     struct oracle *oracle;
     uint64_t quiet_since; /* all done since then; 0 */
     bool asked_save;      /* the last one, with all healed */

@@ -12,8 +12,8 @@
 #include "oracle.h"
 #include "sim.h"
 
-struct disk_op {
-    struct disk_op *next;
+struct disk_task {
+    struct disk_task *next;
     struct disk_request request;
     int status;
     struct err err;
@@ -21,8 +21,8 @@ struct disk_op {
 };
 
 struct op_list {
-    struct disk_op *first;
-    struct disk_op *last;
+    struct disk_task *first;
+    struct disk_task *last;
 };
 
 struct simdisk {
@@ -33,9 +33,10 @@ struct simdisk {
     struct op_list asked;
     struct op_list done; /* only their answers are missing */
     bool is_working;     /* its event is on its way */
+    bool is_tearing;     /* its process dies of what it is at */
 };
 
-static void append(struct op_list *list, struct disk_op *op)
+static void append(struct op_list *list, struct disk_task *op)
 {
     op->next = NULL;
     if (list->first == NULL) {
@@ -46,9 +47,9 @@ static void append(struct op_list *list, struct disk_op *op)
     list->last = op;
 }
 
-static struct disk_op *take_first(struct op_list *list)
+static struct disk_task *take_first(struct op_list *list)
 {
-    struct disk_op *op = list->first;
+    struct disk_task *op = list->first;
 
     if (op != NULL) {
         list->first = op->next;
@@ -61,15 +62,16 @@ static uint64_t latency(struct sim *s)
     if (faults_draw(s, FAULT_disk_slow)) {
         return world_between(s, 50 * SIM_MS, 2 * SIM_S);
     }
-    return world_chance(s, 950000) ? world_between(s, 20, 2 * SIM_MS)
-                                   : world_between(s, 2 * SIM_MS, 40 * SIM_MS);
+    return world_chance(s, 950000)
+               ? world_between(s, 20, s->disk_us)
+               : world_between(s, s->disk_us, 20 * s->disk_us);
 }
 
 static void submit(struct disk *disk, const struct disk_request *request)
 {
     struct simdisk *d = CONTAINER_OF(disk, struct simdisk, disk);
     struct sim *s = d->thread->sim;
-    struct disk_op *op = s->free_disk_ops;
+    struct disk_task *op = s->free_disk_ops;
 
     if (d->thread->is_dead) {
         return;
@@ -117,8 +119,8 @@ static void arm(struct sim *s, const struct disk_request *r)
         CRASHFS_NOT_DONE, CRASHFS_HALF_DONE, CRASHFS_DONE};
 
     if (s->disk_full_until > s->now && takes_room(r->op)) {
-        crashfs_fail(s->storage, 1, CRASHFS_ENOSPC,
-                     effects[world_below(s, 2)], true);
+        crashfs_fail(s->storage, 1, CRASHFS_ENOSPC, effects[world_below(s, 2)],
+                     true);
     } else if (faults_draw(s, FAULT_disk_fails)) {
         crashfs_fail(s->storage, world_between(s, 1, 3), CRASHFS_EIO,
                      effects[world_below(s, 3)], world_chance(s, 300000));
@@ -136,7 +138,7 @@ static void disarm(struct sim *s)
     crashfs_misdirect(s->storage, 0);
 }
 
-static void perform(struct simdisk *d, struct disk_op *op)
+static void perform(struct simdisk *d, struct disk_task *op)
 {
     struct sim *s = d->thread->sim;
 
@@ -153,24 +155,32 @@ static void perform(struct simdisk *d, struct disk_op *op)
     }
     trace_mix(s, op->request.tag << 8 | (uint64_t)op->request.op,
               (uint64_t)(int64_t)op->status);
-    trace_note(s, "disk of %s/%u: %s of %s %s file %llu at %llu, %zu bytes: %s",
-               world_name(d->thread->process), d->thread->number,
-               (const char *const[]){"create", "open", "write", "read", "sync",
-                                     "close", "rename", "sync_dir", "remove",
-                                     "list", "read_whole", "write_whole"}
-                   [op->request.op],
-               op->request.path, op->request.to,
-               (unsigned long long)op->request.file,
-               (unsigned long long)op->request.offset, op->request.size,
-               op->status == PS_OK ? "ok" : op->err.text);
+    trace_note(
+        s, "disk of %s/%u: %s of %s %s file %llu at %llu, %zu bytes: %s",
+        world_name(d->thread->process), d->thread->number,
+        (const char *const[]){"create", "open", "write", "read", "sync",
+                              "close", "rename", "sync_dir", "remove", "list",
+                              "read_whole", "write_whole"}[op->request.op],
+        op->request.path, op->request.to, (unsigned long long)op->request.file,
+        (unsigned long long)op->request.offset, op->request.size,
+        op->status == PS_OK ? "ok" : op->err.text);
 }
 
 void simdisk_on_work(struct sim *s, struct simdisk *d)
 {
-    struct disk_op *op = take_first(&d->asked);
+    struct disk_task *op = take_first(&d->asked);
 
     if (op == NULL) {
         return; /* its process has died */
+    }
+    if (faults_draw(s, FAULT_disk_torn)) {
+        op->next = d->asked.first;
+        d->asked.last = d->asked.first == NULL ? op : d->asked.last;
+        d->asked.first = op;
+        d->is_tearing = true;
+        world_kill(d->thread->process);
+        faults_restart(d->thread->process->place);
+        return;
     }
     arm(s, &op->request);
     perform(d, op);
@@ -185,7 +195,7 @@ void simdisk_on_work(struct sim *s, struct simdisk *d)
 
 void simdisk_on_answer(struct sim *s, struct simdisk *d)
 {
-    struct disk_op *op = take_first(&d->done);
+    struct disk_task *op = take_first(&d->done);
     struct thread *t = d->thread;
     struct disk_result result = {
         .op = op->request.op,
@@ -205,7 +215,7 @@ void simdisk_on_answer(struct sim *s, struct simdisk *d)
 
 static void forget(struct sim *s, struct op_list *list)
 {
-    struct disk_op *op;
+    struct disk_task *op;
 
     while ((op = take_first(list)) != NULL) {
         op->next = s->free_disk_ops;
@@ -218,26 +228,27 @@ static void end_disk(struct simdisk *d)
     struct sim *s = d->thread->sim;
     uint64_t n = 0;
 
-    for (const struct disk_op *op = d->asked.first; op != NULL; op = op->next) {
+    for (const struct disk_task *op = d->asked.first; op != NULL;
+         op = op->next) {
         n++;
     }
-    n = world_below(s, n + 1);
+    n = d->is_tearing ? 0 : world_below(s, n + 1);
     while (n-- > 0) {
-        struct disk_op *op = take_first(&d->asked);
+        struct disk_task *op = take_first(&d->asked);
 
         perform(d, op);
         append(&d->done, op);
     }
-    if (d->asked.first != NULL && world_chance(s, 500000)) {
-        struct disk_op *op = take_first(&d->asked);
+    if (d->asked.first != NULL && (d->is_tearing || world_chance(s, 500000))) {
+        struct disk_task *op = take_first(&d->asked);
 
-        faults_count(s, FAULT_disk_torn);
         crashfs_fail(s->storage, world_between(s, 1, 3), CRASHFS_EIO,
                      CRASHFS_HALF_DONE, true);
         perform(d, op);
         append(&d->done, op);
     }
-    for (const struct disk_op *op = d->asked.first; op != NULL; op = op->next) {
+    for (const struct disk_task *op = d->asked.first; op != NULL;
+         op = op->next) {
         if (op->request.op == DISK_REMOVE) {
             oracle_save_on_kept(s, op->request.path);
         }

@@ -126,6 +126,7 @@ static struct client_job *new_job(struct client_actor *a)
 
     j->number = ++a->next_job;
     j->asked.client = a->process;
+    j->asked.step = a->steps;
     return j;
 }
 
@@ -170,6 +171,9 @@ static void submit(struct client_actor *a, struct client_job *j)
         }
     }
     rc = session_submit(a->session, j->ops, j->n_ops, &j->request);
+    if (rc == PS_EROLLEDBACK && session_is_rolled_back(a->session)) {
+        return;
+    }
     if (rc != PS_OK) {
         world_fail(s, "a submit is refused: %s", ps_status_name(rc));
         return;
@@ -324,7 +328,9 @@ static void next_step(struct client_actor *a)
         a->is_closing = true;
         return;
     }
-    if (a->n_jobs < CLIENT_IN_FLIGHT) {
+    if (session_is_rolled_back(a->session)) {
+        workload_save_note(a);
+    } else if (a->n_jobs < CLIENT_IN_FLIGHT) {
         if (w->done >= w->burst_at) {
             ask_burst(a);
         } else {
@@ -363,6 +369,21 @@ void workload_step(struct client_actor *a, uint64_t value)
     case STEP_CLOSE:
         session_close(a->session);
         break;
+    case STEP_BOUNDARY:
+        workload_save_boundary(a);
+        break;
+    case STEP_SAVE:
+        workload_save_ask(a);
+        break;
+    case STEP_CANCEL:
+        workload_save_cancel(a);
+        break;
+    case STEP_LAST_SAVE:
+        workload_save_again(a);
+        break;
+    case STEP_RESTORE:
+        workload_save_restore(a);
+        break;
     }
 }
 
@@ -380,6 +401,8 @@ static bool may_end_as(const struct sim *s, const struct client_job *j,
         return j->has_scratch;
     case PS_ELIMIT:
         return s->memory_bytes != 0;
+    case PS_EROLLEDBACK:
+        return s->oracle->plan != NULL && s->oracle->plan->w.restore > 0;
     default:
         return false;
     }
@@ -409,6 +432,8 @@ void workload_settled(struct client_actor *a, struct client_job *j, int status)
         s->totals.pushes_canceled += j->asked.is_push && status == PS_ECANCELED;
         s->totals.pushes_gone += j->asked.is_push && status == PS_ENOTFOUND;
         s->totals.pushes_limited += j->asked.is_push && status == PS_ELIMIT;
+        s->totals.pushes_rolled_back +=
+            j->asked.is_push && status == PS_EROLLEDBACK;
         return;
     }
     s->totals.pushes_acked += j->asked.is_push;

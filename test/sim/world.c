@@ -523,6 +523,13 @@ static void draw_world(struct sim *s)
     }
     s->idle_us = (const uint64_t[]){100, 5 * SIM_MS, 60 * SIM_MS,
                                     400 * SIM_MS}[world_below(s, 4)];
+    s->disk_us =
+        (const uint64_t[]){300, 3 * SIM_MS, 30 * SIM_MS}[world_below(s, 3)];
+    s->has_restores = !s->is_calm && world_chance(s, 200000);
+    s->full_every =
+        world_chance(s, 400000) ? (uint32_t)world_between(s, 2, 4) : 0;
+    s->successor_ms = world_chance(s, 300000) ? world_between(s, 500, 6000) : 0;
+    s->block_rows = world_chance(s, 300000) ? 0 : world_between(s, 24, 240);
     s->save_bytes = (uint32_t)world_between(s, 64, 8192);
     faults_init(s);
     trace_note(s,

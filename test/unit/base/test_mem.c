@@ -244,6 +244,24 @@ a_freed_large_block_is_used_again_for_one_of_about_its_size(void **state)
     mem_free(again);
 }
 
+/* A buffer that grows from nothing is such a block too. */
+static void a_large_block_that_begins_as_nothing_is_a_kept_one(void **state)
+{
+    uint8_t *first = mem_try_resize(NULL, 1000000);
+    uint8_t *again;
+
+    (void)state;
+    assert_non_null(first);
+    memset(first, 1, 1000000);
+    mem_free(first);
+    again = mem_try_resize(NULL, 1000000);
+    assert_non_null(again);
+#if !defined(__SANITIZE_ADDRESS__)
+    assert_ptr_equal(again, first);
+#endif
+    mem_free(again);
+}
+
 static void tidying_twice_leaves_nothing_that_could_be_freed_again(void **state)
 {
     (void)state;
@@ -273,6 +291,7 @@ int main(void)
         cmocka_unit_test(what_was_mapped_too_much_is_given_back),
         cmocka_unit_test(
             a_freed_large_block_is_used_again_for_one_of_about_its_size),
+        cmocka_unit_test(a_large_block_that_begins_as_nothing_is_a_kept_one),
         cmocka_unit_test(
             tidying_twice_leaves_nothing_that_could_be_freed_again),
     };

@@ -161,6 +161,37 @@ static void take_chain(const struct tape_frame *f)
     hand_in(f, takes ? PS_OK : PS_ENOUDF, NULL, 0);
 }
 
+static void tell_kept(const struct tape_frame *f)
+{
+    struct wire_lost m;
+    struct wire_keep keeps[8];
+    struct wire_kept a = {.parts = keeps};
+    struct buf b;
+
+    arena_reset(&stage.arena);
+    assert_int_equal(wire_lost_decode(frame_body(f->frame), f->h.body_bytes,
+                                      &stage.arena, &m),
+                     PS_OK);
+    assert_true(m.n_parts <= ARRAY_LEN(keeps));
+    for (uint32_t i = 0; i < m.n_parts; i++) {
+        bool none =
+            stage.keeps_nothing_of_split && m.parts[i].variable == SPLIT;
+
+        keeps[i] = (struct wire_keep){.below = 1};
+        if (stage.kept_below != 0 && !none) {
+            keeps[i].below = stage.kept_below;
+            keeps[i].gaps = &stage.kept_gap;
+            keeps[i].n_gaps = stage.kept_gap.first != 0;
+        }
+    }
+    a.n_parts = m.n_parts;
+    buf_init(&b);
+    wire_kept_encode(&a, &b);
+    assert_false(b.failed);
+    hand_in(f, PS_OK, b.data, b.size);
+    buf_fini(&b);
+}
+
 /* Moves what was sent from the tape to the test; greets. */
 static bool pump(void)
 {
@@ -176,6 +207,9 @@ static bool pump(void)
         tape_free(f);
     } else if (f->h.type == WIRE_CHAIN) {
         take_chain(f);
+        tape_free(f);
+    } else if (f->h.type == WIRE_LOST) {
+        tell_kept(f);
         tape_free(f);
     } else {
         if (stage.first == NULL) {

@@ -50,6 +50,10 @@ struct session_stage {
     bool refuse;         /* connections fail */
     bool no_checksums;   /* of the next session */
     uint64_t no_udfs_at; /* the shard of this lane takes no chain */
+    /* What shards say is kept of a lane that has ended. */
+    uint64_t kept_below; /* numbers below, 0 is 1: nothing; but for the gap */
+    struct wire_span kept_gap;   /* 0..0: none */
+    bool keeps_nothing_of_split; /* of that variable's parts nothing is kept */
 };
 
 extern struct session_stage stage;

@@ -68,6 +68,59 @@ static void an_ended_lane_loses_exactly_what_it_had_acknowledged(void **state)
     assert_int_equal(stage.n_losses, 1);
 }
 
+/* Of 1, 2, 3 the checkpoint that the rows came back from has 1 and 3. */
+static void what_a_checkpoint_has_is_not_lost(void **state)
+{
+    (void)state;
+    stage.kept_below = 4;
+    stage.kept_gap = (struct wire_span){2, 2};
+    push_three();
+    stage_end_lane_a();
+    stage_pass(200);
+    assert_int_equal(stage.n_losses, 1);
+    assert_int_equal(stage.losses[0].first, 2);
+    assert_int_equal(stage.losses[0].last, 2);
+    assert_null(stage.losses[0].variable);
+    assert_int_equal(stage.losses[0].begin, 0);
+    assert_int_equal(stage.losses[0].end, LIMIT_BUCKETS);
+    assert_int_equal(stage_counters().losses, 1);
+}
+
+static void nothing_is_told_where_all_is_kept(void **state)
+{
+    (void)state;
+    stage.kept_below = 4;
+    push_three();
+    stage_end_lane_a();
+    stage_pass(200);
+    assert_int_equal(stage.n_losses, 0);
+    assert_int_equal(stage_counters().losses, 0);
+}
+
+/* The other variable's parts have 1 and 2. */
+static void losses_that_differ_are_told_part_by_part(void **state)
+{
+    uint32_t n_split = 0, n_others = 0;
+
+    (void)state;
+    stage.kept_below = 3;
+    stage.keeps_nothing_of_split = true;
+    push_three();
+    stage_end_lane_a();
+    stage_pass(200);
+    for (uint32_t i = 0; i < stage.n_losses; i++) {
+        const struct ps_loss *l = &stage.losses[i];
+
+        assert_int_equal(l->last, 3);
+        n_split += l->first == 1;
+        n_others += l->first == 3;
+        assert_true(l->end > l->begin);
+    }
+    assert_int_equal(n_split, 1);
+    assert_true(n_others >= 1);
+    assert_int_equal(stage_counters().losses, 3);
+}
+
 static void a_lane_without_acknowledged_pushes_loses_nothing(void **state)
 {
     const uint64_t high = draft_key_in(MIDDLE, LIMIT_BUCKETS, 0);
@@ -524,6 +577,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGED(an_ended_lane_loses_exactly_what_it_had_acknowledged),
+        STAGED(what_a_checkpoint_has_is_not_lost),
+        STAGED(nothing_is_told_where_all_is_kept),
+        STAGED(losses_that_differ_are_told_part_by_part),
         STAGED(a_lane_without_acknowledged_pushes_loses_nothing),
         STAGED(what_was_not_applied_is_cut_anew_for_the_new_lane),
         STAGED(what_was_applied_is_not_sent_again),

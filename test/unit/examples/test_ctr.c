@@ -334,6 +334,9 @@ struct counting {
     float epochs[STORE_WORKERS_MAX];
     float stops_at;
     int pushes;
+    int saves; /* begun while training goes on */
+    char position[128];
+    char last[16]; /* name of the save that was waited for */
 };
 
 static struct counting *counting_of(struct store *s)
@@ -365,6 +368,27 @@ static int counting_finish(struct store *s, int epochs, struct ps_error *e)
     return PS_OK;
 }
 
+static int counting_step(struct store *s, const char *position,
+                         struct ps_error *e)
+{
+    struct counting *c = counting_of(s);
+
+    (void)e;
+    (void)snprintf(c->position, sizeof(c->position), "%s", position);
+    return PS_OK;
+}
+
+static int counting_save(struct store *s, const char *name, int waits,
+                         struct ps_error *e)
+{
+    struct counting *c = counting_of(s);
+
+    (void)e;
+    c->saves += !waits;
+    (void)snprintf(c->last, sizeof(c->last), "%s", waits ? name : "");
+    return PS_OK;
+}
+
 static int counting_finished(struct store *s, float epochs[STORE_WORKERS_MAX],
                              struct ps_error *e)
 {
@@ -383,6 +407,8 @@ static struct counting make_counting(float done, float stops_at)
     return (struct counting){.base = {.pull = counting_pull,
                                       .push = counting_push,
                                       .finish_epoch = counting_finish,
+                                      .step = counting_step,
+                                      .save = counting_save,
                                       .finished = counting_finished},
                              .epochs = {done},
                              .stops_at = stops_at};
@@ -436,6 +462,39 @@ static void a_restarted_worker_goes_on_with_its_unfinished_epoch(void **state)
     s.start_epoch = 4;
     assert_int_equal(train_run(&s, &c.base, &data, result, &e), PS_OK);
     assert_int_equal(result->n_epochs, 1);
+    dataset_fini(&data.train);
+    dataset_fini(&data.valid);
+    dataset_fini(&data.test);
+    free(result);
+}
+
+static void a_worker_says_where_it_is_and_saves_now_and_then(void **state)
+{
+    struct counting c = make_counting(0.0F, 0.0F);
+    struct settings s = {.batch = 2,
+                         .epochs = 3,
+                         .start_epoch = SETTINGS_START_STORED,
+                         .seed = 9,
+                         .train = "clicks",
+                         .save = "end",
+                         .save_every = 4,
+                         .quiet = 1,
+                         .meet_s = 60,
+                         .workers = 1};
+    struct train_result *result = calloc(1, sizeof(*result));
+    struct train_data data;
+    struct ps_error e = {0};
+
+    (void)state;
+    assert_non_null(result);
+    make_rows(&data.train);
+    dataset_init(&data.valid);
+    dataset_init(&data.test);
+    assert_int_equal(train_run(&s, &c.base, &data, result, &e), PS_OK);
+    /* Three rows are two steps of an epoch, six in all. */
+    assert_string_equal(c.position, "epoch 3 row 0 of 3, seed 9, clicks");
+    assert_int_equal(c.saves, 1);
+    assert_string_equal(c.last, "end");
     dataset_fini(&data.train);
     dataset_fini(&data.valid);
     dataset_fini(&data.test);
@@ -520,6 +579,7 @@ int main(void)
         cmocka_unit_test(meeting_waits_for_the_last_worker),
         cmocka_unit_test(meeting_gives_up_on_a_worker_that_stands_still),
         cmocka_unit_test(a_restarted_worker_goes_on_with_its_unfinished_epoch),
+        cmocka_unit_test(a_worker_says_where_it_is_and_saves_now_and_then),
         cmocka_unit_test(training_learns_what_one_feature_says),
         cmocka_unit_test(progress_line_tells_speed_loss_and_time_left),
     };

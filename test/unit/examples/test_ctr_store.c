@@ -48,6 +48,13 @@ struct play {
     float first_value;
     int resolved;
     int closed;
+    char position[64];
+    char saved[64]; /* the name */
+    int n_saves;
+    int n_live_saves;
+    int save_rc; /* of a wait for one */
+    int waits;   /* for which there was a deadline */
+    const char *why;
 };
 
 static struct play play;
@@ -120,10 +127,45 @@ int ps_submit(ps_client *client, const struct ps_op *ops, size_t n,
     return PS_OK;
 }
 
+/* Not the one of the pushes. */
+static struct ps_request save_request;
+
+int ps_step(ps_client *client, const void *position, size_t size)
+{
+    (void)client;
+    assert_true(size < sizeof(play.position));
+    memcpy(play.position, position, size);
+    play.position[size] = '\0';
+    return PS_OK;
+}
+
+int ps_save(ps_client *client, const char *name, ps_request **request,
+            struct ps_error *error)
+{
+    (void)client;
+    (void)error;
+    (void)snprintf(play.saved, sizeof(play.saved), "%s", name);
+    play.n_saves++;
+    play.n_live_saves++;
+    *request = &save_request;
+    return PS_OK;
+}
+
+int ps_save_get(ps_client *client, struct ps_save_state *state)
+{
+    (void)client;
+    *state = (struct ps_save_state){0};
+    (void)snprintf(state->why, sizeof(state->why), "%s",
+                   play.why != NULL ? play.why : "");
+    return PS_OK;
+}
+
 int ps_wait(ps_request *request, int timeout_ms)
 {
-    (void)request;
-    (void)timeout_ms;
+    if (request == &save_request) {
+        play.waits += timeout_ms > 0;
+        return play.save_rc;
+    }
     return play.n_submits <= play.n_bad ? play.wait_rc : PS_OK;
 }
 
@@ -137,7 +179,9 @@ int ps_resolve(ps_request *request, int timeout_ms)
 
 void ps_request_free(ps_request *request)
 {
-    if (request != NULL) {
+    if (request == &save_request) {
+        play.n_live_saves--;
+    } else if (request != NULL) {
         play.n_live--;
     }
 }
@@ -425,6 +469,46 @@ static void the_tally_says_what_was_acknowledged(void **state)
     close_stage(&s);
 }
 
+static void a_checkpoint_is_asked_for_and_goes_on_by_itself(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    open_stage(&s, 4, NULL);
+    assert_int_equal(s.store->step(s.store, "epoch 1 row 7", &s.e), PS_OK);
+    assert_string_equal(play.position, "epoch 1 row 7");
+    play.save_rc = PS_ETIMEOUT;
+    assert_int_equal(s.store->save(s.store, "monday", 0, &s.e), PS_OK);
+    assert_string_equal(play.saved, "monday");
+    /* One that is under way is not asked for again. */
+    assert_int_equal(s.store->save(s.store, "tuesday", 0, &s.e), PS_OK);
+    assert_int_equal(play.n_saves, 1);
+    play.save_rc = PS_EIO; /* it has failed: training goes on */
+    play.why = "the disk is full";
+    assert_int_equal(s.store->save(s.store, "wednesday", 0, &s.e), PS_OK);
+    assert_string_equal(play.saved, "wednesday");
+    assert_int_equal(play.waits, 0);
+    close_stage(&s);
+    assert_int_equal(play.n_live_saves, 0);
+}
+
+static void the_last_checkpoint_is_waited_for(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    open_stage(&s, 4, NULL);
+    assert_int_equal(s.store->save(s.store, "now and then", 0, &s.e), PS_OK);
+    assert_int_equal(s.store->save(s.store, "end", 1, &s.e), PS_OK);
+    assert_string_equal(play.saved, "end");
+    assert_int_equal(play.waits, 2); /* for the former one first */
+    play.save_rc = PS_EIO;
+    play.why = "the disk is full";
+    assert_int_equal(s.store->save(s.store, "end", 1, &s.e), PS_EIO);
+    assert_string_equal(s.e.text, "save: the disk is full");
+    close_stage(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +522,8 @@ int main(void)
         cmocka_unit_test(any_other_failure_ends_training),
         cmocka_unit_test(losses_are_counted),
         cmocka_unit_test(the_tally_says_what_was_acknowledged),
+        cmocka_unit_test(a_checkpoint_is_asked_for_and_goes_on_by_itself),
+        cmocka_unit_test(the_last_checkpoint_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "coord/lease.h"
 
 struct scheduler_stage stage;
@@ -27,23 +28,69 @@ static void deliver(void *context, const struct coord_result *r)
     scheduler_on_coord(d->scheduler, r);
 }
 
+static void submit(struct disk *disk, const struct disk_request *r)
+{
+    struct stage_disk *f = (struct stage_disk *)(void *)disk;
+
+    if (f->n == f->room) {
+        f->room = 2 * f->room + 8;
+        f->requests = mem_try_resize(f->requests, f->room * sizeof(*r));
+        assert_non_null(f->requests);
+    }
+    f->requests[f->n++] = *r;
+}
+
+/* Does the oldest request; false: there is none. */
+static bool do_request(struct desk *d)
+{
+    struct stage_disk *f = &d->files;
+    struct disk_request r;
+    struct disk_result result;
+    struct buf out;
+    struct err e;
+
+    if (f->n == 0) {
+        return false;
+    }
+    r = f->requests[0];
+    memmove(f->requests, f->requests + 1, --f->n * sizeof(r));
+    e.text[0] = '\0';
+    buf_init(&out);
+    result = (struct disk_result){.op = r.op, .tag = r.tag};
+    result.status = disk_work_do(&f->work, &r, &out, &e);
+    result.why = result.status == PS_OK ? "" : e.text;
+    result.data = out.data;
+    result.size = out.size;
+    scheduler_on_disk(d->scheduler, &result);
+    buf_fini(&out);
+    return true;
+}
+
 void stage_open(struct desk *d, uint64_t nonce, const char *address)
 {
     struct scheduler_options options = {.servers = stage.servers,
                                         .limits = stage.limits,
                                         .address = address,
-                                        .lease_ms = LENGTH_MS};
+                                        .lease_ms = LENGTH_MS,
+                                        .keep = 3,
+                                        .accept_empty = stage.accept_empty,
+                                        .successor_ms = stage.successor_ms};
     uint64_t now = stage.a.net.now_us;
 
     *d = (struct desk){.scheduler = NULL};
+    if (stage.root != NULL) {
+        options.checkpoints = "file:///checkpoints";
+        disk_work_init(&d->files.work, stage.root);
+        d->files.disk.submit = submit;
+    }
     tape_init(&d->net);
     d->net.random = nonce;
     d->net.now_us = base_max_u64(now, d->net.now_us);
     shelf_init(&d->shelf, stage.fs, nonce, deliver, d);
-    assert_int_equal(
-        scheduler_new(&d->scheduler, &options, &d->shelf.coord, &d->net.net,
-                      NULL),
-        PS_OK);
+    assert_int_equal(scheduler_new(&d->scheduler, &options, &d->shelf.coord,
+                                   &d->net.net,
+                                   stage.root != NULL ? &d->files.disk : NULL),
+                     PS_OK);
     scheduler_start(d->scheduler);
 }
 
@@ -54,6 +101,10 @@ void stage_close(struct desk *d)
         d->answer = NULL;
         scheduler_free(d->scheduler);
         d->scheduler = NULL;
+        mem_free(d->files.requests);
+        if (d->files.disk.submit != NULL) {
+            disk_work_fini(&d->files.work);
+        }
         shelf_fini(&d->shelf);
         tape_fini(&d->net);
     }
@@ -88,6 +139,9 @@ int stage_tear_down(void **state)
     arena_fini(&stage.arena);
     arena_fini(&stage.plans);
     fs_memory_free(stage.fs);
+    if (stage.root != NULL) {
+        fs_memory_free(stage.root);
+    }
     return 0;
 }
 
@@ -131,7 +185,9 @@ static void step(struct desk *d)
     if (scheduler_next(d->scheduler) <= d->net.now_us) {
         scheduler_tick(d->scheduler);
     }
-    shelf_run(&d->shelf);
+    do {
+        shelf_run(&d->shelf);
+    } while (do_request(d));
 }
 
 void stage_pass(uint64_t ms)
@@ -173,6 +229,27 @@ void stage_put_server(uint32_t id, uint64_t lane)
     wire_server_encode(&m, &a->body);
     snprintf(key, sizeof(key), "server/%u", id);
     put_actor(a, key);
+}
+
+void stage_report(uint32_t id, const struct wire_shard *shard)
+{
+    struct actor *a = &stage.actors[id];
+    struct wire_shard said = *shard;
+    struct wire_server m;
+
+    arena_reset(&stage.arena);
+    assert_int_equal(
+        wire_server_decode(a->body.data, a->body.size, &stage.arena, &m),
+        PS_OK);
+    said.lane = m.shards[0].lane;
+    said.address = m.shards[0].address;
+    m.shards = &said;
+    buf_clear(&stage.record);
+    wire_server_encode(&m, &stage.record);
+    buf_clear(&a->body);
+    assert_int_equal(buf_append(&a->body, stage.record.data, stage.record.size),
+                     PS_OK);
+    renew(a);
 }
 
 /* Adds it to the table, as a client does when it opens. */
@@ -262,6 +339,13 @@ static void send(struct desk *d, enum wire_type type)
     assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
     scheduler_on_frame(d->scheduler, d->connection, &h, f);
     frame_put(f);
+}
+
+void stage_send(struct desk *d, enum wire_type type, const struct buf *body)
+{
+    buf_clear(&stage.record);
+    assert_int_equal(buf_append(&stage.record, body->data, body->size), PS_OK);
+    send(d, type);
 }
 
 void stage_connect(struct desk *d)
@@ -361,4 +445,77 @@ const char *stage_text(const struct desk *d)
                                       &m),
                      PS_OK);
     return m.text;
+}
+
+void stage_make_root(void)
+{
+    stage.root = fs_memory_new();
+}
+
+const char *stage_checkpoint(const struct ckpt_manifest *manifest)
+{
+    struct wire_variable variables[2] = {stage_variable("user", 8),
+                                         stage_variable("bias", 1)};
+    struct ckpt_part parts[2] = {
+        {.variable = "user",
+         .id = 1,
+         .kind = PS_HASH64,
+         .end = LIMIT_BUCKETS,
+         .has_keys = true,
+         .rows = 3,
+         .dim = 8},
+        {.variable = "bias",
+         .id = 2,
+         .kind = PS_DENSE,
+         .end = LIMIT_BUCKETS,
+         .rows = 5,
+         .dim = 1},
+    };
+    const float row[8] = {1, 2, 3};
+    struct ckpt_manifest m = *manifest;
+    char *folder = arena_take(&stage.plans, CKPT_NAME_MAX + 1);
+    struct ckpt_writer *w;
+    struct err e;
+
+    variables[0].id = 1;
+    variables[1].id = 2;
+    variables[1].kind = PS_DENSE;
+    variables[1].rows = 5;
+    m.format = CKPT_FORMAT;
+    m.term = m.term != 0 ? m.term : 1;
+    m.name = m.name != NULL ? m.name : "";
+    m.variables = variables;
+    m.n_variables = 2;
+    m.next_session = 90;
+    m.next_lane = 80;
+    m.next_variable = 3;
+    assert_int_equal(ckpt_writer_begin(&w, stage.root, &m, &e), PS_OK);
+    assert_int_equal(ckpt_writer_lane(w, 7, parts, 2, &e), PS_OK);
+    for (uint64_t key = 1; key <= 3; key++) {
+        assert_int_equal(ckpt_writer_row(w, 0, key, row, &e), PS_OK);
+    }
+    for (uint64_t key = 0; key < 5; key++) {
+        assert_int_equal(ckpt_writer_row(w, 1, key, row, &e), PS_OK);
+    }
+    assert_int_equal(ckpt_writer_lane_end(w, NULL, &e), PS_OK);
+    assert_int_equal(ckpt_writer_end(w, folder, &e), PS_OK);
+    return folder;
+}
+
+void stage_damage(const char *folder, const char *file, size_t from_end)
+{
+    char path[256];
+    struct buf b;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, file);
+    buf_init(&b);
+    assert_int_equal(stage.root->ops->read(stage.root, path, 1 << 20, &b, NULL),
+                     PS_OK);
+    assert_true(from_end < b.size);
+    b.data[b.size - 1 - from_end] ^= 1;
+    assert_int_equal(stage.root->ops->unlink(stage.root, path, NULL), PS_OK);
+    assert_int_equal(stage.root->ops->write_new(stage.root, path, b.data,
+                                                b.size, false, NULL),
+                     PS_OK);
+    buf_fini(&b);
 }

@@ -3,6 +3,8 @@
 #ifndef SCHEDULER_STAGE_H
 #define SCHEDULER_STAGE_H
 
+#include "ckpt/ckpt_folder.h"
+#include "fs/disk_work.h"
 #include "lib/draft.h"
 #include "lib/shelf.h"
 #include "lib/tape.h"
@@ -16,8 +18,18 @@ enum {
     ACTORS = 4
 };
 
+/* Requests of a disk, done when the stage's time goes on. */
+struct stage_disk {
+    struct disk disk;
+    struct disk_work work;
+    struct disk_request *requests;
+    size_t n;
+    size_t room;
+};
+
 /* One scheduler's process. */
 struct desk {
+    struct stage_disk files;
     struct tape net;
     struct shelf shelf;
     struct scheduler *scheduler;
@@ -45,6 +57,9 @@ struct scheduler_stage {
     uint32_t servers; /* -sn of the next desk */
     struct place_limits limits;
     uint64_t features; /* of the next HELLO */
+    struct fs *root;   /* of checkpoints; NULL: the next desk has no disk */
+    bool accept_empty; /* of the next desk, as these are */
+    uint64_t successor_ms;
 };
 
 extern struct scheduler_stage stage;
@@ -58,6 +73,9 @@ void stage_pass(uint64_t ms);
 /* Writes server `id` with one shard on a lane, as a new process. */
 void stage_put_server(uint32_t id, uint64_t lane);
 void stage_put_session(uint64_t session);
+/* What server `id`, which has been put, says of its shard from now on; its lane
+ * is kept. */
+void stage_report(uint32_t id, const struct wire_shard *shard);
 /* What is in the store now; good for the whole test. */
 struct wire_plan stage_plan(void);
 struct wire_lease stage_lease(const char *key);
@@ -78,6 +96,17 @@ int stage_declare(struct desk *d, const struct wire_variable *v);
 int stage_drop(struct desk *d, const char *name);
 uint32_t stage_declared_id(const struct desk *d);
 const char *stage_text(const struct desk *d); /* of a refusal */
+/* Sends the frame that `body` is of. */
+void stage_send(struct desk *d, enum wire_type type, const struct buf *body);
+
+/* The next desk has this root of checkpoints, in memory. */
+void stage_make_root(void);
+/* A checkpoint of a hash variable "user" (id 1, dim 8) with three rows, and a
+ * dense one "bias" (id 2), made by lane 7; m has the rest, its counters are 90,
+ * 80 and 3. Returns its folder, good for the whole test. */
+const char *stage_checkpoint(const struct ckpt_manifest *m);
+/* Turns one bit of a file over, from its end. */
+void stage_damage(const char *folder, const char *file, size_t from_end);
 
 #define STAGED(name) \
     cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)

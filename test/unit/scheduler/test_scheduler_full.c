@@ -150,7 +150,7 @@ static void there_are_as_many_variables_as_may_be(void **state)
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_ELIMIT);
     assert_string_equal(stage_text(&stage.a),
-                        "there are 65536 variables, as many as may be");
+                        "there are 49152 variables, as many as may be");
     assert_int_equal(stage_drop(&stage.a, "7"), PS_OK);
     assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
 }

@@ -112,7 +112,9 @@ static struct wire_plan sample_plan(void)
          .n_params = 2,
          .param0 = 0.05,
          .param1 = -0.5,
-         .batch_read = 2000}};
+         .batch_read = 2000,
+         .durability = 2,
+         .born = 2}};
     static const struct wire_lane lanes[] = {
         {.lane = 6, .server = 1, .shard = 0, .address = "10.0.0.1:7070"}};
     static const struct wire_part parts[] = {
@@ -123,7 +125,8 @@ static struct wire_plan sample_plan(void)
                                               .folder = "ckpt-000000000009-2",
                                               .cut = 9,
                                               .name = "old",
-                                              .brings_lanes = 1}};
+                                              .brings_lanes = 1,
+                                              .log_from = 12}};
     static const struct wire_ended ended[] = {
         {.lane = 5, .server = 0, .shard = 3, .plan = 3}};
 
@@ -134,6 +137,9 @@ static struct wire_plan sample_plan(void)
                               .servers = 2,
                               .memory_limit = (uint64_t)1000 << 20,
                               .checkpoints = "/ckpt",
+                              .tracks_changes = 1,
+                              .cluster_high = 13,
+                              .cluster_low = 14,
                               .variables = variables,
                               .n_variables = 1,
                               .lanes = lanes,
@@ -179,6 +185,8 @@ static void plan_is_read_from_the_bytes_of_the_specification(void **state)
     assert_true(m.variables[0].param1 == -0.5);
     assert_true(m.variables[0].param7 == 0.0);
     assert_int_equal(m.variables[0].batch_read, 2000);
+    assert_int_equal(m.variables[0].durability, 2);
+    assert_int_equal(m.variables[0].born, 2);
     assert_int_equal(m.n_lanes, 1);
     assert_string_equal(m.lanes[0].address, "10.0.0.1:7070");
     assert_int_equal(m.n_parts, 2);
@@ -261,7 +269,7 @@ static void giant_counts_are_refused_before_any_arithmetic(void **state)
 {
     /* The bytes of a text, the counts of variables, two texts, lanes, an
      * address, parts, ended and loads: by line of plan_bytes. */
-    static const size_t words[] = {7, 9, 11, 21, 34, 38, 41, 52, 57};
+    static const size_t words[] = {7, 12, 14, 24, 39, 43, 46, 57, 62};
     static const uint64_t giants[] = {
         3,
         100,

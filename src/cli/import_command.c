@@ -1,0 +1,238 @@
+/* import_command.c - ps-plus import: a checkpoint of the original becomes one
+ * of ours, or goes into a running cluster.
+ */
+#include "cli/import_command.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "coord/coord.h"
+
+enum {
+    FOLDER_BYTES = 4096,
+    PROGRESS_MS = 500,
+    PROGRESS_PLAIN_MS = 5000,
+    MS = 1000,
+    NS = 1000000
+};
+
+#define AT(field) offsetof(struct import_options, field)
+
+static const struct opt table[] = {
+    {.name = "output",
+     .brief = "o",
+     .type = OPT_TEXT,
+     .offset = AT(to),
+     .value = "URL",
+     .help = "The folder of checkpoints that gets a new one."},
+    {.name = "scheduler_kv_path",
+     .brief = "sp",
+     .type = OPT_TEXT,
+     .offset = AT(kv_path),
+     .value = "KV",
+     .help = "Instead: the store of the cluster that gets the rows, such as "
+             "file:///run/ps."},
+    {.name = "name",
+     .type = OPT_TEXT,
+     .offset = AT(name),
+     .value = "NAME",
+     .help = "What the new checkpoint is called; left out, as the old one."},
+    {.name = "dry-run",
+     .type = OPT_FLAG,
+     .offset = AT(is_dry),
+     .help = "Only reads, and shows what is there and what would become of "
+             "it."},
+    {.name = "json",
+     .type = OPT_FLAG,
+     .offset = AT(is_json),
+     .help = "One object of JSON, for programs."},
+    CLI_OPTIONS("warning"),
+};
+
+static const struct cli_page page = {
+    .usage = "ps-plus import DIR -o URL [OPTION...]\n"
+             "       ps-plus import DIR -sp KV [OPTION...]\n"
+             "       ps-plus import DIR --dry-run",
+    .about =
+        "Reads a checkpoint of the original ps-plus (XDL): the newest that\n"
+        "DIR/checkpoints lists, or DIR itself. All of it is checked first;\n"
+        "what is damaged ends the import with the file, the place and the\n"
+        "reason, and nothing is written.\n"
+        "\n"
+        "With -o it becomes one checkpoint of ours. Servers can load what is\n"
+        "of type float32 and has rows by number or by 64-bit key, with the\n"
+        "state of the updater whose slots are there. Anything else is kept in\n"
+        "the same checkpoint, where programs find it, and is listed as not\n"
+        "served. With -sp the values (no slots) go into a running cluster,\n"
+        "which declares the variables; what it cannot serve is named, and the\n"
+        "status is 1 then. Learning rates and the like are not in the files.\n"
+        "\n"
+        "    ps-plus import /data/old --dry-run\n"
+        "    ps-plus import /data/old -o file:///srv/model\n"
+        "    ps-plus verify file:///srv/model\n",
+    .table = table,
+    .n = ARRAY_LEN(table),
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * MS + (uint64_t)t.tv_nsec / NS;
+}
+
+void import_progress_begin(struct import_progress *p)
+{
+    *p = (struct import_progress){.last_ms = now_ms(),
+                                  .is_terminal = isatty(STDERR_FILENO) == 1};
+}
+
+bool import_progress_show(void *context, uint64_t done, uint64_t total)
+{
+    struct import_progress *p = context;
+    uint64_t now = now_ms();
+
+    if (now - p->last_ms >=
+        (p->is_terminal ? PROGRESS_MS : PROGRESS_PLAIN_MS)) {
+        p->last_ms = now;
+        p->is_shown = true;
+        fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 " rows%s",
+                p->is_terminal ? "\r" : "", done, total,
+                p->is_terminal ? "" : "\n");
+    }
+    return true;
+}
+
+void import_progress_end(struct import_progress *p)
+{
+    if (p->is_terminal && p->is_shown) {
+        fprintf(stderr, "\n");
+    }
+}
+
+static int write_checkpoint(const struct import_options *o,
+                            const struct import *x, char *folder, struct err *e)
+{
+    struct import_progress p;
+    struct ckpt_progress progress = {import_progress_show, &p};
+    struct fs *to;
+    int rc = fs_url_open(&to, o->to, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    import_progress_begin(&p);
+    rc = import_write(x, to, o->name != NULL ? o->name : x->original->folder,
+                      (uint64_t)time(NULL) * MS, &progress, folder, e);
+    import_progress_end(&p);
+    fs_url_close(to);
+    return rc;
+}
+
+static int run(const struct import_options *o, struct err *e)
+{
+    char folder[CKPT_NAME_MAX + 1] = "";
+    uint64_t start = now_ms();
+    struct import *x = NULL;
+    struct err refused = {0};
+    struct fs *from;
+    int rc = fs_url_open(&from, o->from, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    rc = import_new(&x, from, e);
+    if (rc != PS_OK) {
+        fs_url_close(from);
+        err_wrap(e, "%.80s", o->from);
+        return rc;
+    }
+    if (!o->is_dry && o->to != NULL) {
+        rc = write_checkpoint(o, x, folder, e);
+    }
+    if (rc == PS_OK && !o->is_dry && o->kv_path != NULL) {
+        rc = import_cluster(o, x, &refused);
+        if (rc != PS_OK && rc != PS_ENOTIMPL) {
+            *e = refused;
+        }
+    }
+    if (rc == PS_OK || rc == PS_ENOTIMPL) {
+        rc = import_report(o, x, folder, (double)(now_ms() - start) / MS, e);
+        if (rc == PS_OK && refused.status != PS_OK) {
+            *e = refused;
+            rc = refused.status;
+        }
+    }
+    import_free(x);
+    fs_url_close(from);
+    return rc;
+}
+
+static int check(struct import_options *o, const struct opt_list *rest,
+                 char *folder, struct err *e)
+{
+    if (rest->n != 1) {
+        return err_set(e, PS_EARGUMENT,
+                       rest->n == 0 ? "which checkpoint? Wanted is the folder "
+                                      "of the original's checkpoints"
+                                    : "more than one folder");
+    }
+    o->from = rest->items[0];
+    if (cli_is_empty(o->from) || fs_url_is_none(o->from)) {
+        return err_set(e, PS_EARGUMENT, "there is nothing to import from");
+    }
+    if ((o->to != NULL) == (o->kv_path != NULL) && !o->is_dry) {
+        return err_set(e, PS_EARGUMENT,
+                       "where to? Wanted is -o URL (a checkpoint), -sp KV (a "
+                       "running cluster) or --dry-run");
+    }
+    if (o->to != NULL && (o->to[0] == '\0' || fs_url_is_none(o->to))) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --output or -o: %s keeps no "
+                       "checkpoints",
+                       o->to[0] == '\0' ? "nothing" : o->to);
+    }
+    if (o->name != NULL && (strlen(o->name) > LIMIT_NAME_BYTES ||
+                            !wire_is_text(o->name, strlen(o->name)))) {
+        return err_set(e, PS_EARGUMENT,
+                       "the name has to be at most %d bytes of UTF-8 without "
+                       "control characters",
+                       (int)LIMIT_NAME_BYTES);
+    }
+    if (o->kv_path != NULL &&
+        coord_path_parse(o->kv_path, folder, FOLDER_BYTES, e) != PS_OK) {
+        return err_wrap(e, "option --scheduler_kv_path or -sp");
+    }
+    return PS_OK;
+}
+
+int import_main(int argc, char **argv)
+{
+    char folder[FOLDER_BYTES];
+    struct import_options o;
+    struct opt_list rest;
+    struct err e;
+    int status;
+
+    if (!cli_parse(&page, argc, argv, &o, &rest, &status)) {
+        return status;
+    }
+    status = CLI_OK;
+    if (cli_shows_config(&page, &o)) {
+        opt_list_free(&rest);
+        return CLI_OK;
+    }
+    if (check(&o, &rest, folder, &e) != PS_OK) {
+        status = cli_refuse(&e);
+    } else if ((o.kv_path != NULL &&
+                cli_check_store(o.kv_path, folder, &e) != PS_OK) ||
+               run(&o, &e) != PS_OK) {
+        status = cli_fail(&e);
+    }
+    opt_list_free(&rest);
+    return status;
+}

@@ -1,0 +1,45 @@
+/* import_command.h - what import_command.c, import_report.c and
+ * import_cluster.c share.
+ */
+#ifndef IMPORT_COMMAND_H
+#define IMPORT_COMMAND_H
+
+#include <jansson.h>
+
+#include "ckpt/import.h"
+#include "cli/cli.h"
+
+struct import_options {
+    struct cli_options cli;
+    const char *from;
+    const char *to;      /* our checkpoints; NULL: none */
+    const char *kv_path; /* a cluster; NULL: none */
+    const char *name;
+    bool is_dry;
+    bool is_json;
+};
+_Static_assert(offsetof(struct import_options, cli) == 0, "rows of cli.h");
+
+/* A line that is written over on a terminal, one now and then elsewhere. */
+struct import_progress {
+    uint64_t last_ms;
+    bool is_terminal;
+    bool is_shown;
+};
+void import_progress_begin(struct import_progress *p);
+/* Fits struct ckpt_progress. */
+bool import_progress_show(void *context, uint64_t done, uint64_t total);
+void import_progress_end(struct import_progress *p);
+
+/* What became of it, or will; folder: of ours, "" where none was written. */
+int import_report(const struct import_options *o, const struct import *x,
+                  const char *folder, double seconds, struct err *e) MUST_USE;
+
+/* Declares what can be served and pushes its rows. PS_ENOTIMPL, when all of
+ * that is done, where something cannot be. */
+int import_cluster(const struct import_options *o, const struct import *x,
+                   struct err *e) MUST_USE;
+/* How many variables have this fate. */
+uint32_t import_count(const struct import *x, enum import_fate fate);
+
+#endif

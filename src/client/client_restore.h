@@ -1,0 +1,15 @@
+/* client_restore.h - what ps-plus asks of restores beside the public call. */
+#ifndef CLIENT_RESTORE_H
+#define CLIENT_RESTORE_H
+
+#include "client/client_impl.h"
+
+/* As ps_restore, but returns at once; ps_wait waits for its end. With renames
+ * only these variables come from the checkpoint. */
+int client_restore(ps_client *client, const char *name,
+                   const struct wire_rename *renames, uint32_t n,
+                   ps_request **request, struct ps_error *error) MUST_USE;
+/* Of one that has ended: the folder, or why not. `text` has size bytes. */
+void client_restore_text(ps_request *request, char *text, size_t size);
+
+#endif

@@ -1,0 +1,336 @@
+/* What the plan says of checkpoints: a load for parts whose rows come from one
+ * (WIRE_LOAD). Loads are found by the plan number in which a part got its lane,
+ * so all parts of one plan number that have no load of their own variable share
+ * one. Parts that want different ones therefore move in different plans, a
+ * group at a time; the next update takes the next group. */
+#include <stdio.h>
+
+#include "base/probe.h"
+#include "scheduler/restore.h"
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+/* ---- loads of parts that get another lane ------------------------------- */
+
+/* The parts that this plan gives a lane, and what they all come from. */
+struct group {
+    struct wire_plan *w;
+    struct wire_part *parts;
+    struct wire_load *loads;
+    uint32_t n_loads;
+    uint64_t since;
+    uint32_t n; /* parts */
+    bool has_load;
+    struct wire_load load;
+};
+
+static bool begin_group(struct scheduler *s, struct group *g,
+                        struct wire_plan *w)
+{
+    *g = (struct group){.w = w, .since = s->plan->w.plan + 1};
+    g->parts =
+        arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*g->parts));
+    g->loads = arena_take(&s->arena, ((size_t)w->n_loads + w->n_parts + 1) *
+                                         sizeof(*g->loads));
+    if (g->parts == NULL || g->loads == NULL) {
+        return false;
+    }
+    if (w->n_parts > 0) {
+        memcpy(g->parts, w->parts, w->n_parts * sizeof(*g->parts));
+    }
+    if (w->n_loads > 0) {
+        memcpy(g->loads, w->loads, w->n_loads * sizeof(*g->loads));
+    }
+    g->n_loads = w->n_loads;
+    return true;
+}
+
+/* Parts of another cluster's checkpoint name it by variable: another part of
+ * this plan may be of a variable that is not in there. */
+static bool is_for_all(const struct wire_load *l)
+{
+    return l->brings_lanes != 0 && l->name[0] == '\0';
+}
+
+static bool has_specific(const struct group *g, uint32_t variable)
+{
+    for (uint32_t i = 0; i < g->n_loads; i++) {
+        if (g->loads[i].since == g->since && g->loads[i].variable == variable) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* l: NULL for none. False: in another plan. */
+static bool join_group(struct group *g, uint32_t i, uint64_t lane,
+                       const struct wire_load *l)
+{
+    struct wire_part *p = &g->parts[i];
+
+    if (g->n > 0 && (g->has_load != (l != NULL) ||
+                     (l != NULL && (!is_same_text(g->load.folder, l->folder) ||
+                                    is_for_all(&g->load) != is_for_all(l))))) {
+        return false;
+    }
+    if (l != NULL && ((g->n == 0 && is_for_all(l)) ||
+                      (!is_for_all(l) && !has_specific(g, p->variable)))) {
+        g->loads[g->n_loads] = *l;
+        g->loads[g->n_loads].variable = is_for_all(l) ? 0 : p->variable;
+        g->loads[g->n_loads].since = g->since;
+        g->n_loads++;
+    }
+    if (g->n == 0 && l != NULL) {
+        g->load = *l;
+    }
+    g->has_load = l != NULL;
+    g->n++;
+    p->lane = lane;
+    p->since = g->since;
+    return true;
+}
+
+static bool end_group(struct group *g)
+{
+    if (g->n == 0) {
+        return false;
+    }
+    g->w->parts = g->parts;
+    g->w->loads = g->loads;
+    g->w->n_loads = g->n_loads;
+    return true;
+}
+
+/* The newest checkpoint, or what the part came from if that is newer: another
+ * one was restored since, or it is all there is. A part that began with initial
+ * values after the newest was made does so again: it could not be loaded, and
+ * clients were told of the loss. */
+static bool choose_load(const struct scheduler *s, const struct wire_part *part,
+                        struct wire_load *l)
+{
+    const struct restore_source *newest = &s->restore->newest;
+    const struct wire_load *old = plan_load(s->plan, part);
+
+    if (newest->folder[0] != '\0' &&
+        (old == NULL
+             ? part->since <= newest->plan
+             : (old->cut < newest->cut && old->since <= newest->plan))) {
+        *l = (struct wire_load){.folder = newest->folder,
+                                .cut = newest->cut,
+                                .name = "",
+                                .brings_lanes = 1,
+                                .log_from = old != NULL ? old->log_from : 0};
+        return true;
+    }
+    if (old != NULL) {
+        *l = *old;
+    }
+    return old != NULL;
+}
+
+static const struct wire_ended *ended_of(const struct wire_plan *w,
+                                         uint64_t lane)
+{
+    for (uint32_t i = 0; i < w->n_ended; i++) {
+        if (w->ended[i].lane == lane) {
+            return &w->ended[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where a part of an ended lane goes: 0 for nowhere yet, with *is_orphan where
+ * its server is not waited for. */
+static uint64_t heir_of(const struct scheduler *s, const struct wire_ended *e,
+                        bool *is_orphan)
+{
+    const struct member *m;
+
+    *is_orphan = member_is_given_up(s, e->server);
+    if (e->server >= s->options.servers) {
+        return 0;
+    }
+    m = &s->members[e->server];
+    return m->has_lanes && m->record.n_shards > 0
+               ? m->record.shards[e->shard % m->record.n_shards].lane
+               : 0;
+}
+
+static bool is_logged(const struct wire_plan *w, uint32_t variable)
+{
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        if (w->variables[i].id == variable) {
+            return w->variables[i].durability != PS_MEMORY;
+        }
+    }
+    return false;
+}
+
+/* lanes[i]: where part i goes; 0: it stays. False: all stay. */
+static bool choose_lanes(struct scheduler *s, const struct wire_plan *w,
+                         uint64_t *lanes)
+{
+    bool *wanted = arena_take(&s->arena, (size_t)w->n_parts + 1);
+    uint32_t n = 0, n_orphans = 0, n_left = 0;
+
+    if (wanted == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_ended *e = ended_of(w, w->parts[i].lane);
+        bool is_orphan = false;
+
+        lanes[i] = e != NULL ? heir_of(s, e, &is_orphan) : 0;
+        /* What was logged is on that server's disk: it is waited for. */
+        wanted[i] =
+            lanes[i] == 0 && is_orphan && !is_logged(w, w->parts[i].variable);
+        n += lanes[i] != 0;
+        n_orphans += wanted[i];
+    }
+    if (n_orphans > 0 && w->n_lanes > 0 &&
+        place_parts(w, wanted, &s->options.limits, declare_slots_of, &s->arena,
+                    lanes) == PS_OK) {
+        PROBE(restore_plan_to_successor);
+        for (uint32_t i = 0; i < w->n_parts; i++) {
+            n_left += wanted[i] && lanes[i] == 0;
+        }
+        if (n_left > 0) {
+            log_limited(&s->room_log, scheduler_now(s), LOG_ERROR,
+                        "%u parts of a server that does not come back have no "
+                        "room on another one",
+                        (unsigned)n_left);
+        }
+        n += n_orphans - n_left;
+        if (n_left < n_orphans) {
+            log_write(LOG_WARNING,
+                      "a server does not come back: %u of its parts go to "
+                      "others",
+                      (unsigned)(n_orphans - n_left));
+        }
+    }
+    return n > 0;
+}
+
+bool restore_plan_move(struct scheduler *s, struct wire_plan *w)
+{
+    uint64_t *lanes;
+    struct group g;
+
+    /* From where is not known yet. */
+    if (!s->restore->knows_newest) {
+        return false;
+    }
+    lanes = arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*lanes));
+    if (lanes == NULL || !choose_lanes(s, w, lanes) || !begin_group(s, &g, w)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        struct wire_load l;
+
+        if (lanes[i] != 0) {
+            bool has_load = choose_load(s, &w->parts[i], &l);
+
+            (void)join_group(&g, i, lanes[i], has_load ? &l : NULL);
+        }
+    }
+    PROBE(plan_owner_part_to_new_lane);
+    return end_group(&g);
+}
+
+/* ---- loads that failed -------------------------------------------------- */
+
+/* The load of a part that its shard has said cannot be done. What it says of a
+ * former load is not about this one: it begins with the folder. */
+static const struct wire_load *failed_load(const struct scheduler *s,
+                                           const struct wire_part *part)
+{
+    const struct wire_load *l = plan_load(s->plan, part);
+    const struct wire_shard *h = l != NULL ? member_shard(s, part->lane) : NULL;
+    size_t n;
+
+    if (h == NULL || h->load_failed == 0 || h->loaded >= part->since) {
+        return NULL;
+    }
+    n = strlen(l->folder);
+    return strncmp(h->why, l->folder, n) == 0 && h->why[n] == ':' ? l : NULL;
+}
+
+const struct wire_load *restore_plan_failed(const struct scheduler *s)
+{
+    for (uint32_t i = 0; i < s->plan->w.n_parts; i++) {
+        const struct wire_load *l = failed_load(s, &s->plan->w.parts[i]);
+
+        if (l != NULL) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+bool restore_plan_instead(struct scheduler *s, struct wire_plan *w)
+{
+    struct restore *v = s->restore;
+    struct wire_load l = {.folder = v->instead.folder,
+                          .cut = v->instead.cut,
+                          .name = "",
+                          .brings_lanes = 1};
+    bool has_load = l.folder[0] != '\0';
+    struct group g;
+
+    if (!v->has_instead || v->phase == RESTORE_PLANNING ||
+        !begin_group(s, &g, w)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_load *failed = failed_load(s, &w->parts[i]);
+
+        if (failed != NULL && is_same_text(failed->folder, v->failed)) {
+            l.log_from = failed->log_from;
+            (void)join_group(&g, i, w->parts[i].lane, has_load ? &l : NULL);
+        }
+    }
+    if (!end_group(&g)) {
+        return false;
+    }
+    if (has_load) {
+        log_write(LOG_ERROR, "%u parts come from %s: %s cannot be loaded",
+                  (unsigned)g.n, l.folder, v->failed);
+    } else {
+        log_write(LOG_ERROR,
+                  "%u parts begin with initial values: %s cannot be loaded, "
+                  "and there is no older checkpoint",
+                  (unsigned)g.n, v->failed);
+        snprintf(s->says, sizeof(s->says),
+                 "runs; %u parts were lost: %s cannot be loaded", (unsigned)g.n,
+                 v->failed);
+    }
+    return true;
+}
+
+void restore_plan_prune(struct scheduler *s, struct wire_plan *w)
+{
+    struct wire_load *loads =
+        arena_take(&s->arena, ((size_t)w->n_loads + 1) * sizeof(*loads));
+    uint32_t n = 0;
+
+    if (loads == NULL) {
+        return; /* another time */
+    }
+    for (uint32_t i = 0; i < w->n_loads; i++) {
+        const struct wire_load *l = &w->loads[i];
+        bool is_used = false;
+
+        for (uint32_t k = 0; k < w->n_parts && !is_used; k++) {
+            is_used = w->parts[k].since == l->since &&
+                      (l->variable == 0 || l->variable == w->parts[k].variable);
+        }
+        if (is_used) {
+            loads[n++] = *l;
+        }
+    }
+    w->loads = loads;
+    w->n_loads = n;
+}

@@ -1,0 +1,131 @@
+/* The manifests from the folder that is loaded to the whole checkpoint that it
+ * builds on, newest first. A manifest names the cut of its base, not its folder:
+ * of several folders of that cut the one of the largest term is taken, which is
+ * what they were compacted to. */
+#include "server/shard_load.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+
+int loading_begin_chain(struct loading *v)
+{
+    v->links = mem_try_zero(sizeof(*v->links));
+    if (v->links == NULL) {
+        return PS_ENOMEM;
+    }
+    memcpy(v->links[0].folder, v->folder, sizeof(v->folder));
+    v->n_links = 1;
+    loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST, CKPT_JSON_MAX);
+    return PS_OK;
+}
+
+void loading_free_chain(struct loading *v)
+{
+    for (uint32_t i = 0; i < v->n_links; i++) {
+        ckpt_free(v->links[i].ckpt);
+    }
+    mem_free(v->links);
+    v->links = NULL;
+    v->n_links = 0;
+}
+
+/* The base against what builds on it. */
+static bool is_base_of(const struct ckpt_manifest *base,
+                       const struct ckpt_manifest *m)
+{
+    return base->cut == m->base && base->cut < m->cut &&
+           base->cluster_high == m->cluster_high &&
+           base->cluster_low == m->cluster_low && base->restore == m->restore;
+}
+
+static int on_manifest(struct loading *v, const struct disk_result *r,
+                       struct err *e)
+{
+    struct loading_link *link = &v->links[v->link];
+    struct disk_request list = {.op = DISK_LIST};
+    const struct ckpt_manifest *m;
+    uint64_t cut, term;
+    bool is_new;
+    int rc = ckpt_new(&link->ckpt, r->data, r->size, e);
+
+    if (rc != PS_OK) {
+        link->ckpt = NULL;
+        return rc;
+    }
+    m = &link->ckpt->manifest;
+    if (!ckpt_folder_parse(link->folder, &cut, &term, &is_new) ||
+        m->cut != cut || m->term != term) {
+        return err_set(e, PS_EDATALOSS,
+                       CKPT_MANIFEST ": it is another folder's");
+    }
+    if (v->link > 0 && !is_base_of(m, &link[-1].ckpt->manifest)) {
+        return err_set(e, PS_EDATALOSS,
+                       "it is not what cut %llu was made on",
+                       (unsigned long long)link[-1].ckpt->manifest.cut);
+    }
+    if (m->base == 0) {
+        v->ckpt = link->ckpt;
+        return 1;
+    }
+    loading_submit(v, LOADING_STEP_LIST, &list);
+    return 0;
+}
+
+static int on_list(struct loading *v, const struct disk_result *r,
+                   struct err *e)
+{
+    uint64_t base = v->links[v->link].ckpt->manifest.base;
+    const char *names = r->data;
+    struct loading_link *more;
+    uint64_t best = 0;
+    bool is_there = false;
+
+    for (size_t at = 0; at < r->size; at += strlen(names + at) + 1) {
+        uint64_t cut, term;
+        bool is_new;
+
+        if (ckpt_folder_parse(names + at, &cut, &term, &is_new) && !is_new &&
+            cut == base) {
+            best = base_max_u64(best, term);
+            is_there = true;
+        }
+    }
+    if (!is_there) {
+        return err_set(e, PS_EDATALOSS,
+                       "cut %llu, which it builds on, is not there",
+                       (unsigned long long)base);
+    }
+    if (v->n_links == LOADING_CHAIN_MAX) {
+        return err_set(e, PS_ELIMIT, "its chain is too long");
+    }
+    more = mem_try_resize(v->links, (v->n_links + 1) * sizeof(*more));
+    if (more == NULL) {
+        return err_set(e, PS_ENOMEM, "out of memory");
+    }
+    v->links = more;
+    v->link = v->n_links++;
+    v->links[v->link].ckpt = NULL;
+    ckpt_folder_name(base, best, false, v->links[v->link].folder);
+    loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST, CKPT_JSON_MAX);
+    return 0;
+}
+
+int loading_on_chain(struct loading *v, const struct disk_result *r,
+                     struct err *e)
+{
+    return (r->tag & 0xff) == LOADING_STEP_LIST ? on_list(v, r, e)
+                                                : on_manifest(v, r, e);
+}
+
+bool loading_next_link(struct loading *v)
+{
+    if (v->link == 0) {
+        return false;
+    }
+    ckpt_free(v->links[v->link].ckpt);
+    v->links[v->link].ckpt = NULL;
+    v->link--;
+    v->ckpt = v->links[v->link].ckpt;
+    return true;
+}

@@ -1,0 +1,124 @@
+"""Durability `log` and `fsync` with real processes: whatever was acknowledged is
+in the rows after servers were killed, once, and nobody is told of a loss.
+
+Workers push as in test_fire.py; the judge is told that every lane lives, so
+every frame that was acknowledged on any of them must be there.
+"""
+
+import os
+import random
+import subprocess
+import time
+import unittest
+
+import cluster
+
+SERVERS = 2
+SHARDS = 2
+WORKERS = 3
+KEYS = 128
+SOME = 12000  # bytes of a journal
+LANES = ",".join(str(lane) for lane in range(1, 2000))
+
+
+class Logs(cluster.CountTest):
+    deadline = 120
+
+    def begin(self, durability, checkpoints=False):
+        seed = int(os.environ.get("PS_TEST_SEED") or time.time())
+        print(f"    PS_TEST_SEED={seed}", flush=True)
+        self.dice = random.Random(seed)
+        os.environ["PS_PROBE_DURABILITY"] = str(durability)
+        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
+        self.place = cluster.make_folder()
+        self.checkpoints = os.path.join(self.place, "checkpoints")
+        self.c = cluster.Cluster(
+            servers=SERVERS, shards=SHARDS,
+            scheduler_options=["-cp", self.checkpoints] if checkpoints else [],
+            server_options=[["--log_path", os.path.join(self.place, f"log{i}")]
+                            for i in range(SERVERS)])
+        self.addCleanup(self.c.close)
+        self.homes = os.path.join(self.c.folder, "homes")
+        self.c.ask("homes", WORKERS, KEYS, self.homes)
+        self.workers = []
+        for i in range(WORKERS):
+            journal = os.path.join(self.c.folder, f"journal-{i}")
+            self.workers.append((self.c.probe(
+                "fire", i, WORKERS, KEYS, self.dice.randrange(1 << 30),
+                journal, name=f"worker-{i}"), journal))
+        self.wait_pushes()
+
+    def sizes(self):
+        return [os.path.getsize(journal) if os.path.exists(journal) else 0
+                for _, journal in self.workers]
+
+    def wait_pushes(self):
+        before = self.sizes()
+
+        def all_have():
+            for process, _ in self.workers:
+                self.assertIsNone(process.child.poll(), process.text()[-500:])
+            return all(now >= then + SOME
+                       for now, then in zip(self.sizes(), before))
+        cluster.wait_for("the workers push", all_have, 60)
+
+    def kill_a_server(self):
+        i = self.dice.randrange(SERVERS)
+        self.c.servers[i].kill()
+        self.c.start_server(i)
+        self.c.wait_serving()
+        self.wait_pushes()
+
+    def save(self):
+        subprocess.run([self.c.bin, "save", "-sp", self.c.kv], timeout=60,
+                       check=True, stdout=subprocess.DEVNULL)
+
+    def end(self):
+        """The workers end, and the rows are those of all acknowledged."""
+        for process, _ in self.workers:
+            process.finish()
+        for process, _ in self.workers:
+            self.assertEqual(process.wait(60), 0, process.text())
+        said = self.c.ask("judge", WORKERS, KEYS, self.homes, LANES,
+                          *(f"{i}:{journal}" for i, (_, journal)
+                            in enumerate(self.workers)))
+        print(f"    {said['acked']} frames acknowledged, {said['refused']} "
+              f"refused, {said['lost']} lost", flush=True)
+        self.assertEqual(said["wrong"], [])
+        for bad in ("cells_wrong", "lost", "heard", "deaf", "false_losses",
+                    "unheard_of", "twice", "no_entry", "open", "torn"):
+            self.assertEqual(said[bad], 0, f"{bad}: {said}")
+        self.assertGreater(said["acked"], 500)
+
+    def run_kills(self, durability, checkpoints=False):
+        self.begin(durability, checkpoints)
+        for i in range(20 if cluster.is_deep() else 4):
+            self.kill_a_server()
+            if checkpoints:
+                self.save()
+        if checkpoints:
+            self.kill_a_server()
+        self.end()
+
+    def test_killed_servers_at_log(self):
+        self.run_kills(1)
+
+    def test_killed_servers_at_fsync(self):
+        self.run_kills(2)
+
+    def test_killed_servers_between_checkpoints(self):
+        self.run_kills(1, checkpoints=True)
+
+    def test_without_a_place_for_logs_it_is_refused(self):
+        os.environ["PS_PROBE_DURABILITY"] = "1"
+        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
+        self.c = cluster.Cluster(servers=1, shards=1)
+        self.addCleanup(self.c.close)
+        probe = self.c.probe("homes", 1, 1, os.path.join(self.c.folder, "h"),
+                             name="refused")
+        self.assertNotEqual(probe.wait(30), 0)
+        self.assertIn("give it --log_path", probe.text())
+
+
+if __name__ == "__main__":
+    unittest.main()

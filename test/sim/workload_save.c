@@ -1,0 +1,253 @@
+/* workload_save.c - boundaries between a client's steps, and the saves that it
+ * asks for: now and then, sometimes two at once, sometimes taken back. */
+#include "actor_client.h"
+#include "wire/wire.h"
+
+typedef unsigned long long ull;
+
+static void later(struct client_actor *a, uint64_t low_us, uint64_t high_us,
+                  uint64_t value)
+{
+    struct sim *s = a->thread->sim;
+
+    world_push(s, s->now + world_between(s, low_us, high_us), EVENT_WORK,
+               a->thread, NULL, value);
+}
+
+void workload_save_start(struct client_actor *a)
+{
+    if (a->work->step_us != 0) {
+        later(a, 0, a->work->step_us, STEP_BOUNDARY);
+    }
+    later(a, SIM_S, a->work->save_us, STEP_SAVE);
+    if (a->thread->sim->has_restores && world_chance(a->thread->sim, 300000)) {
+        later(a, SIM_S, 40 * SIM_S, STEP_RESTORE);
+    }
+}
+
+static void come_to_boundary(struct client_actor *a)
+{
+    struct sim *s = a->thread->sim;
+    struct place_in_work at = {.client = a->process->place->index,
+                               .life = a->process->life,
+                               .steps = ++a->steps};
+    int rc = session_step(a->session, &at, sizeof(at));
+
+    if (a->process->stepped_at == 0) {
+        a->process->stepped_at = s->now;
+    }
+    trace_note(s, "%s comes to boundary %llu", world_name(a->process),
+               (ull)a->steps);
+    if (rc != PS_OK) {
+        world_fail(s, "a boundary is refused: %s", ps_status_name(rc));
+    }
+}
+
+void workload_save_boundary(struct client_actor *a)
+{
+    come_to_boundary(a);
+    later(a, SIM_MS, 2 * a->work->step_us, STEP_BOUNDARY);
+}
+
+/* ---- saves ------------------------------------------------------------- */
+
+static struct client_save *keep(struct client_actor *a, enum save_request what)
+{
+    struct client_save *v = world_take(a->thread->sim, sizeof(*v));
+
+    v->what = what;
+    v->next = a->saves;
+    a->saves = v;
+    return v;
+}
+
+static void ask(struct client_actor *a, enum save_request what)
+{
+    struct client_save *v = keep(a, what);
+    int rc;
+
+    if (a->steps > 0) {
+        oracle_content_on_asked(a->thread->sim, a->process, a->steps);
+    }
+    rc = session_save(a->session, what == ASK_LAST_SAVE ? "last" : "",
+                      &v->request);
+
+    trace_note(a->thread->sim, "%s asks for a save", world_name(a->process));
+    if (rc != PS_OK) {
+        world_fail(a->thread->sim, "a save is refused: %s", ps_status_name(rc));
+    }
+}
+
+void workload_save_ask(struct client_actor *a)
+{
+    struct sim *s = a->thread->sim;
+
+    if (a->is_closing || !s->faults_on) {
+        return;
+    }
+    if (a->steps > 0 && world_chance(s, 600000)) {
+        come_to_boundary(a);
+    }
+    ask(a, ASK_SAVE);
+    if (world_chance(s, 200000)) {
+        ask(a, ASK_SAVE);
+    }
+    if (world_chance(s, 150000)) {
+        later(a, SIM_MS, 3 * SIM_S, STEP_CANCEL);
+    }
+    later(a, 2 * SIM_S, 2 * a->work->save_us, STEP_SAVE);
+}
+
+/* Of the save that is under way, as far as this client knows. */
+void workload_save_cancel(struct client_actor *a)
+{
+    struct ps_save_state now;
+    struct client_save *v;
+    int rc;
+
+    if (a->is_closing || !a->thread->sim->faults_on) {
+        return;
+    }
+    session_save_state(a->session, &now);
+    v = keep(a, ASK_CANCEL);
+    rc = session_cancel_save(a->session, now.ticket, &v->request);
+    if (rc != PS_OK) {
+        world_fail(a->thread->sim, "a cancel is refused: %s",
+                   ps_status_name(rc));
+    }
+}
+
+void workload_save_restore(struct client_actor *a)
+{
+    struct client_save *v;
+    int rc;
+
+    if (a->is_closing || !a->thread->sim->faults_on) {
+        return;
+    }
+    trace_note(a->thread->sim, "%s asks for a restore", world_name(a->process));
+    v = keep(a, ASK_RESTORE);
+    rc = session_restore(a->session, "", NULL, 0, &v->request);
+    if (rc != PS_OK) {
+        world_fail(a->thread->sim, "a restore is refused: %s",
+                   ps_status_name(rc));
+    }
+}
+
+void workload_save_note(struct client_actor *a)
+{
+    struct sim *s = a->thread->sim;
+    struct place_in_work at;
+    const struct buf *position;
+    uint64_t cut;
+
+    if (!session_knows_position(a->session)) {
+        return;
+    }
+    position = session_position(a->session, &cut);
+    trace_note(s, "%s takes note of the rollback to cut %llu",
+               world_name(a->process), (ull)cut);
+    if (position->size == sizeof(at)) {
+        memcpy(&at, position->data, sizeof(at));
+    }
+    if ((position->size != 0 && position->size != sizeof(at)) ||
+        (position->size != 0 &&
+         (at.client != a->process->place->index || at.life > a->process->life ||
+          (at.life == a->process->life && at.steps > a->steps)))) {
+        world_fail(s, "%s is told of a reader's position that it never gave",
+                   world_name(a->process));
+    }
+    s->totals.rollbacks++;
+    session_take_note(a->session);
+}
+
+void workload_save_last(struct client_actor *a)
+{
+    world_enter(a->thread);
+    ask(a, ASK_LAST_SAVE);
+    world_leave(a->thread);
+}
+
+/* Whether a save may end like this, by what is in the store. */
+static bool may_end_as(const struct sim *s, uint64_t ticket, int status)
+{
+    const struct oracle *o = s->oracle;
+    uint32_t state = o->save_state;
+
+    if (ticket == 0 || ticket > o->save_ticket) {
+        return false;
+    }
+    if (ticket < o->save_ticket) {
+        return true; /* another has followed meanwhile */
+    }
+    return (status == PS_OK && state == SAVE_DONE) ||
+           (status == PS_EIO && state == SAVE_FAILED) ||
+           (status == PS_ECANCELED && state == SAVE_CANCELED);
+}
+
+static void ended(struct client_actor *a, const struct client_save *v,
+                  int status, uint64_t ticket)
+{
+    struct sim *s = a->thread->sim;
+
+    trace_note(s, "the save %llu of %s ends as %s", (ull)ticket,
+               world_name(a->process), ps_status_name(status));
+    if (a->is_closing) {
+        return;
+    }
+    if (v->what == ASK_RESTORE) {
+        if (status != PS_OK && status != PS_ENOTFOUND && status != PS_EIO &&
+            status != PS_EDATALOSS && status != PS_ELIMIT) {
+            world_fail(s, "a restore ends as %s: %s", ps_status_name(status),
+                       request_text(v->request));
+        }
+        return;
+    }
+    if (v->what == ASK_CANCEL) {
+        if (status != PS_OK && status != PS_ENOTFOUND) {
+            world_fail(s, "a cancel ends as %s", ps_status_name(status));
+        }
+        return;
+    }
+    if (!may_end_as(s, ticket, status)) {
+        world_fail(s, "the save %llu of %s ends as %s: %s", (ull)ticket,
+                   world_name(a->process), ps_status_name(status),
+                   request_text(v->request));
+    } else if (v->what == ASK_LAST_SAVE && status != PS_OK) {
+        if (status == PS_EIO && oracle_save_has_no_room(s)) {
+            a->has_saved = true;
+        } else if (ticket > s->oracle->healed_ticket) {
+            world_fail(s, "the last save ends as %s", ps_status_name(status));
+        } else {
+            later(a, 0, SIM_MS, STEP_LAST_SAVE); /* it was one of before */
+        }
+    } else if (v->what == ASK_LAST_SAVE) {
+        a->has_saved = true;
+    }
+}
+
+bool workload_save_settled(struct client_actor *a, struct request *r)
+{
+    for (struct client_save **at = &a->saves; *at != NULL; at = &(*at)->next) {
+        struct client_save *v = *at;
+
+        if (v->request == r) {
+            *at = v->next;
+            ended(a, v, request_status(r), request_ticket(r));
+            return true;
+        }
+    }
+    return false;
+}
+
+void workload_save_again(struct client_actor *a)
+{
+    ask(a, ASK_LAST_SAVE);
+}
+
+void workload_save_init(struct sim *s, struct client_work *w)
+{
+    w->step_us =
+        world_chance(s, 650000) ? world_between(s, 50 * SIM_MS, 2 * SIM_S) : 0;
+    w->save_us = world_between(s, 4 * SIM_S, 40 * SIM_S);
+}

@@ -1,0 +1,418 @@
+/* test_step.c - a client's part in cuts (protocol 8.1), and saves asked for. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "coord/lease.h"
+#include "session_stage.h"
+
+enum { FIRST_CUT = 1, TICKET = 3, LOOK_MS = 200, LEASE_PASS_MS = 1500 };
+
+static void put_save(uint64_t ticket, uint64_t cut, uint32_t state_of)
+{
+    struct wire_save w = {.nonce = 9,
+                          .term = 1,
+                          .ticket = ticket,
+                          .cut = cut,
+                          .state = state_of,
+                          .plan = PLAN,
+                          .name = "monday",
+                          .folder = "ckpt-000000000002-1",
+                          .why = state_of >= SAVE_FAILED ? "it is full" : "",
+                          .rows = 10,
+                          .rows_done = 4};
+
+    buf_clear(&stage.record);
+    wire_save_encode(&w, &stage.record);
+    assert_false(stage.record.failed);
+    shelf_put(&stage.shelf, "save", &stage.record);
+}
+
+/* A save of this cut is under way, and the client knows. */
+static void cut_to(uint64_t cut)
+{
+    put_save(TICKET, cut, SAVE_OPEN);
+    stage_pass(LOOK_MS);
+}
+
+/* What the session's lease says: its cut; the position is compared. */
+static uint64_t reported(const char *position)
+{
+    struct wire_lease lease;
+    struct wire_guest guest = {.cut = 0};
+
+    stage_pass(LOOK_MS);
+    arena_reset(&stage.arena);
+    assert_true(shelf_get(&stage.shelf, "session/5") > 0);
+    assert_int_equal(wire_lease_decode(stage.shelf.data, stage.shelf.size,
+                                       &stage.arena, &lease),
+                     PS_OK);
+    if (lease.body.size > 0) {
+        assert_int_equal(wire_guest_decode(lease.body.data, lease.body.size,
+                                           &stage.arena, &guest),
+                         PS_OK);
+    }
+    if (position != NULL) {
+        assert_int_equal(guest.position.size, strlen(position));
+        assert_memory_equal(guest.position.data, position, strlen(position));
+    }
+    return guest.cut;
+}
+
+static void step(const char *position)
+{
+    assert_int_equal(session_step(stage.session, position, strlen(position)),
+                     PS_OK);
+}
+
+/* A push that is answered: the session has its number then. */
+static void open_session(void)
+{
+    struct request *r = stage_push(1, 1);
+
+    stage_serve(A, 1, PS_OK);
+    stage_done(r, PS_OK);
+}
+
+/* The stamp of the next frame, which stays unanswered. */
+static uint64_t stamp(uint64_t seq, struct tape_frame **f)
+{
+    *f = stage_take_run(A, seq);
+    return (*f)->h.cut;
+}
+
+static void answer(struct tape_frame *f, struct request *r)
+{
+    stage_answer(f, PS_OK);
+    tape_free(f);
+    stage_done(r, PS_OK);
+}
+
+static void an_idle_client_reports_at_once(void **state)
+{
+    (void)state;
+    open_session();
+    cut_to(2);
+    assert_int_equal(reported(""), 2);
+    cut_to(5);
+    assert_int_equal(reported(""), 5);
+}
+
+static void
+a_client_without_steps_takes_the_cut_between_two_requests(void **state)
+{
+    struct tape_frame *older, *newer;
+    struct request *a, *b;
+
+    (void)state;
+    open_session();
+    a = stage_push(2, 1);
+    assert_int_equal(stamp(2, &older), FIRST_CUT);
+    cut_to(2);
+    b = stage_push(3, 1);
+    assert_int_equal(stamp(3, &newer), 2);
+    assert_int_not_equal(reported(NULL), 2);
+    answer(older, a);
+    /* The newer one is not waited for. */
+    assert_int_equal(reported(""), 2);
+    answer(newer, b);
+}
+
+static void a_client_with_steps_takes_the_cut_at_the_end_of_one(void **state)
+{
+    struct tape_frame *f;
+    struct request *r;
+
+    (void)state;
+    open_session();
+    step("one");
+    r = stage_push(2, 1);
+    answer(stage_take_run(A, 2), r);
+    cut_to(2);
+    /* In the middle of the second step. */
+    r = stage_push(3, 1);
+    assert_int_equal(stamp(3, &f), FIRST_CUT);
+    answer(f, r);
+    assert_int_not_equal(reported(NULL), 2);
+    step("two");
+    assert_int_equal(reported("two"), 2);
+    r = stage_push(4, 1);
+    assert_int_equal(stamp(4, &f), 2);
+    answer(f, r);
+}
+
+static void
+a_report_waits_for_all_of_before_and_keeps_its_position(void **state)
+{
+    struct tape_frame *older, *newer;
+    struct request *a, *b;
+
+    (void)state;
+    open_session();
+    step("one");
+    a = stage_push(2, 1);
+    assert_int_equal(stamp(2, &older), FIRST_CUT);
+    cut_to(2);
+    step("two");
+    b = stage_push(3, 1);
+    assert_int_equal(stamp(3, &newer), 2);
+    step("three");
+    assert_int_not_equal(reported(NULL), 2);
+    answer(older, a);
+    assert_int_equal(reported("two"), 2);
+    answer(newer, b);
+    assert_int_equal(reported("two"), 2);
+}
+
+static void a_pull_does_not_put_a_cut_off(void **state)
+{
+    const uint64_t key = 9;
+    float out[2];
+    struct session_op op = stage_pull_op(WHOLE, &key, 1, out);
+    struct request *r;
+    struct tape_frame *f;
+
+    (void)state;
+    open_session();
+    step("one");
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    f = stage_take_run(A, 0);
+    cut_to(2);
+    assert_int_equal(reported("one"), 2);
+    answer(f, r);
+}
+
+static void a_session_belongs_to_the_cut_that_it_was_opened_at(void **state)
+{
+    struct wire_sessions w = {.nonce = 1, .cut = 4, .next = SESSION};
+    struct tape_frame *f;
+    struct request *r;
+
+    (void)state;
+    buf_clear(&stage.record);
+    wire_sessions_encode(&w, &stage.record);
+    shelf_put(&stage.shelf, "sessions", &stage.record);
+    /* It has not heard of that cut when it pushes. */
+    r = stage_push(1, 1);
+    assert_int_equal(stamp(1, &f), 4);
+    answer(f, r);
+    /* Nobody waits for its report. */
+    assert_int_equal(reported(NULL), 0);
+    cut_to(5);
+    assert_int_equal(reported(""), 5);
+}
+
+static void a_frame_that_is_sent_again_has_its_first_stamp(void **state)
+{
+    struct tape_frame *f;
+    struct request *r;
+
+    (void)state;
+    open_session();
+    r = stage_push(2, 1);
+    assert_int_equal(stamp(2, &f), FIRST_CUT);
+    tape_free(f);
+    cut_to(2);
+    stage_cut_connection("a:1");
+    stage_pass(LEASE_PASS_MS);
+    assert_int_equal(stamp(2, &f), FIRST_CUT);
+    answer(f, r);
+    assert_int_equal(reported(""), 2);
+}
+
+/* ---- saves -------------------------------------------------------------- */
+
+static void put_scheduler(void)
+{
+    struct wire_scheduler m = {.address = "s:1"};
+    struct buf body;
+
+    buf_init(&body);
+    wire_scheduler_encode(&m, &body);
+    draft_lease(&stage.record, 5, 1, LEASE_TAKEN, &body);
+    shelf_put(&stage.shelf, "scheduler", &stage.record);
+    buf_fini(&body);
+}
+
+static void answer_control(int status, uint64_t ticket, const char *text)
+{
+    struct tape_frame *to = stage_take();
+    struct wire_ticket t = {.ticket = ticket};
+    struct wire_text w = {.text = text};
+    struct frame_header h;
+    struct frame *f;
+    struct buf b;
+
+    assert_non_null(to);
+    assert_true(to->h.type == WIRE_SAVE || to->h.type == WIRE_CANCEL);
+    buf_init(&b);
+    if (status == PS_OK) {
+        wire_ticket_encode(&t, &b);
+    } else {
+        wire_text_encode(&w, &b);
+    }
+    h = to->h;
+    h.flags = FRAME_ANSWER;
+    h.status = status;
+    f = draft_frame(&h, b.data, b.size);
+    assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
+    session_on_frame(stage.session, to->connection, &h, f);
+    frame_put(f);
+    buf_fini(&b);
+    tape_free(to);
+}
+
+/* A save that has its ticket. */
+static struct request *save(void)
+{
+    struct request *r;
+
+    put_scheduler();
+    assert_int_equal(session_save(stage.session, "monday", &r), PS_OK);
+    stage_pass(LOOK_MS);
+    answer_control(PS_OK, TICKET, "");
+    stage_pass(LOOK_MS);
+    assert_false(request_has_settled(r));
+    assert_int_equal(request_ticket(r), TICKET);
+    return r;
+}
+
+static void a_save_ends_as_its_ticket_does(void **state)
+{
+    static const struct {
+        uint32_t state;
+        uint64_t ticket;
+        int status;
+    } ends[] = {{SAVE_DONE, TICKET, PS_OK},
+                {SAVE_FAILED, TICKET, PS_EIO},
+                {SAVE_CANCELED, TICKET, PS_ECANCELED},
+                /* What became of ours was not seen. */
+                {SAVE_DONE, TICKET + 1, PS_EUNSURE}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        struct ps_save_state now;
+        struct request *r;
+
+        put_save(TICKET, 2, SAVE_OPEN);
+        r = save();
+        put_save(TICKET, 3, SAVE_CLOSED); /* it began again */
+        stage_pass(LOOK_MS);
+        assert_false(request_has_settled(r));
+        session_save_state(stage.session, &now);
+        assert_int_equal(now.state, PS_SAVE_CLOSED);
+        assert_int_equal(now.cut, 3);
+        assert_int_equal(now.rows_done, 4);
+        assert_string_equal(now.name, "monday");
+        put_save(ends[i].ticket, 3, ends[i].state);
+        stage_pass(LOOK_MS);
+        stage_done(r, ends[i].status);
+        stage_tear_down(NULL);
+        stage_set_up(NULL);
+    }
+}
+
+/* The end was in the store before the ticket was here. */
+static void a_save_may_end_before_its_ticket_comes(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    put_scheduler();
+    assert_int_equal(session_save(stage.session, "", &r), PS_OK);
+    stage_pass(LOOK_MS);
+    put_save(TICKET, 2, SAVE_DONE);
+    stage_pass(LOOK_MS);
+    assert_false(request_has_settled(r));
+    answer_control(PS_OK, TICKET, "");
+    stage_done(r, PS_OK);
+}
+
+static void a_save_is_a_boundary_with_the_last_position(void **state)
+{
+    struct request *save_request, *r;
+
+    (void)state;
+    open_session();
+    step("one");
+    r = stage_push(2, 1);
+    answer(stage_take_run(A, 2), r);
+    save_request = save();
+    cut_to(2);
+    assert_int_equal(reported("one"), 2);
+    put_save(TICKET, 2, SAVE_DONE);
+    stage_pass(LOOK_MS);
+    stage_done(save_request, PS_OK);
+}
+
+static void a_refused_save_has_the_reason(void **state)
+{
+    struct ps_save_state now;
+    struct request *r;
+
+    (void)state;
+    put_scheduler();
+    assert_int_equal(session_save(stage.session, "monday", &r), PS_OK);
+    stage_pass(LOOK_MS);
+    answer_control(PS_EARGUMENT, 0, "there is no place for it");
+    stage_done(r, PS_EARGUMENT);
+    session_save_state(stage.session, &now);
+    assert_int_equal(now.state, PS_SAVE_NONE);
+    assert_string_equal(now.why, "there is no place for it");
+}
+
+static void a_look_at_the_store_is_newer_than_the_call(void **state)
+{
+    struct ps_save_state now;
+
+    (void)state;
+    stage_run();
+    assert_true(session_save_is_known(stage.session)); /* there is none */
+    put_save(TICKET, 2, SAVE_OPEN);
+    session_save_look(stage.session);
+    session_save_look(stage.session);
+    assert_false(session_save_is_known(stage.session));
+    stage_run(); /* no time passes */
+    assert_true(session_save_is_known(stage.session));
+    session_save_state(stage.session, &now);
+    assert_int_equal(now.ticket, TICKET);
+}
+
+static void a_look_that_fails_is_done_again(void **state)
+{
+    (void)state;
+    stage.shelf.is_away = true;
+    session_save_look(stage.session);
+    stage_pass(LOOK_MS);
+    assert_false(session_save_is_known(stage.session));
+    stage.shelf.is_away = false;
+    stage_pass(LOOK_MS);
+    assert_true(session_save_is_known(stage.session));
+    cut_to(2); /* and it is watched again */
+    open_session();
+    assert_int_equal(reported(""), 2); /* it was opened at 1 */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGED(an_idle_client_reports_at_once),
+        STAGED(a_client_without_steps_takes_the_cut_between_two_requests),
+        STAGED(a_client_with_steps_takes_the_cut_at_the_end_of_one),
+        STAGED(a_report_waits_for_all_of_before_and_keeps_its_position),
+        STAGED(a_pull_does_not_put_a_cut_off),
+        STAGED(a_session_belongs_to_the_cut_that_it_was_opened_at),
+        STAGED(a_frame_that_is_sent_again_has_its_first_stamp),
+        STAGED(a_save_ends_as_its_ticket_does),
+        STAGED(a_save_may_end_before_its_ticket_comes),
+        STAGED(a_save_is_a_boundary_with_the_last_position),
+        STAGED(a_refused_save_has_the_reason),
+        STAGED(a_look_at_the_store_is_newer_than_the_call),
+        STAGED(a_look_that_fails_is_done_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

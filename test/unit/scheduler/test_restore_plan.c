@@ -1,0 +1,370 @@
+/* test_restore_plan.c - where the rows of a part come from whose lane has
+ * ended, or that cannot be loaded. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "scheduler_stage.h"
+
+/* The root is there, servers run with lanes 11, 12, ..., and "user" and "bias"
+ * are declared, as the checkpoints of the stage have them. */
+static void run_cluster(uint32_t servers)
+{
+    struct wire_variable user = stage_variable("user", 8);
+    struct wire_variable bias = stage_variable("bias", 1);
+
+    stage_close(&stage.a);
+    stage_make_root();
+    stage.servers = servers;
+    stage_open(&stage.a, 200, "sched:1");
+    stage_pass(5000);
+    for (uint32_t i = 0; i < servers; i++) {
+        stage_put_server(i, 11 + i);
+    }
+    stage_pass(500);
+    stage_connect(&stage.a);
+    bias.kind = PS_DENSE;
+    bias.rows = 5;
+    assert_int_equal(stage_declare(&stage.a, &user), PS_OK);
+    assert_int_equal(stage_declare(&stage.a, &bias), PS_OK);
+}
+
+/* Made by this cluster now. */
+static struct ckpt_manifest own(uint64_t cut)
+{
+    struct shelf *s = &stage.a.shelf;
+    struct wire_cluster c;
+
+    arena_reset(&stage.arena);
+    assert_true(shelf_get(s, "cluster") > 0);
+    assert_int_equal(wire_cluster_decode(s->data, s->size, &stage.arena, &c),
+                     PS_OK);
+    return (struct ckpt_manifest){.cluster_high = c.id_high,
+                                  .cluster_low = c.id_low,
+                                  .cut = cut,
+                                  .plan = stage_plan().plan};
+}
+
+static const char *save(uint64_t cut)
+{
+    const struct ckpt_manifest m = own(cut);
+
+    return stage_checkpoint(&m);
+}
+
+/* A scheduler that is started anew finds what is there. */
+static void follow(uint64_t nonce)
+{
+    stage_close(&stage.a);
+    stage_open(&stage.a, nonce, "sched:2");
+    stage_pass(5000);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage_connect(&stage.a);
+}
+
+/* The load of the variable's first part; NULL. */
+static const struct wire_load *load_of(const struct wire_plan *w,
+                                       uint32_t variable)
+{
+    const struct wire_part *p = w->parts;
+    const struct wire_load *found = NULL;
+
+    while (p->variable != variable) {
+        p++;
+    }
+    for (uint32_t i = 0; i < w->n_loads; i++) {
+        if (w->loads[i].since == p->since &&
+            (w->loads[i].variable == 0 || w->loads[i].variable == variable)) {
+            found = &w->loads[i];
+        }
+    }
+    return found;
+}
+
+static void a_dead_servers_parts_come_from_the_newest(void **state)
+{
+    const char *folder;
+    struct wire_plan w;
+
+    (void)state;
+    run_cluster(1);
+    (void)save(4);
+    folder = save(6);
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    assert_int_equal(w.parts[0].lane, 21);
+    assert_int_equal(w.parts[0].since, w.plan);
+    assert_int_equal(w.n_loads, 1);
+    assert_string_equal(load_of(&w, 1)->folder, folder);
+    assert_int_equal(load_of(&w, 1)->cut, 6);
+    assert_int_equal(load_of(&w, 1)->brings_lanes, 1);
+    assert_int_equal(w.restore, 0);
+}
+
+static void of_this_clusters_present_time_that_is(void **state)
+{
+    struct ckpt_manifest m;
+    const char *folder;
+    struct wire_plan w;
+
+    (void)state;
+    run_cluster(1);
+    folder = save(4);
+    m = own(5);
+    m.restore = 1; /* it was rolled back since, or is to be */
+    (void)stage_checkpoint(&m);
+    m = own(6);
+    m.cluster_low ^= 1;
+    (void)stage_checkpoint(&m);
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 1)->folder, folder);
+}
+
+static void without_a_checkpoint_they_begin_empty(void **state)
+{
+    struct wire_plan w;
+
+    (void)state;
+    run_cluster(1);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    assert_int_equal(w.parts[0].lane, 21);
+    assert_int_equal(w.n_loads, 0);
+}
+
+static void what_is_saved_is_the_newest_from_then_on(void **state)
+{
+    struct wire_save_request ask = {.name = ""};
+    struct wire_plan w;
+    struct buf b;
+
+    (void)state;
+    run_cluster(1);
+    (void)save(4);
+    follow(300);
+    buf_init(&b);
+    wire_save_request_encode(&ask, &b);
+    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_pass(500);
+    assert_int_equal(stage_answer(&stage.a), PS_OK);
+    stage_report(0, &(struct wire_shard){.cut = 2, .saved = SAVED_DONE});
+    stage_pass(2000);
+    buf_fini(&b);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    /* Of cut 2, because nobody has raised it to 4 in this store. */
+    assert_int_equal(load_of(&w, 1)->cut, 4);
+    buf_init(&b);
+    stage_report(0, &(struct wire_shard){.loaded = w.plan});
+    stage_pass(500);
+    wire_save_request_encode(&ask, &b);
+    for (uint64_t cut = 3; cut <= 5; cut++) {
+        tape_clear(&stage.a.net);
+        stage_send(&stage.a, WIRE_SAVE, &b);
+        stage_pass(500);
+        assert_int_equal(stage_answer(&stage.a), PS_OK);
+        stage_report(0, &(struct wire_shard){
+                            .cut = cut, .saved = SAVED_DONE, .loaded = w.plan});
+        stage_pass(2000);
+    }
+    buf_fini(&b);
+    stage_put_server(0, 31);
+    stage_pass(500);
+    w = stage_plan();
+    assert_int_equal(load_of(&w, 1)->cut, 5);
+    /* The former load is nobody's. */
+    assert_int_equal(w.n_loads, 1);
+}
+
+static void say_failed(const char *folder)
+{
+    char why[128];
+
+    snprintf(why, sizeof(why), "%s: lane-7.safetensors: it is damaged", folder);
+    stage_report(0, &(struct wire_shard){.load_failed = 1, .why = why});
+    stage_pass(500);
+}
+
+static void what_cannot_be_loaded_comes_from_an_older_one(void **state)
+{
+    const char *first, *second, *third;
+    struct wire_plan w;
+    uint64_t plan;
+
+    (void)state;
+    run_cluster(1);
+    first = save(3);
+    second = save(4);
+    third = save(6);
+    stage_damage(second, "manifest.json", 5);
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 1)->folder, third);
+    plan = w.plan;
+    say_failed(third);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 1)->folder, first);
+    assert_int_equal(w.parts[0].lane, 21);
+    assert_true(w.parts[0].since > plan);
+    plan = w.plan;
+    /* It says so still of the former load. */
+    say_failed(third);
+    assert_int_equal(stage_plan().plan, plan);
+    say_failed(first);
+    w = stage_plan();
+    assert_null(load_of(&w, 1));
+    assert_int_equal(w.n_loads, 0);
+    assert_true(w.parts[0].since > plan);
+    assert_non_null(strstr(scheduler_says(stage.a.scheduler), first));
+    /* What was told to be lost does not come back later. */
+    stage_put_server(0, 31);
+    stage_pass(500);
+    w = stage_plan();
+    assert_int_equal(w.parts[0].lane, 31);
+    assert_null(load_of(&w, 1));
+}
+
+static void
+parts_that_come_from_different_ones_move_one_after_another(void **state)
+{
+    const char *older, *newer;
+    struct wire_plan w;
+
+    (void)state;
+    run_cluster(2);
+    older = save(3);
+    newer = save(6);
+    follow(300);
+    /* Server 0 cannot load the newest one. */
+    stage_put_server(0, 21);
+    stage_pass(500);
+    say_failed(newer);
+    stage_report(0, &(struct wire_shard){.loaded = stage_plan().plan});
+    stage_put_server(1, 22);
+    stage_pass(500);
+    /* Both end at once. */
+    stage.actors[0].is_alive = false;
+    stage.actors[1].is_alive = false;
+    stage_pass(8000);
+    stage_put_server(0, 31);
+    stage_put_server(1, 32);
+    stage_pass(500);
+    w = stage_plan();
+    for (uint32_t i = 0; i < w.n_parts; i++) {
+        const char *folder = NULL;
+
+        for (uint32_t k = 0; k < w.n_loads; k++) {
+            if (w.loads[k].since == w.parts[i].since) {
+                folder = w.loads[k].folder;
+            }
+        }
+        assert_non_null(folder);
+        assert_string_equal(folder, w.parts[i].lane == 31 ? older : newer);
+    }
+}
+
+/* ---- servers that do not come back -------------------------------------- */
+
+static void after_a_while_others_take_a_dead_servers_parts(void **state)
+{
+    struct wire_variable v = stage_variable("more", 8);
+    const char *folder;
+    struct wire_plan w;
+
+    (void)state;
+    stage.successor_ms = 10000;
+    run_cluster(2);
+    folder = save(6);
+    follow(300);
+    stage.actors[1].is_alive = false;
+    stage_pass(9000);
+    w = stage_plan();
+    assert_non_null(stage_ended(&w, 12));
+    assert_int_equal(w.parts[0].lane, 11);
+    assert_int_equal(w.parts[1].lane, 12);
+    assert_int_equal(stage_declare(&stage.a, &v), PS_ENOTREADY);
+    stage_pass(8000);
+    w = stage_plan();
+    for (uint32_t i = 0; i < w.n_parts; i++) {
+        assert_int_equal(w.parts[i].lane, 11);
+    }
+    assert_string_equal(w.loads[0].folder, folder);
+    assert_int_equal(w.loads[0].since, w.parts[1].since);
+    assert_true(w.parts[0].since < w.parts[1].since);
+    /* The cluster goes on. */
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    /* It may come back, with nothing. */
+    stage_put_server(1, 22);
+    stage_pass(500);
+    w = stage_plan();
+    assert_non_null(stage_live(&w, 22));
+    assert_int_equal(w.parts[1].lane, 11);
+}
+
+static void a_server_is_waited_for_where_no_other_has_room(void **state)
+{
+    struct wire_variable v = stage_variable("large", 8);
+    struct wire_plan w;
+
+    (void)state;
+    stage.successor_ms = 10000;
+    stage.limits.memory_bytes = 60 << 20;
+    run_cluster(2);
+    /* 2^20 rows of 32 bytes and 16 of the index are 48 MiB, half of it each;
+     * with another such variable a server has 48 of 60. */
+    v.rows = 1 << 20;
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    v.name = "large too";
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    stage.actors[1].is_alive = false;
+    stage_pass(30000);
+    w = stage_plan();
+    for (uint32_t i = 0; i < w.n_parts; i++) {
+        bool is_large = w.parts[i].variable >= 3;
+
+        assert_int_equal(w.parts[i].lane,
+                         w.parts[i].begin > 0 && is_large ? 12 : 11);
+    }
+}
+
+static void a_server_is_waited_for_ever_where_that_is_asked_for(void **state)
+{
+    struct wire_plan w;
+
+    (void)state;
+    run_cluster(2);
+    stage.actors[1].is_alive = false;
+    stage_pass(200000);
+    w = stage_plan();
+    assert_int_equal(w.parts[1].lane, 12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGED(a_dead_servers_parts_come_from_the_newest),
+        STAGED(of_this_clusters_present_time_that_is),
+        STAGED(without_a_checkpoint_they_begin_empty),
+        STAGED(what_is_saved_is_the_newest_from_then_on),
+        STAGED(what_cannot_be_loaded_comes_from_an_older_one),
+        STAGED(parts_that_come_from_different_ones_move_one_after_another),
+        STAGED(after_a_while_others_take_a_dead_servers_parts),
+        STAGED(a_server_is_waited_for_where_no_other_has_room),
+        STAGED(a_server_is_waited_for_ever_where_that_is_asked_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
