@@ -112,10 +112,35 @@ struct ps_error {
     char text[256];
 };
 
+/* Which of the 65,536 buckets a key of a hash variable is in. For good: it is
+ * the high 16 bits of a SplitMix64 step of the key. */
+PS_API uint32_t ps_bucket(uint64_t key);
+
 /* Acknowledged pushes that a server lost when it died (durability `memory`):
  * numbers first..last of this session on that lane, in the rows of one part of
  * a variable, or in all that the lane held. A checkpoint that the rows came back
- * from has the others. */
+ * from has the others.
+ *
+ * A worker may accept that, or push again what is gone: it keeps the keys and
+ * gradients of each push, with its frames (ps_request_frame()), until they are
+ * in a checkpoint. Of a push that has a frame of this session and lane whose seq
+ * is first..last, those rows are lost that are in the part, and these alone may
+ * go again; whoever pushes the others too pushes them twice:
+ *
+ *     for (i = 0; i < n_keys; i++) {
+ *         uint32_t bucket = ps_bucket(keys[i]);
+ *
+ *         if (bucket >= loss.begin && bucket < loss.end) {
+ *             lost_keys[n] = keys[i];
+ *             memcpy(lost + n * dim, gradients + i * dim, dim * sizeof(*lost));
+ *             n++;
+ *         }
+ *     }
+ *     ps_push(variable, lost_keys, n, lost, 0);
+ *
+ * on a thread of its own: on_loss only notes the loss. Each loss is told once; a
+ * push of today may be lost tomorrow and is kept like the first. A dense
+ * variable is pushed as a whole, so what it lost can only be accepted. */
 struct ps_loss {
     uint64_t session;
     uint64_t lane;
@@ -227,6 +252,8 @@ struct ps_declaration {
     struct ps_updater updater; /* fixes the row layout; the default of pushes */
     uint64_t batch_read;       /* rows read a step, for placement; 0 unknown */
     int durability;            /* enum ps_durability; 0 is PS_MEMORY */
+    int no_save; /* 1: checkpoints leave its rows out: whatever loads them has
+                    it with initial values. PS_MEMORY only */
 };
 
 PS_API void ps_declaration_init(struct ps_declaration *declaration);

@@ -197,8 +197,7 @@ struct ckpt_manifest {
     uint64_t next_session;
     uint64_t next_lane;
     uint64_t next_variable;
-    /* Variables that are not saved (a flag of the declaration may say so one
-     * day) are listed here and have no parts. */
+    /* Those with no_save are listed here and have no parts. */
     uint32_t n_variables;
     struct wire_variable *variables; /* by rising id */
     uint32_t n_parts;

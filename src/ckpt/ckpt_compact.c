@@ -1,6 +1,6 @@
-/* The chain is links[0], the newest, to links[n - 1], the whole one. Of each key
- * the newest link that names it has the last word, and says either a row or that
- * it was erased; within a link what is there goes before what was erased. So
+/* The chain is links[0], the newest, to links[n - 1], the whole one. Of each
+ * key the newest link that names it has the last word, and says either a row or
+ * that it was erased; within a link a row goes before what was erased. So
  * only the keys of the increments are held in memory, 10 to 20 bytes each; the
  * base, which may be far larger, streams by: a row of it stays if no increment
  * names its key. A part with more changes than a table of keys should have is
@@ -17,12 +17,7 @@
 #include "base/mem.h"
 #include "ckpt/ckpt_folder_impl.h"
 
-enum {
-    LINKS_MAX = 1024,
-    RANGE_KEYS = 16 << 20, /* of one range of buckets, about */
-    GONE = UINT16_MAX,
-    FLOATS = 4
-};
+enum { LINKS_MAX = 1024, KEYS_MAX = 16 << 20, GONE = UINT16_MAX, FLOATS = 4 };
 
 struct link {
     const struct ckpt_entry *entry;
@@ -43,6 +38,7 @@ struct compacting {
     const struct ckpt_progress *progress;
     uint64_t done;
     uint64_t total;
+    uint64_t keys_max;
     struct link *links;
     uint32_t n;
     struct ckpt_writer *w;
@@ -78,8 +74,7 @@ static void free_words(struct words *w)
 
 static int grow(struct words *w)
 {
-    struct words more = {.room = w->room == 0 ? 1024 : 2 * w->room,
-                         .n = w->n};
+    struct words more = {.room = w->room == 0 ? 1024 : 2 * w->room, .n = w->n};
 
     more.keys = mem_try(mem_array(more.room, sizeof(*more.keys)));
     more.links = mem_try_zero(mem_array(more.room, sizeof(*more.links)));
@@ -205,7 +200,8 @@ static bool write_rows(void *context, const struct ckpt_batch *b)
     size_t bytes = b->part->dim * sizeof(float);
 
     if (b->values != NULL && !has_same_slots(b->part, c->shape)) {
-        c->status = err_set(c->e, PS_EDATALOSS, "%s: \"%.100s\" has other "
+        c->status = err_set(c->e, PS_EDATALOSS,
+                            "%s: \"%.100s\" has other "
                             "slots than in what builds on it",
                             c->links[c->link].entry->folder, b->part->variable);
         return false;
@@ -220,12 +216,11 @@ static bool write_rows(void *context, const struct ckpt_batch *b)
         for (uint32_t k = 0; k < b->part->n_slots; k++) {
             (void)buf_append(&c->row, b->slots[k] + i * b->part->dim, bytes);
         }
-        c->status =
-            c->row.failed
-                ? err_set(c->e, PS_ENOMEM, "out of memory")
-                : ckpt_writer_row(c->w, c->part, b->keys[i],
-                                  (const float *)(const void *)c->row.data,
-                                  c->e);
+        c->status = c->row.failed
+                        ? err_set(c->e, PS_ENOMEM, "out of memory")
+                        : ckpt_writer_row(
+                              c->w, c->part, b->keys[i],
+                              (const float *)(const void *)c->row.data, c->e);
     }
     return c->status == PS_OK && advance(c, b);
 }
@@ -305,7 +300,7 @@ static uint32_t count_ranges(const struct compacting *c,
             }
         }
     }
-    return (uint32_t)base_min_u64(p->end - p->begin, 1 + keys / RANGE_KEYS);
+    return (uint32_t)base_min_u64(p->end - p->begin, 1 + keys / c->keys_max);
 }
 
 static uint32_t range_at(const struct ckpt_part *p, uint32_t i, uint32_t n)
@@ -492,11 +487,14 @@ static int compact(struct compacting *c, const struct ckpt_list *list,
 }
 
 int ckpt_compact(struct fs *fs, const struct ckpt_list *list,
-                 const struct ckpt_entry *x,
+                 const struct ckpt_entry *x, uint64_t keys_max,
                  const struct ckpt_progress *progress,
                  struct ckpt_compacted *out, struct err *e)
 {
-    struct compacting c = {.fs = fs, .progress = progress, .e = e};
+    struct compacting c = {.fs = fs,
+                           .progress = progress,
+                           .keys_max = keys_max != 0 ? keys_max : KEYS_MAX,
+                           .e = e};
     int rc;
 
     *out = (struct ckpt_compacted){.n_links = 0};

@@ -13,10 +13,11 @@ struct ckpt_compacted {
 };
 
 /* list: of the fs; x: the increment, whole. Every block is checked when it is
- * read. progress: bytes read of those to be read. PS_EARGUMENT: it is no
+ * read. keys_max: of increments that are in memory at once, about; 0: the
+ * usual. progress: bytes read of those to be read. PS_EARGUMENT: it is no
  * increment. */
 int ckpt_compact(struct fs *fs, const struct ckpt_list *list,
-                 const struct ckpt_entry *x,
+                 const struct ckpt_entry *x, uint64_t keys_max,
                  const struct ckpt_progress *progress,
                  struct ckpt_compacted *out, struct err *e) MUST_USE;
 

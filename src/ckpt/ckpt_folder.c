@@ -118,6 +118,9 @@ static int look_at(struct fs *fs, struct ckpt_entry *x, struct err *e)
         rc = look_at_files(fs, x, c, &why);
     }
     ckpt_free(c);
+    if (rc == PS_ENOMEM) {
+        return err_set(e, PS_ENOMEM, "out of memory");
+    }
     x->is_whole = rc == PS_OK && !x->is_new;
     if (x->is_new) {
         (void)err_set(&why, PS_ENOTREADY, "it was not finished");

@@ -83,7 +83,8 @@ int ckpt_read_state(struct fs *fs, const char *folder, const struct ckpt *c,
 
 /* Removes whole checkpoints but the newest `keep` (at least 2, asserted) with
  * those that they are increments of, and what older ones left unfinished. Of
- * one cut only the largest term's stays: it was compacted to that. Damaged ones are not counted and not removed. */
+ * one cut only the largest term's stays: it was compacted to that. Damaged ones
+ * are not counted and not removed. */
 int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed,
                struct err *e) MUST_USE;
 

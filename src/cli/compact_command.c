@@ -53,7 +53,7 @@ static int compact(const struct checkpoint_options *o, struct fs *fs,
         rc = err_set(e, PS_EDATALOSS, "%s: %.150s", x->folder, x->why);
     }
     if (rc == PS_OK) {
-        rc = ckpt_compact(fs, list, x, &progress, &done, e);
+        rc = ckpt_compact(fs, list, x, 0, &progress, &done, e);
     }
     if (shown > 0) {
         fprintf(stderr, "\r     \r");

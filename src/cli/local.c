@@ -24,6 +24,7 @@ struct options {
     const char *checkpoint_path;
     int64_t keep;
     int64_t full_every;
+    const char *on_failure;
     int64_t wait_s;
     struct opt_list plugins;
     bool binds_cores;
@@ -87,6 +88,12 @@ static const struct opt table[] = {
      .max = CLI_CHAIN_MAX,
      .value = "N",
      .help = "As in -r scheduler: each Nth checkpoint is whole."},
+    {.name = "on-failure",
+     .type = OPT_TEXT,
+     .offset = AT(on_failure),
+     .fallback = "accept",
+     .value = "HOW",
+     .help = "As in -r scheduler: accept or consistent."},
     {.name = "bind_cores",
      .brief = "bc",
      .type = OPT_BOOL,
@@ -269,7 +276,7 @@ static int run_in_store(const struct local_options *o, const char *kv)
 static int check(struct options *o, const struct opt_list *rest,
                  bool has_command, char *url, struct err *e)
 {
-    char place[ROLE_PLACE_BYTES]; /* the scheduler works it out again */
+    char place[ROLE_PLACE_BYTES] = ""; /* the scheduler does it again */
 
     if (rest->n > 0) {
         return err_set(e, PS_EARGUMENT,
@@ -294,6 +301,9 @@ static int check(struct options *o, const struct opt_list *rest,
     }
     if (o->checkpoint_path != NULL &&
         role_place(o->checkpoint_path, place, e) != PS_OK) {
+        return e->status;
+    }
+    if (role_on_failure(o->on_failure, place[0] != '\0', e) != PS_OK) {
         return e->status;
     }
     return o->kv == NULL ? PS_OK : parse_kv(o->kv, url, e);
@@ -329,6 +339,7 @@ int local_main(int argc, char **argv)
             .checkpoint_path = o.checkpoint_path,
             .keep = o.keep,
             .full_every = o.full_every,
+            .on_failure = o.on_failure,
             .plugins = o.plugins.items,
             .n_plugins = o.plugins.n,
             .log_level = o.cli.log_level,

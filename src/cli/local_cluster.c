@@ -299,6 +299,10 @@ int local_cluster_start_roles(struct local_cluster *c, struct err *e)
     if (o->full_every != 0) {
         add_number(&w, "--full_every", o->full_every);
     }
+    if (o->on_failure != NULL) {
+        add_word(&w, "--on-failure");
+        add_word(&w, o->on_failure);
+    }
     snprintf(c->roles[0].name, sizeof(c->roles[0].name), "scheduler");
     rc = start_role(c, &w, e);
     for (uint32_t i = 0; i < o->servers && rc == PS_OK; i++) {

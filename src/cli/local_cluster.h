@@ -26,6 +26,7 @@ struct local_options {
     const char *checkpoint_path; /* NULL: left out */
     int64_t keep;
     int64_t full_every;
+    const char *on_failure; /* NULL: left out */
     /* Passed on to all roles. */
     const char *const *plugins;
     size_t n_plugins;

@@ -331,3 +331,21 @@ int role_place(const char *url, char *place, struct err *e)
     }
     return PS_OK;
 }
+
+int role_on_failure(const char *how, bool has_place, struct err *e)
+{
+    bool is_consistent = strcmp(how, "consistent") == 0;
+
+    if (!is_consistent && strcmp(how, "accept") != 0) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --on-failure: \"%.80s\" is neither accept nor "
+                       "consistent",
+                       how);
+    }
+    if (is_consistent && !has_place) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --on-failure: consistent goes back to a "
+                       "checkpoint: say where they are with -cp URL");
+    }
+    return PS_OK;
+}

@@ -18,6 +18,7 @@ struct options {
     int64_t full_every;
     bool accepts_empty;
     int64_t give_up_s;
+    const char *on_failure;
     char place[ROLE_PLACE_BYTES]; /* checkpoint_path, absolute */
 };
 _Static_assert(offsetof(struct options, role) == 0, "rows of role.h");
@@ -76,6 +77,12 @@ static const struct opt table[] = {
      .help = "A server that is away for so long is not waited for: others "
              "that have room take its parts, from the newest checkpoint. 0 is "
              "never."},
+    {.name = "on-failure",
+     .type = OPT_TEXT,
+     .offset = AT(on_failure),
+     .fallback = "accept",
+     .value = "HOW",
+     .help = ROLE_ON_FAILURE_HELP},
     ROLE_OPTIONS,
 };
 
@@ -108,6 +115,9 @@ static int fill_in(struct options *o, struct schedule_options *run,
     if (rc == PS_OK) {
         rc = role_place(o->checkpoint_path, o->place, e);
     }
+    if (rc == PS_OK) {
+        rc = role_on_failure(o->on_failure, o->place[0] != '\0', e);
+    }
     if (rc != PS_OK) {
         return rc;
     }
@@ -127,6 +137,7 @@ static int fill_in(struct options *o, struct schedule_options *run,
         .full_every = (uint32_t)o->full_every,
         .accept_empty = o->accepts_empty,
         .give_up_s = (uint32_t)o->give_up_s,
+        .consistent = strcmp(o->on_failure, "consistent") == 0,
         .bind = o->role.bind,
         .advertise = o->role.advertise,
         .port = (uint16_t)o->role.port,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "udf/udf.h"
@@ -388,6 +389,11 @@ void ps_client_waits_for(ps_client *client, char *text, size_t size)
     client_enter(client, &g);
     session_waits_for(client->session, text, size);
     client_leave(client, &g);
+}
+
+uint32_t ps_bucket(uint64_t key)
+{
+    return hash_bucket(hash_key(key));
 }
 
 void ps_text_free(char *text)

@@ -124,6 +124,13 @@ static int check(const struct ps_declaration *d, const struct udf **udf,
         return client_error(e, PS_EARGUMENT, "%s: durability %d is not known",
                             d->name, d->durability);
     }
+    if (d->no_save < 0 || d->no_save > 1 ||
+        (d->no_save != 0 && d->durability != PS_MEMORY)) {
+        return client_error(e, PS_EARGUMENT,
+                            "%s: no_save is 0 or 1, and 1 is for durability "
+                            "memory only",
+                            d->name);
+    }
     *udf = NULL;
     if (client_is_foreign(d->updater.name)) {
         return PS_OK;
@@ -177,6 +184,7 @@ static struct wire_variable wire_of(const struct ps_declaration *d,
         .param7 = u->params[7],
         .batch_read = d->batch_read,
         .durability = (uint32_t)d->durability,
+        .no_save = (uint32_t)d->no_save,
     };
 }
 

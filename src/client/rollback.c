@@ -79,8 +79,9 @@ void rollback_on_restored(struct session *s, const struct coord_result *r)
     }
     ours = find_ours(s, &w);
     buf_clear(&b->position);
-    if (ours != NULL && buf_append(&b->position, ours->position.data,
-                                   ours->position.size) != PS_OK) {
+    if ((ours != NULL && buf_append(&b->position, ours->position.data,
+                                    ours->position.size) != PS_OK) ||
+        step_on_rollback(s, b->position.data, b->position.size) != PS_OK) {
         buf_fini(&b->position);
         buf_init(&b->position);
         b->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
@@ -88,6 +89,7 @@ void rollback_on_restored(struct session *s, const struct coord_result *r)
     }
     b->cut = w.cut;
     b->is_known = true;
+    step_on_plan(s);
 }
 
 void rollback_tick(struct session *s)

@@ -215,6 +215,7 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     resolve_all(s);
     cut_parked(s);
     control_on_plan(s);
+    step_on_plan(s);
     pump_all(s);
 }
 

@@ -221,6 +221,7 @@ struct control {
 struct step {
     uint64_t cut;        /* what is submitted now is stamped with */
     uint64_t wanted;     /* the newest in the store */
+    uint64_t plan;       /* it is of: not taken before that is known */
     uint64_t opened;     /* the cut that the session's number was opened at */
     uint64_t reported;   /* in the lease */
     bool has_steps;      /* session_step was called */
@@ -419,6 +420,11 @@ void step_on_opened(struct session *s, uint64_t cut);
 void step_on_submit(struct session *s, struct request *r);
 /* Says in the lease that all of before the cut is answered, once it is. */
 void step_report(struct session *s);
+/* The reader stands here now, and everything of before is over. */
+int step_on_rollback(struct session *s, const void *position,
+                     size_t size) MUST_USE;
+/* A plan was taken up. */
+void step_on_plan(struct session *s);
 /* The scheduler has given a SAVE its ticket. */
 void step_on_ticket(struct session *s, struct request *r, uint64_t ticket);
 /* ... or its reason not to. */

@@ -9,7 +9,11 @@
  * A cut is taken at a boundary only: session_step, or at once where nothing was
  * pushed since the last one. A client that never calls session_step has no
  * reader and no steps: each of its requests is one. The report is the body of
- * the session's lease. */
+ * the session's lease.
+ *
+ * A cut of after a rollback must not be taken with a position of before it. So
+ * none is taken until the plan that it is of is known here, and, where that
+ * goes back, until the checkpoint's position is. */
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
@@ -72,7 +76,8 @@ static void take(struct session *s)
     struct step *p = &s->step;
     struct buf copy;
 
-    if (p->wanted <= p->cut ||
+    if (p->wanted <= p->cut || s->plan == NULL || s->plan->w.plan < p->plan ||
+        (s->rollback.is_on && !s->rollback.is_known) ||
         (p->has_steps && !p->is_clean && !PLANT(cut_within_step))) {
         return;
     }
@@ -106,7 +111,7 @@ void step_on_submit(struct session *s, struct request *r)
     s->step.is_clean = s->step.is_clean && !writes(r);
 }
 
-int session_step(struct session *s, const void *position, size_t size)
+static int stand_at(struct session *s, const void *position, size_t size)
 {
     struct step *p = &s->step;
     struct buf copy;
@@ -118,10 +123,34 @@ int session_step(struct session *s, const void *position, size_t size)
     }
     buf_fini(&p->position);
     p->position = copy;
-    p->has_steps = true;
     p->is_clean = true;
-    take(s);
     return PS_OK;
+}
+
+int session_step(struct session *s, const void *position, size_t size)
+{
+    int rc;
+
+    s->step.has_steps = true;
+    if (s->rollback.is_on) {
+        PROBE(step_of_before_rollback);
+        return PS_OK; /* of steps that are gone, as its next push will say */
+    }
+    rc = stand_at(s, position, size);
+    if (rc == PS_OK) {
+        take(s);
+    }
+    return rc;
+}
+
+int step_on_rollback(struct session *s, const void *position, size_t size)
+{
+    return stand_at(s, position, size);
+}
+
+void step_on_plan(struct session *s)
+{
+    take(s);
 }
 
 /* ---- the record `save` -------------------------------------------------- */
@@ -204,6 +233,11 @@ void step_on_save(struct session *s, const struct coord_result *r)
         }
         p->version = r->version;
         p->wanted = base_max_u64(p->wanted, w.cut);
+        p->plan = w.plan;
+        if (s->plan != NULL && s->plan->w.plan < w.plan) {
+            PROBE(step_waits_for_plan);
+            session_want_plan(s);
+        }
         p->save.ticket = w.ticket;
         p->save.cut = w.cut;
         p->save.state = (int)w.state;

@@ -243,8 +243,9 @@ static void describe(const struct wire_variable *v, char *text, size_t size)
         }
     }
     if (n > 0 && (size_t)n < size) {
-        snprintf(text + n, size - (size_t)n, ")%s",
-                 durability_text(v->durability));
+        snprintf(text + n, size - (size_t)n, ")%s%s",
+                 durability_text(v->durability),
+                 v->no_save != 0 ? ", not saved" : "");
     }
 }
 
@@ -295,6 +296,11 @@ int declare_check(const struct wire_variable *v, struct err *e)
         return err_set(e, PS_EARGUMENT, "durability %u is not known",
                        v->durability);
     }
+    if (v->no_save > 1 || (v->no_save != 0 && v->durability != PS_MEMORY)) {
+        return err_set(e, PS_EARGUMENT,
+                       "what checkpoints leave out has durability memory: a "
+                       "log would begin where nothing is");
+    }
     return udf_updater(v->updater, params, v->n_params, &udf, e);
 }
 
@@ -310,7 +316,7 @@ static bool same_layout(const struct wire_variable *a,
         (a->kind == PS_DENSE && a->rows != b->rows) ||
         a->init_kind != b->init_kind || a->init_a != b->init_a ||
         a->init_b != b->init_b || a->init_seed != b->init_seed ||
-        a->durability != b->durability ||
+        a->durability != b->durability || a->no_save != b->no_save ||
         strcmp(a->updater, b->updater) != 0) {
         return false;
     }
@@ -377,7 +383,12 @@ static int add(struct scheduler *s, struct wire_plan *w,
         &s->arena, ((size_t)w->n_variables + 1) * sizeof(*variables));
     struct wire_part *placed, *parts;
     uint32_t n = 0;
-    int rc = place_variable(w, v, &s->options.limits, declare_slots_of,
+    int rc = check_logs(s, v, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    rc = place_variable(w, v, &s->options.limits, declare_slots_of,
                             &s->arena, &placed, &n, e);
 
     if (rc != PS_OK) {
@@ -461,11 +472,6 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         snprintf(text, sizeof(text),
                  "there are %d variables, as many as may be", LIMIT_VARIABLES);
         answer_and_forget(s, p, PS_ELIMIT, text);
-        return false;
-    }
-    rc = check_logs(s, &v, &e);
-    if (rc != PS_OK) {
-        answer_and_forget(s, p, rc, e.text);
         return false;
     }
     v.id = w->next_variable;

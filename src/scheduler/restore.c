@@ -1,7 +1,7 @@
 /* See restore.h for the drawing. What a restore is made of is in other files:
  * restore_find.c which checkpoint, restore_raise.c the store's numbers,
  * restore_plan.c and restore_whole.c the plan, restore_order.c who asked for
- * it. Nothing of the cluster is touched before the checkpoint was found and
+ * it, restore_consistent.c that all go back when one dies. Nothing of the cluster is touched before the checkpoint was found and
  * verified whole. */
 #include "scheduler/restore.h"
 
@@ -39,8 +39,8 @@ static void drop_source(struct restore *v)
     v->source = NULL;
 }
 
-static void find(struct scheduler *s, enum restore_job job,
-                 const struct restore_wish *wish)
+void restore_search(struct scheduler *s, enum restore_job job,
+                    const struct restore_wish *wish)
 {
     struct restore *v = s->restore;
     struct restore_wish w = *wish;
@@ -54,7 +54,7 @@ static void find(struct scheduler *s, enum restore_job job,
     restore_find_begin(&v->find, s->disk, &w);
 }
 
-static void rest(struct scheduler *s)
+void restore_rest(struct scheduler *s)
 {
     s->restore->phase = RESTORE_IDLE;
     s->restore->job = RESTORE_JOB_NONE;
@@ -80,7 +80,7 @@ static void look_for_start(struct scheduler *s)
 {
     const struct restore_wish wish = {.kind = RESTORE_NEWEST, .verifies = true};
 
-    find(s, RESTORE_JOB_START, &wish);
+    restore_search(s, RESTORE_JOB_START, &wish);
 }
 
 static bool begin_start(struct scheduler *s)
@@ -128,7 +128,7 @@ bool restore_before_run(struct scheduler *s)
 static void start_is_over(struct scheduler *s)
 {
     s->restore->has_looked = true;
-    rest(s);
+    restore_rest(s);
     if (s->state == SCHEDULER_TERM) {
         plan_owner_begin(s);
     } else if (s->state == SCHEDULER_CLUSTER) {
@@ -168,8 +168,8 @@ static void on_start_found(struct scheduler *s)
     if (v->find.status != PS_OK && v->find.status != PS_ENOTFOUND &&
         !s->options.accept_empty) {
         snprintf(text, sizeof(text),
-                 "no good checkpoint is there to begin with: %s; with "
-                 "--accept-empty it begins without",
+                 "no checkpoint is good, and without --accept-empty it does "
+                 "not begin empty: %s",
                  v->find.why);
         v->has_looked = true;
         scheduler_refuse(s, text);
@@ -196,7 +196,7 @@ static void look_for_newest(struct scheduler *s)
 {
     const struct restore_wish wish = {.kind = RESTORE_TIMELINE};
 
-    find(s, RESTORE_JOB_LOOK, &wish);
+    restore_search(s, RESTORE_JOB_LOOK, &wish);
 }
 
 static void begin_planning(struct scheduler *s)
@@ -233,7 +233,7 @@ void restore_stop(struct scheduler *s)
 {
     struct restore *v = s->restore;
 
-    rest(s);
+    restore_rest(s);
     drop_source(v);
     v->is_paused = false;
     v->has_instead = false;
@@ -241,6 +241,7 @@ void restore_stop(struct scheduler *s)
     v->order.n = 0;
     v->order.is_open = false;
     v->order.is_loading = false;
+    v->accepted = 0;
     /* Whoever runs next looks again. */
     v->has_looked = false;
 }
@@ -315,7 +316,7 @@ static void on_look_found(struct scheduler *s)
         restore_on_saved(s, x.folder, x.cut, x.plan);
     }
     v->knows_newest = true;
-    rest(s);
+    restore_rest(s);
     plan_owner_update(s);
 }
 
@@ -329,7 +330,7 @@ static void on_older_found(struct scheduler *s)
     }
     v->instead = take_found(v);
     v->has_instead = true;
-    rest(s);
+    restore_rest(s);
     plan_owner_update(s);
 }
 
@@ -353,15 +354,8 @@ static void look_at_failures(struct scheduler *s)
         return;
     }
     memcpy(wish.name, l->folder, strlen(l->folder) + 1);
-    for (uint32_t i = 0;
-         i < s->plan->w.n_loads && wish.n_also < RESTORE_ALSO_MAX; i++) {
-        const struct wire_load *x = &s->plan->w.loads[i];
-
-        if (x->brings_lanes != 0 && strlen(x->folder) <= CKPT_NAME_MAX) {
-            memcpy(wish.also[wish.n_also++], x->folder, strlen(x->folder) + 1);
-        }
-    }
-    find(s, RESTORE_JOB_OLDER, &wish);
+    restore_consistent_wish(s, &wish);
+    restore_search(s, RESTORE_JOB_OLDER, &wish);
 }
 
 /* ---- the order of a client ---------------------------------------------- */
@@ -389,7 +383,7 @@ void restore_begin_order(struct scheduler *s)
 
     log_write(LOG_WARNING, "asked to restore \"%s\"", o->name);
     memcpy(wish.name, o->name, sizeof(wish.name));
-    find(s, RESTORE_JOB_DEMAND, &wish);
+    restore_search(s, RESTORE_JOB_DEMAND, &wish);
 }
 
 /* The order cannot be done; all is as it was. */
@@ -403,12 +397,16 @@ static void give_up(struct scheduler *s, int status, const char *text)
         scheduler_refuse(s, text);
         return;
     }
-    end_order(s, status, text);
+    if (v->job == RESTORE_JOB_CONSISTENT) {
+        restore_consistent_accept(s, text);
+    } else {
+        end_order(s, status, text);
+    }
     if (v->is_paused) {
         v->is_paused = false;
         save_start(s);
     }
-    rest(s);
+    restore_rest(s);
 }
 
 bool restore_refuse(struct scheduler *s, int status, const char *text)
@@ -420,6 +418,17 @@ bool restore_refuse(struct scheduler *s, int status, const char *text)
     return true;
 }
 
+void restore_settle(struct scheduler *s)
+{
+    struct restore *v = s->restore;
+
+    v->source = restore_find_take(&v->find);
+    memcpy(v->folder, v->find.folder, sizeof(v->folder));
+    v->marks = v->find.marks;
+    v->phase = RESTORE_SETTLING;
+    v->retry_us = 0;
+}
+
 static void on_demand_found(struct scheduler *s)
 {
     struct restore *v = s->restore;
@@ -428,15 +437,11 @@ static void on_demand_found(struct scheduler *s)
     char text[640];
 
     if (v->find.status == PS_OK) {
-        v->source = restore_find_take(&v->find);
-        memcpy(v->folder, v->find.folder, sizeof(v->folder));
         memcpy(o->folder, v->find.folder, sizeof(o->folder));
-        v->marks = v->find.marks;
-        v->phase = RESTORE_SETTLING;
-        v->retry_us = 0;
+        restore_settle(s);
     } else if (v->find.status == PS_EDATALOSS && o->name[0] != '\0') {
         snprintf(o->text, sizeof(o->text), "%s", v->find.why);
-        find(s, RESTORE_JOB_BEST, &wish);
+        restore_search(s, RESTORE_JOB_BEST, &wish);
     } else if (v->find.status == PS_ENOTFOUND && o->name[0] != '\0') {
         snprintf(text, sizeof(text), "no checkpoint is \"%s\"", o->name);
         give_up(s, PS_ENOTFOUND, text);
@@ -538,7 +543,7 @@ void restore_on_plan(struct scheduler *s)
         o->restore = s->plan->w.restore;
     }
     drop_source(v);
-    rest(s);
+    restore_rest(s);
 }
 
 void restore_look(struct scheduler *s)
@@ -553,7 +558,8 @@ void restore_look(struct scheduler *s)
         log_write(LOG_INFO, "restored %s", v->order.folder);
         end_order(s, PS_OK, "");
     }
-    if (v->phase == RESTORE_IDLE && v->knows_newest && s->disk != NULL) {
+    if (v->phase == RESTORE_IDLE && v->knows_newest && s->disk != NULL &&
+        !restore_consistent_look(s)) {
         look_at_failures(s);
     }
 }
@@ -588,6 +594,9 @@ void restore_on_disk(struct scheduler *s, const struct disk_result *r)
     case RESTORE_JOB_OLDER:
         on_older_found(s);
         break;
+    case RESTORE_JOB_CONSISTENT:
+        restore_consistent_found(s);
+        break;
     case RESTORE_JOB_NONE:
         break;
     }
@@ -609,7 +618,7 @@ void restore_tick(struct scheduler *s)
             look_for_start(s);
         } else {
             v->failed[0] = '\0';
-            rest(s);
+            restore_rest(s);
         }
         break;
     case RESTORE_SETTLING:

@@ -6,13 +6,14 @@
  *        v         is open)     in the      into the      the order is
  *     IDLE: none, or damaged    store)      plan)         answered then)
  *
- * Four jobs, one at a time:
+ * Five jobs, one at a time:
  *     START   a new store and a root with checkpoints: the newest good one is
  *             the model, before anybody serves
  *     LOOK    which checkpoint do parts come from whose server dies?
  *     DEMAND  a client's WIRE_RESTORE: the whole cluster goes back, or some
  *             variables come from there
  *     OLDER   a shard cannot load a part: from which one instead?
+ *     CONSISTENT  a server died: the whole cluster goes back
  */
 #ifndef RESTORE_H
 #define RESTORE_H
@@ -36,7 +37,8 @@ enum restore_job {
     RESTORE_JOB_LOOK,
     RESTORE_JOB_DEMAND,
     RESTORE_JOB_BEST, /* of a DEMAND for a damaged one: which is good? */
-    RESTORE_JOB_OLDER
+    RESTORE_JOB_OLDER,
+    RESTORE_JOB_CONSISTENT
 };
 
 /* A checkpoint that parts may come from. */
@@ -74,7 +76,7 @@ struct restore {
     bool is_paused;    /* the save machine waits for us */
     struct restore_source newest;
 
-    /* START and DEMAND: what is being restored. */
+    /* START, DEMAND and CONSISTENT: what is being restored. */
     struct ckpt *source;
     char folder[CKPT_NAME_MAX + 1];
     struct restore_marks marks;
@@ -89,6 +91,10 @@ struct restore {
     char failed[CKPT_NAME_MAX + 1];
     bool has_instead;
     struct restore_source instead; /* folder "": none is left */
+
+    /* CONSISTENT: lanes that have ended up to this plan take nobody back with
+     * them: there was nothing to go back to. */
+    uint64_t accepted;
 };
 
 void restore_init(struct restore *v);
@@ -127,6 +133,13 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
 
 /* restore.c: v->order is to be done. */
 void restore_begin_order(struct scheduler *s);
+/* Looks for a checkpoint, for this job. */
+void restore_search(struct scheduler *s, enum restore_job job,
+                    const struct restore_wish *wish);
+/* The one that was found is restored when no save is open. */
+void restore_settle(struct scheduler *s);
+/* The job is over. */
+void restore_rest(struct scheduler *s);
 
 /* restore_raise.c: the store's numbers above those of the checkpoint. */
 void restore_raise_begin(struct scheduler *s);
@@ -146,5 +159,25 @@ bool restore_plan_instead(struct scheduler *s, struct wire_plan *w);
 void restore_plan_prune(struct scheduler *s, struct wire_plan *w);
 /* The load of a part that its shard has given up; NULL: none. */
 const struct wire_load *restore_plan_failed(const struct scheduler *s);
+/* What w says of a lane that has ended; NULL: it lives. */
+const struct wire_ended *restore_plan_ended(const struct wire_plan *w,
+                                            uint64_t lane);
+/* What it acknowledged is in the log of its server. */
+bool restore_plan_is_logged(const struct wire_plan *w, uint32_t variable);
+
+/* restore_consistent.c. Parts of w stay on their ended lanes: all go back. */
+bool restore_consistent_holds(const struct scheduler *s,
+                              const struct wire_plan *w);
+/* Begins if that is so. */
+bool restore_consistent_look(struct scheduler *s);
+void restore_consistent_found(struct scheduler *s);
+/* It cannot be: what a server lost comes back alone. */
+void restore_consistent_accept(struct scheduler *s, const char *why);
+/* Adds lanes that have ended to those of w: of servers that are away. */
+int restore_consistent_lanes(const struct scheduler *s, struct arena *arena,
+                             struct wire_plan *w) MUST_USE;
+/* The folders that parts come from belong to the timeline. */
+void restore_consistent_wish(const struct scheduler *s,
+                             struct restore_wish *wish);
 
 #endif

@@ -223,6 +223,26 @@ static bool is_same_cluster(const struct restore_find *f)
            m->cluster_low == f->wish.cluster_low;
 }
 
+static bool is_also(const struct restore_find *f)
+{
+    for (uint32_t i = 0; i < f->wish.n_also; i++) {
+        if (strcmp(f->folder, f->wish.also[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The newest come first: what the same life of the cluster made before one that
+ * it went back to is in its past, too. */
+static bool is_of_timeline(struct restore_find *f)
+{
+    if (is_also(f)) {
+        f->wish.restore = f->c->manifest.restore;
+    }
+    return f->c->manifest.restore == f->wish.restore;
+}
+
 /* OLDER: the timeline is that of the folder before which it is looked for. */
 static bool is_before(struct restore_find *f)
 {
@@ -237,12 +257,7 @@ static bool is_before(struct restore_find *f)
         f->c->manifest.cut >= cut) {
         return false;
     }
-    for (uint32_t i = 0; i < f->wish.n_also; i++) {
-        if (strcmp(f->folder, f->wish.also[i]) == 0) {
-            return true;
-        }
-    }
-    return f->c->manifest.restore == f->wish.restore;
+    return is_also(f) || f->c->manifest.restore == f->wish.restore;
 }
 
 static bool is_wanted(struct restore_find *f)
@@ -251,7 +266,7 @@ static bool is_wanted(struct restore_find *f)
     case RESTORE_NEWEST:
         return true;
     case RESTORE_TIMELINE:
-        return is_same_cluster(f) && f->c->manifest.restore == f->wish.restore;
+        return is_same_cluster(f) && is_of_timeline(f);
     case RESTORE_NAMED:
         return f->by_folder || f->wish.name[0] == '\0' ||
                strcmp(f->c->manifest.name, f->wish.name) == 0;

@@ -57,7 +57,7 @@ void restore_check_stop(struct restore_check *k);
 enum restore_kind {
     RESTORE_NEWEST,   /* of any cluster */
     RESTORE_TIMELINE, /* the newest that this cluster made since its last
-                         restore */
+                         restore, or `also`, or made before one of these */
     RESTORE_NAMED,    /* folder, cut or a user's name */
     RESTORE_OLDER     /* the newest of the timeline before folder `name` */
 };
@@ -69,8 +69,8 @@ struct restore_wish {
     uint64_t cluster_high;
     uint64_t cluster_low;
     uint64_t restore;
-    /* OLDER: folders that are of the timeline whatever their manifests say:
-     * parts of this cluster come from them. */
+    /* TIMELINE, OLDER: folders that are of the timeline whatever their
+     * manifests say: parts of this cluster come from them. */
     char also[RESTORE_ALSO_MAX][CKPT_NAME_MAX + 1];
     uint32_t n_also;
 };

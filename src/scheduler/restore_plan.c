@@ -131,8 +131,8 @@ static bool choose_load(const struct scheduler *s, const struct wire_part *part,
     return old != NULL;
 }
 
-static const struct wire_ended *ended_of(const struct wire_plan *w,
-                                         uint64_t lane)
+const struct wire_ended *restore_plan_ended(const struct wire_plan *w,
+                                            uint64_t lane)
 {
     for (uint32_t i = 0; i < w->n_ended; i++) {
         if (w->ended[i].lane == lane) {
@@ -159,7 +159,7 @@ static uint64_t heir_of(const struct scheduler *s, const struct wire_ended *e,
                : 0;
 }
 
-static bool is_logged(const struct wire_plan *w, uint32_t variable)
+bool restore_plan_is_logged(const struct wire_plan *w, uint32_t variable)
 {
     for (uint32_t i = 0; i < w->n_variables; i++) {
         if (w->variables[i].id == variable) {
@@ -180,13 +180,13 @@ static bool choose_lanes(struct scheduler *s, const struct wire_plan *w,
         return false;
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
-        const struct wire_ended *e = ended_of(w, w->parts[i].lane);
+        const struct wire_ended *e = restore_plan_ended(w, w->parts[i].lane);
         bool is_orphan = false;
 
         lanes[i] = e != NULL ? heir_of(s, e, &is_orphan) : 0;
         /* What was logged is on that server's disk: it is waited for. */
         wanted[i] =
-            lanes[i] == 0 && is_orphan && !is_logged(w, w->parts[i].variable);
+            lanes[i] == 0 && is_orphan && !restore_plan_is_logged(w, w->parts[i].variable);
         n += lanes[i] != 0;
         n_orphans += wanted[i];
     }
@@ -220,7 +220,7 @@ bool restore_plan_move(struct scheduler *s, struct wire_plan *w)
     struct group g;
 
     /* From where is not known yet. */
-    if (!s->restore->knows_newest) {
+    if (!s->restore->knows_newest || restore_consistent_holds(s, w)) {
         return false;
     }
     lanes = arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*lanes));

@@ -131,8 +131,12 @@ static int take_all(struct building *b)
     const struct ckpt_manifest *m = &v->source->manifest;
     bool keeps_ids = v->job == RESTORE_JOB_START || is_own(s);
     struct wire_load *load = arena_take(&s->arena, sizeof(*load));
+    const struct wire_plan now = b->w;
     int rc = load != NULL ? PS_OK : PS_ENOMEM;
 
+    if (rc == PS_OK && v->job == RESTORE_JOB_CONSISTENT) {
+        rc = restore_consistent_lanes(s, &s->arena, &b->w);
+    }
     b->w.n_variables = 0;
     b->w.n_parts = 0;
     b->w.variables = b->variables;
@@ -160,6 +164,8 @@ static int take_all(struct building *b)
     b->w.loads = load;
     b->w.n_loads = 1;
     b->w.restore = v->target;
+    b->w.lanes = now.lanes;
+    b->w.n_lanes = now.n_lanes;
     return v->job == RESTORE_JOB_START ? PS_OK : end_lanes(s, &b->w);
 }
 

@@ -244,6 +244,7 @@ void save_stop(struct scheduler *s)
     s->save->phase = SAVE_PHASE_UNREAD;
     s->save->retry_us = UINT64_MAX;
     s->save->disk_tag++;
+    s->save->last.cut = 0;
     forget_reporters(s->save);
     forget_waiters(s->save);
 }

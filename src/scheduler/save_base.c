@@ -1,8 +1,8 @@
 /* Whether the next checkpoint is an increment: of the last one, if that is done
  * and of this scheduler's own run, of the same restore, still there as it was
- * written, and fewer than full_every have come since a whole one. The lanes have
- * the last word: one that cannot say what has changed has the save begin again
- * as a whole one. */
+ * written, and fewer than full_every have come since a whole one. The lanes
+ * have the last word: one that cannot say what has changed has the save begin
+ * again as a whole one. */
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -52,8 +52,10 @@ void save_base_on_disk(struct scheduler *s, const struct disk_result *r)
         hash_bytes(r->data, r->size) == v->last.manifest_sum) {
         v->base = v->last.cut;
     } else {
-        log_write(LOG_WARNING, "%s is not there as it was saved: the next "
-                  "checkpoint is a whole one", v->last.folder);
+        log_write(LOG_WARNING,
+                  "%s is not there as it was saved: the next "
+                  "checkpoint is a whole one",
+                  v->last.folder);
     }
 }
 

@@ -54,6 +54,9 @@ static int describe(struct scheduler *s, struct ckpt_manifest *m)
     for (uint32_t i = 0; i < w->n_parts; i++) {
         const struct wire_part *p = &w->parts[i];
 
+        if (plan_variable(s->plan, p->variable)->no_save != 0) {
+            continue;
+        }
         m->parts[m->n_parts++] =
             (struct ckpt_place){p->variable, p->begin, p->end, p->lane};
     }

@@ -20,9 +20,8 @@ PLANT_DECLARE(prune_keeps_unfinished);
 static void submit(struct scheduler *s, enum disk_op op,
                    enum save_file_step step, const char *path, size_t size)
 {
-    struct disk_request r = {.op = op,
-                             .tag = s->save->disk_tag << 8 | (uint64_t)step,
-                             .size = size};
+    struct disk_request r = {
+        .op = op, .tag = s->save->disk_tag << 8 | (uint64_t)step, .size = size};
 
     snprintf(r.path, sizeof(r.path), "%s", path);
     s->disk->submit(s->disk, &r);
@@ -69,8 +68,7 @@ static bool is_needed(struct scheduler *s, const char *folder)
 static void go_on(struct scheduler *s)
 {
     struct save_prune *p = &s->save->prune;
-    size_t keep =
-        PLANT(prune_keeps_one) ? 1 : base_max_u64(s->options.keep, 2);
+    size_t keep = PLANT(prune_keeps_one) ? 1 : base_max_u64(s->options.keep, 2);
 
     for (; p->at < p->n; p->at++) {
         const struct save_folder *f = &p->folders[p->at];
@@ -128,7 +126,7 @@ static void on_listed(struct scheduler *s, const struct disk_result *r)
 static void on_manifest(struct scheduler *s, const struct disk_result *r)
 {
     struct save_prune *p = &s->save->prune;
-    struct ckpt *c;
+    struct ckpt *c = NULL;
     struct err e;
     int rc = r->status;
 

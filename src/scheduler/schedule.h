@@ -14,6 +14,7 @@ struct schedule_options {
     uint32_t full_every;     /* whole ones; 0, 1: all are */
     bool accept_empty;       /* begins where no checkpoint is good, too */
     uint32_t give_up_s;      /* servers that are away for so long; 0: none */
+    bool consistent;         /* all go back when a server dies */
     uint64_t lease_ms;       /* 0: LIMIT_LEASE_MS */
     const char *bind;        /* NULL: 127.0.0.1 */
     const char *advertise; /* host that others use; NULL: where it binds, or the

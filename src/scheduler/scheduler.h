@@ -29,7 +29,7 @@ struct scheduler_options {
     uint64_t lease_ms;       /* written to `cluster` when it is created */
     const char *checkpoints; /* their URL; NULL: none. Borrowed for good */
     uint32_t keep;           /* checkpoints that are kept; at least 2 */
-    uint32_t full_every;     /* whole ones; between them increments; 0, 1: all */
+    uint32_t full_every;     /* every Nth is whole; 0, 1: all are */
     /* Milliseconds since 1970, for manifests; NULL: 0. */
     uint64_t (*wall_ms)(void);
     /* A new store may begin empty although no checkpoint of those that are
@@ -38,6 +38,9 @@ struct scheduler_options {
     /* A server that is away for so long is given up: its parts go to others
      * that have room. 0: never. */
     uint64_t successor_ms;
+    /* When a server dies the whole cluster goes back to its newest good
+     * checkpoint, rather than that server's parts alone. */
+    bool consistent;
 };
 
 /* disk: of checkpoints; NULL where there is no place for them. */

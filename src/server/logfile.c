@@ -155,8 +155,7 @@ void logfile_path(uint64_t cluster_high, uint64_t cluster_low,
                   const struct logfile_name *name, char *out)
 {
     snprintf(out, LOGFILE_NAME_MAX + 1,
-             "%016" PRIx64 "%016" PRIx64 "/lane-%" PRIu64 "-%012" PRIu64
-             ".log",
+             "%016" PRIx64 "%016" PRIx64 "/lane-%" PRIu64 "-%012" PRIu64 ".log",
              cluster_high, cluster_low, name->lane, name->segment);
 }
 

@@ -33,12 +33,13 @@
 enum { LOGFILE_HEADER_BYTES = 104, LOGFILE_NAME_MAX = 127 };
 
 enum logfile_type {
-    LOGFILE_BEGIN = 1, /* stamp: the segment before, 0: none; plan: its end */
+    /* stamp: the segment before, 0: none; plan: its end; seq: the plan */
+    LOGFILE_BEGIN = 1,
     LOGFILE_CHAIN = 2, /* body: a definition */
     LOGFILE_FRAME = 3, /* body: of a RUN */
     LOGFILE_EVICT = 4, /* rows that went; not made yet */
     LOGFILE_ADMIT = 5, /* keys that were let in; not made yet */
-    LOGFILE_QUIET = 6  /* nothing came for a while: all before it is settled */
+    LOGFILE_QUIET = 6  /* nothing came for a while: all before is settled */
 };
 
 struct logfile_record {
@@ -62,8 +63,8 @@ uint64_t logfile_bytes(uint64_t body_bytes);
 int logfile_append(struct buf *out, const struct logfile_record *r) MUST_USE;
 
 /* The record at `offset` of a segment; data[size] is what is there from that
- * byte on, 8-byte aligned. PS_OK with *r, whose body points into data. PS_EBUSY:
- * r->body_bytes says how much of it there must be, and there is less.
+ * byte on, 8-byte aligned. PS_OK with *r, whose body points into data.
+ * PS_EBUSY: r->body_bytes says how much of it there must be, and there is less.
  * PS_ENOTFOUND: no record, or a damaged one. */
 int logfile_read(const uint8_t *data, uint64_t size, uint64_t lane,
                  uint64_t segment, uint64_t offset,

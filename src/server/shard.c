@@ -279,9 +279,10 @@ struct shard_part *shard_part(const struct shard *s, uint32_t variable,
 }
 
 /* Takes over the table of a part that we hold already, or makes a new one: of a
- * part that is being loaded too, because what a late frame has added must not be
- * there when it is added again. One whose updater was not given to this server, which is a matter of its plugins,
- * has none: the other variables must not suffer for that. */
+ * part that is being loaded too, because what a late frame has added must not
+ * be there when it is added again. One whose updater was not given to this
+ * server, which is a matter of its plugins, has none: the other variables must
+ * not suffer for that. */
 static int open_part(struct shard *s, const struct plan *plan,
                      const struct wire_part *w, struct shard_part *p)
 {
@@ -295,7 +296,7 @@ static int open_part(struct shard *s, const struct plan *plan,
         .end = w->end,
         .init = {v->init_kind, (float)v->init_a, (float)v->init_b, v->init_seed,
                  v->init_key},
-        .tracks_changes = plan->w.tracks_changes != 0,
+        .tracks_changes = plan->w.tracks_changes != 0 && v->no_save == 0,
         .budget = &s->budget,
     };
     const double params[PS_PARAMS_MAX] = {v->param0, v->param1, v->param2,
@@ -405,7 +406,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         plan_free(plan);
         return rc;
     }
-    shard_save_before_plan(s);
+    shard_save_before_plan(s, parts, n);
     free_parts(s->parts, s->n_parts, parts, n);
     s->parts = parts;
     s->n_parts = n;

@@ -129,13 +129,10 @@ static void answer_committed(struct shard *s, uint64_t connection,
 {
     struct frame_header a = shard_answer_header(s, h, PS_OK);
     struct frame *f = b->failed ? NULL : frame_new(b->size);
-    uint32_t durability = s->log == NULL    ? PS_MEMORY
-                          : s->log->syncs ? PS_FSYNC
-                                            : PS_LOG;
 
     if (f != NULL) {
         memcpy(frame_body(f), b->data, b->size);
-        shard_log_answer(s, connection, &a, f, durability);
+        shard_log_answer(s, connection, &a, f, PS_LOG);
         frame_put(f);
     }
 }

@@ -59,8 +59,14 @@ static void fail(struct loading *v, const char *why)
 
     close_file(v);
     v->phase = LOADING_FAILED;
-    snprintf(v->why, sizeof(v->why), "%s: %.130s",
-             v->link < v->n_links ? v->links[v->link].folder : v->folder, why);
+    /* The folder of the load is in front: the scheduler looks for that. */
+    if (v->link > 0 && v->link < v->n_links) {
+        PROBE(shard_load_base_is_bad);
+        snprintf(v->why, sizeof(v->why), "%s: its base %s: %.50s", v->folder,
+                 v->links[v->link].folder, why);
+    } else {
+        snprintf(v->why, sizeof(v->why), "%s: %.130s", v->folder, why);
+    }
     base_one_line(v->why);
     log_write(LOG_ERROR, "shard %u cannot load %s", s->options.shard, v->why);
     s->owner->saved(s->owner, s->options.shard);
@@ -199,6 +205,10 @@ const struct wire_variable *loading_source(const struct loading *v,
         *why = v->brings_lanes && here->id >= m->next_variable
                    ? NULL
                    : "a variable is not in it";
+        return NULL;
+    }
+    if (there->no_save != 0) {
+        *why = NULL; /* it was left out: the same */
         return NULL;
     }
     *why = "a variable is there of another kind or shape";
@@ -364,7 +374,8 @@ static int insert_some(struct loading *v)
             slots[k] = (const float *)(const void *)v->pieces[2 + k].data +
                        v->at * spec->dim;
         }
-        rc = table_load(t, keys + v->at, ours, values + v->at * spec->dim, slots);
+        rc = table_load(t, keys + v->at, ours, values + v->at * spec->dim,
+                        slots);
     }
     if (rc == PS_OK) {
         v->at += n;
@@ -592,8 +603,7 @@ static void go_on(struct loading *v)
             waits = begin_part(v);
             if (!waits) {
                 v->lane = 0;
-                v->phase =
-                    loading_next_link(v) ? LOADING_INDEX : LOADING_STATE;
+                v->phase = loading_next_link(v) ? LOADING_INDEX : LOADING_STATE;
             }
         } else {
             waits = read_next(v);
@@ -679,9 +689,9 @@ bool shard_load_has_work(const struct shard *s)
 
 uint64_t shard_load_next(const struct shard *s)
 {
-    return shard_load_has_work(s)    ? 0
+    return shard_load_has_work(s)  ? 0
            : s->load_again_us != 0 ? s->load_again_us
-                                     : UINT64_MAX;
+                                   : UINT64_MAX;
 }
 
 void shard_load_work(struct shard *s)

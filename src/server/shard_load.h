@@ -122,7 +122,7 @@ int shard_history_fate(const struct shard_part *p, uint64_t lane,
 /* Whether this part is loaded by v. */
 bool loading_is_of(const struct loading *v, const struct shard_part *p);
 /* The variable of a part, as the checkpoint has it; NULL with *why where it is
- * not there, *why NULL where it need not be. */
+ * not there, *why NULL where it need not be: it begins with initial values. */
 const struct wire_variable *loading_source(const struct loading *v,
                                            const struct shard_part *p,
                                            const char **why);

@@ -1,7 +1,7 @@
 /* The manifests from the folder that is loaded to the whole checkpoint that it
- * builds on, newest first. A manifest names the cut of its base, not its folder:
- * of several folders of that cut the one of the largest term is taken, which is
- * what they were compacted to. */
+ * builds on, newest first. A manifest names the cut of its base, not its
+ * folder: of several folders of that cut the one of the largest term is taken,
+ * which is what they were compacted to. */
 #include "server/shard_load.h"
 
 #include <stdio.h>
@@ -60,8 +60,7 @@ static int on_manifest(struct loading *v, const struct disk_result *r,
                        CKPT_MANIFEST ": it is another folder's");
     }
     if (v->link > 0 && !is_base_of(m, &link[-1].ckpt->manifest)) {
-        return err_set(e, PS_EDATALOSS,
-                       "it is not what cut %llu was made on",
+        return err_set(e, PS_EDATALOSS, "it is not what cut %llu was made on",
                        (unsigned long long)link[-1].ckpt->manifest.cut);
     }
     if (m->base == 0) {

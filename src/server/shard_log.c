@@ -139,9 +139,6 @@ static int append(struct shard_log *l, struct log_group *g,
         l->pending_bytes += logfile_bytes(r->body_bytes);
         g->syncs = g->syncs || l->syncs;
         l->last_number = g->number;
-        if (g->syncs) {
-            l->last_sync = g->number;
-        }
     } else {
         g->bytes.failed = false;
     }
@@ -152,8 +149,10 @@ static int append(struct shard_log *l, struct log_group *g,
 static int begin_segment(struct shard_log *l, uint64_t segment, uint64_t before,
                          uint64_t end_before)
 {
-    struct logfile_record r = {
-        .type = LOGFILE_BEGIN, .stamp = before, .plan = end_before};
+    struct logfile_record r = {.type = LOGFILE_BEGIN,
+                               .seq = shard_plan_number(l->shard),
+                               .stamp = before,
+                               .plan = end_before};
     uint64_t old = l->segment;
     uint64_t old_end = l->end;
     struct log_group *last = l->last;
@@ -223,8 +222,8 @@ static void start(struct shard_log *l)
     struct disk_request write = {.op = DISK_WRITE};
     struct disk_request sync = {.op = DISK_SYNC};
 
-    if (g == NULL || l->is_busy || l->n_busy > 0 ||
-        l->phase > SHARD_LOG_OPEN || l->shard->plan == NULL) {
+    if (g == NULL || l->is_busy || l->n_busy > 0 || l->phase > SHARD_LOG_OPEN ||
+        l->shard->plan == NULL) {
         return;
     }
     l->is_busy = true;
@@ -236,7 +235,7 @@ static void start(struct shard_log *l)
     write.data = g->bytes.data;
     write.size = g->bytes.size;
     submit(l, STEP_WRITE, &write);
-    if (g->syncs) {
+    if (g->syncs && !PLANT(log_acked_before_synced)) {
         sync.file = file_number(l);
         submit(l, STEP_SYNC, &sync);
     }
@@ -249,7 +248,7 @@ static void start(struct shard_log *l)
 
 static bool is_committed(const struct shard_log *l, const struct log_waiter *w)
 {
-    return l->written >= w->written && l->synced >= w->synced;
+    return l->written >= w->written;
 }
 
 static void release(struct shard_log *l)
@@ -296,16 +295,12 @@ void shard_log_answer(struct shard *s, uint64_t connection,
     }
     *w = (struct log_waiter){
         .written = l->last_number,
-        .synced = durability == PS_FSYNC ? l->last_sync : 0,
         .connection = connection,
         .header = header,
         .frame = frame_get(frame),
     };
     if (PLANT(log_acked_before_written)) {
         w->written = 0;
-        w->synced = 0;
-    } else if (PLANT(log_acked_before_synced)) {
-        w->synced = 0;
     }
     *l->tail = w;
     l->tail = &w->next;
@@ -562,7 +557,6 @@ static void group_done(struct shard_log *l)
     l->good_segment = g->segment;
     l->good_end = g->offset + g->bytes.size;
     l->written = g->number;
-    l->synced = g->syncs ? g->number : l->synced;
     l->first = g->next;
     free_group(g);
     if (l->phase == SHARD_LOG_CREATING) {
@@ -582,14 +576,11 @@ static void on_answer(struct shard_log *l, const struct disk_result *r)
     enum step step = (enum step)(r->tag & 0xff);
 
     l->n_busy--;
-    if (r->status != PS_OK && step != STEP_CLOSE &&
-        !PLANT(log_error_ignored)) {
+    if (r->status != PS_OK && step != STEP_CLOSE && !PLANT(log_error_ignored)) {
         if (step == STEP_CREATE || step == STEP_WRITE) {
             l->has_file = l->has_file && step != STEP_CREATE;
         }
         fail(l, r->why);
-    } else if (step == STEP_WRITE && l->is_busy && !l->first->begins) {
-        l->written = l->first->number;
     }
     if (l->n_busy == 0 && l->is_busy) {
         group_done(l);

@@ -5,9 +5,10 @@
  *                                     | all that comes while the disk is busy
  *
  * A frame that writes to a variable of durability `log` or `fsync` is answered
- * when its record is written, or synced. What waits while the disk is busy goes
- * as one group: one write, and one sync for all where the lane has a variable
- * of `fsync`. Answers of other frames do not wait.
+ * when its record is written. Where the lane has a variable of `fsync` each
+ * write is synced, and all these answers wait for that. What waits while the
+ * disk is busy goes as one group: one write, one sync. Answers of frames that
+ * write to `memory` only do not wait.
  *
  *     OFF -> CREATING -> NAMING -> OPEN -> ENDING -> FAILED
  *              |  ^                  |      (its end goes to the store, then
@@ -47,8 +48,7 @@ struct log_group {
 /* An answer that waits. */
 struct log_waiter {
     struct log_waiter *next;
-    uint64_t written; /* the groups that must be */
-    uint64_t synced;
+    uint64_t written; /* the group that must be done */
     uint64_t connection;
     struct frame_header header;
     struct frame *frame;
@@ -64,22 +64,22 @@ struct shard_log {
 
     uint64_t first_segment; /* named by no cut of this lane's own */
     uint64_t segment;       /* records go to it */
-    uint64_t end;     /* at this byte */
-    uint64_t quiet_end; /* nothing but a QUIET record is behind what is settled */
-    struct map chains;          /* that the segment has; not the map's */
-    struct log_group *first;    /* not written yet; the first may be at work */
+    uint64_t end;           /* at this byte */
+    uint64_t
+        quiet_end; /* nothing but a QUIET record is behind what is settled */
+    struct map chains;       /* that the segment has; not the map's */
+    struct log_group *first; /* not written yet; the first may be at work */
     struct log_group *last;
-    bool is_busy;               /* the first is at work */
+    bool is_busy; /* the first is at work */
     uint64_t pending_bytes;
     uint64_t n_groups;
     uint64_t last_number; /* the group of the last record */
-    uint64_t last_sync; /* the newest group that syncs */
 
     bool has_file;
     uint64_t n_files;
     uint32_t n_busy; /* requests that are unanswered */
-    uint64_t written; /* groups */
-    uint64_t synced;
+    uint64_t
+        written; /* groups that are done: synced too, where they are to be */
     uint64_t good_segment; /* up to here it may be acknowledged */
     uint64_t good_end;
 
@@ -103,8 +103,9 @@ int shard_log_reserve(struct shard *s, const struct frame_header *h,
 /* After it was applied; cannot fail. */
 void shard_log_append(struct shard *s, const struct frame_header *h,
                       struct frame *frame);
-/* Sends an answer when all that was appended so far is as durable as the level
- * says. Without memory it is not sent: it is asked for again. */
+/* Sends an answer when all that was appended so far is written, and synced
+ * where the lane syncs; at once at PS_MEMORY. Without memory it is not sent: it
+ * is asked for again. */
 void shard_log_answer(struct shard *s, uint64_t connection,
                       const struct frame_header *a, struct frame *frame,
                       uint32_t durability);

@@ -5,9 +5,9 @@
  *                                  |                                       v
  *                                RECORDING <-- SYNCING <-- the log's end --+
  *
- * Records are applied in their order through the same chains as the frames were;
- * their numbers go into the parts' frozen copies. The log ends at the first
- * record that is not whole, unless one behind it says that it had been
+ * Records are applied in their order through the same chains as the frames
+ * were; their numbers go into the parts' frozen copies. The log ends at the
+ * first record that is not whole, unless one behind it says that it had been
  * acknowledged: that is damage, and nothing is served. Where it ended is in the
  * store before anything is served, and no later reading goes beyond: a write of
  * the dead process may still come. Any failure leaves the parts unserved, said
@@ -65,10 +65,10 @@ struct log_reading {
     uint64_t n_files;
     struct buf window; /* bytes of the segment from `base` on */
     uint64_t base;
-    uint64_t at;   /* the next record */
-    uint64_t from; /* SCANNING: what is read next */
-    size_t asked;  /* bytes by the last read */
-    bool is_all;   /* it came to the file's end */
+    uint64_t at;       /* the next record */
+    uint64_t from;     /* SCANNING: what is read next */
+    size_t asked;      /* bytes by the last read */
+    bool is_all;       /* it came to the file's end */
     struct map chains; /* struct chain by id, of this segment */
     uint64_t n_frames;
 };
@@ -154,8 +154,7 @@ static int compare_u64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct shard_log_need *need_of(const struct shard_part *p,
-                                      uint64_t lane)
+static struct shard_log_need *need_of(const struct shard_part *p, uint64_t lane)
 {
     for (uint32_t i = 0; p->awaits_log && i < p->n_needs; i++) {
         if (p->needs[i].lane == lane) {
@@ -178,8 +177,8 @@ static int collect_lanes(struct log_reading *v)
         bool is_needed = false;
 
         for (size_t k = 0; k < s->n_parts; k++) {
-            is_needed = is_needed ||
-                        need_of(&s->parts[k], w->ended[i].lane) != NULL;
+            is_needed =
+                is_needed || need_of(&s->parts[k], w->ended[i].lane) != NULL;
         }
         if (is_needed) {
             v->lanes[v->n_lanes++] = w->ended[i].lane;
@@ -323,11 +322,10 @@ static int choose_start(struct log_reading *v, char why[100])
         if (need == NULL) {
             continue;
         }
-        if (need->from != LOG_NEED_ANY && v->n_segments > 0 &&
-            v->segments[0] > need->from) {
+        if (v->n_segments > 0 && v->segments[0] > need->from) {
             need->from = LOG_NEED_FIRST;
         }
-        from = need->from == LOG_NEED_ANY ? LOG_NEED_FIRST : need->from;
+        from = need->from;
         start = base_min_u64(start, from);
         if (from != LOG_NEED_FIRST && !has_segment(v, from) &&
             !PLANT(log_start_not_checked)) {
@@ -342,9 +340,8 @@ static int choose_start(struct log_reading *v, char why[100])
     v->n_segments -= skip;
     memmove(v->segments, v->segments + skip,
             v->n_segments * sizeof(*v->segments));
-    if (v->n_segments == 0 ||
-        (v->record.state == SHARD_LOG_ENDED &&
-         !has_segment(v, v->record.segment))) {
+    if (v->n_segments == 0 || (v->record.state == SHARD_LOG_ENDED &&
+                               !has_segment(v, v->record.segment))) {
         snprintf(why, 100, "it is not there");
         return PS_EDATALOSS;
     }
@@ -537,8 +534,7 @@ static bool apply_frame(struct log_reading *v, const struct logfile_record *r)
     for (size_t i = 0; i < s->n_parts; i++) {
         const struct shard_log_need *need = need_of(&s->parts[i], lane_of(v));
 
-        if (need != NULL && (need->from == LOG_NEED_ANY ||
-                             v->segments[v->segment] >= need->from) &&
+        if (need != NULL && v->segments[v->segment] >= need->from &&
             !replay_in_part(v, &s->parts[i], r, ops, n)) {
             return false;
         }
@@ -583,8 +579,8 @@ static bool apply_begin(struct log_reading *v, const struct logfile_record *r)
         fail(v, "a segment begins twice");
         return false;
     }
-    if (v->segment > 0 && (r->stamp != v->segments[v->segment - 1] ||
-                           r->plan != v->former_end)) {
+    if (v->segment > 0 &&
+        (r->stamp != v->segments[v->segment - 1] || r->plan != v->former_end)) {
         PROBE(shard_log_segment_is_short);
         fail(v, "a segment is shorter than the next one says, or one is not "
                 "there");
@@ -594,6 +590,7 @@ static bool apply_begin(struct log_reading *v, const struct logfile_record *r)
         const struct shard_log_need *need = need_of(&s->parts[i], lane_of(v));
 
         if (need != NULL && need->from == LOG_NEED_FIRST && r->stamp != 0 &&
+            r->seq >= plan_variable(s->plan, s->parts[i].variable)->born &&
             !PLANT(log_start_not_checked)) {
             fail(v, "its beginning is not there any more");
             return false;
@@ -745,9 +742,7 @@ uint64_t shard_log_read_next(const struct shard *s)
 {
     const struct log_reading *v = s->log_reading;
 
-    return v == NULL                ? UINT64_MAX
-           : v->phase == APPLYING ? 0
-                                    : v->again_us;
+    return v == NULL ? UINT64_MAX : v->phase == APPLYING ? 0 : v->again_us;
 }
 
 void shard_log_read_work(struct shard *s)

@@ -58,8 +58,8 @@ int shard_log_rows_are_in(struct shard *s, struct shard_part *p,
         return PS_OK;
     }
     shard_log_free_part(p);
-    p->needs = mem_try_zero(mem_array((size_t)w->n_ended + 1,
-                                      sizeof(*p->needs)));
+    p->needs =
+        mem_try_zero(mem_array((size_t)w->n_ended + 1, sizeof(*p->needs)));
     if (p->needs == NULL) {
         return PS_ENOMEM;
     }
@@ -70,15 +70,20 @@ int shard_log_rows_are_in(struct shard *s, struct shard_part *p,
         if (!is_candidate(s, p, l, e)) {
             continue;
         }
-        if (m != NULL && l->brings_lanes == 0) {
-            from = LOG_NEED_ANY;
-        } else if (m != NULL && e->plan <= m->plan) {
+        if (m != NULL && l->brings_lanes != 0 && e->plan <= m->plan) {
             continue; /* all that it did is in the rows */
-        } else if (m != NULL && has_lane(m, e->lane)) {
+        }
+        if (m != NULL && l->brings_lanes != 0 && has_lane(m, e->lane)) {
             from = m->cut;
         }
-        p->needs[p->n_needs++] = (struct shard_log_need){e->lane, from, NULL,
-                                                         0, 0};
+        p->needs[p->n_needs++] =
+            (struct shard_log_need){e->lane, from, NULL, 0, 0};
+    }
+    if (s->options.log == NULL) {
+        log_limited(&s->part_log, s->net->now_us(s->net), LOG_ERROR,
+                    "shard %u cannot serve what is to be logged: this server "
+                    "was started without --log_path",
+                    s->options.shard);
     }
     p->awaits_log = p->n_needs > 0 || s->options.log == NULL;
     p->is_loading = p->awaits_log;

@@ -11,11 +11,10 @@
 
 /* A lane whose log is to be replayed over a part. */
 enum { LOG_NEED_FIRST = 0 };
-#define LOG_NEED_ANY UINT64_MAX
 struct shard_log_need {
     uint64_t lane;
-    uint64_t from; /* the segment; FIRST: the lane's first; ANY: what is there
-                      (others are older than the part) */
+    uint64_t from; /* the segment; FIRST: the first, or one from before the
+                      variable came */
     struct ckpt_window *windows; /* while it is read */
     size_t n;
     size_t room;

@@ -208,14 +208,14 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     return PS_OK;
 }
 
-void shard_save_before_plan(struct shard *s)
+void shard_save_before_plan(struct shard *s, const struct shard_part *parts,
+                            size_t n)
 {
     if (is_writing(s)) {
         PROBE(shard_save_meets_plan);
         saving_fail(s->saving, "the plan has changed");
     } else if (s->saving != NULL) {
-        /* Done here. Whether all of it is we hear too late for the tables. */
-        saving_drop_tables(s->saving, false);
+        saving_keep_tables(s->saving, parts, n);
     }
 }
 

@@ -80,7 +80,7 @@ struct saving {
     struct ckpt_rows **writers; /* of the index's parts */
     struct saving_table *tables;
     uint32_t n_tables;
-    uint32_t at; /* the table that is walked */
+    uint32_t at;      /* the table that is walked */
     uint64_t work_us; /* not before that */
     uint64_t rows;
     struct buf header;
@@ -111,9 +111,10 @@ int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
 /* After a numbered frame was applied. */
 void shard_save_applied(struct shard *s, const struct frame_header *h,
                         struct frame *frame);
-/* A newer plan comes: tables may go, and the plan stands still while a cut is
- * open, so this save is void. */
-void shard_save_before_plan(struct shard *s);
+/* A newer plan comes, with these parts: other tables go, and the plan stands
+ * still while a cut is open, so a save that is not done is void. */
+void shard_save_before_plan(struct shard *s, const struct shard_part *parts,
+                            size_t n);
 /* The cut that the shard was waiting for its plan with. */
 void shard_save_on_plan(struct shard *s);
 /* The life ends: tables go. */
@@ -128,6 +129,9 @@ void shard_save_work(struct shard *s);
 int saving_take_cut(struct saving *v) MUST_USE;
 /* Ends the snapshots. */
 void saving_drop_tables(struct saving *v, bool kept);
+/* Done here, but not yet said to be whole: other tables than these go. */
+void saving_keep_tables(struct saving *v, const struct shard_part *parts,
+                        size_t n);
 /* The checkpoint is whole: the next one may build on it. */
 void saving_keep(struct saving *v);
 

@@ -151,7 +151,9 @@ int saving_take_cut(struct saving *v)
     memset(v->index.files, 0, 2 * sizeof(*v->index.files));
     memset(v->writers, 0, n * sizeof(struct ckpt_rows *));
     for (size_t i = 0; i < s->n_parts && rc == PS_OK; i++) {
-        rc = begin_table(v, &s->parts[i]);
+        if (plan_variable(s->plan, s->parts[i].variable)->no_save == 0) {
+            rc = begin_table(v, &s->parts[i]);
+        }
     }
     if (rc == PS_OK) {
         rc = ckpt_layout(file, v->index.parts, v->index.n_parts, &v->arena,
@@ -170,6 +172,23 @@ void saving_drop_tables(struct saving *v, bool kept)
 
         if (t->snapshot != NULL) {
             snapshot_end(t->snapshot, kept);
+            t->snapshot = NULL;
+        }
+    }
+}
+
+void saving_keep_tables(struct saving *v, const struct shard_part *parts,
+                        size_t n)
+{
+    for (uint32_t i = 0; i < v->n_tables; i++) {
+        struct saving_table *t = &v->tables[i];
+        bool is_kept = false;
+
+        for (size_t k = 0; k < n && !is_kept; k++) {
+            is_kept = parts[k].table == t->table;
+        }
+        if (t->snapshot != NULL && !is_kept) {
+            snapshot_end(t->snapshot, false);
             t->snapshot = NULL;
         }
     }

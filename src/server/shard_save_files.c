@@ -260,8 +260,7 @@ static bool read_next(struct saving *v)
             submit(v, &r);
             return true;
         }
-        if (v->check_block ==
-                   file->tensors[v->check_tensor - 1].n_sums) {
+        if (v->check_block == file->tensors[v->check_tensor - 1].n_sums) {
             v->check_tensor++;
             v->check_block = 0;
         } else {

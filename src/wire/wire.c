@@ -240,7 +240,8 @@ WIRE_MESSAGES(DEFINE_PUT)
         struct wire_##type *array =                                           \
             take_array(c, sizeof(*array), &m->n_##field);                     \
                                                                               \
-        for (uint32_t i = 0; i < m->n_##field && c->status == PS_OK; i++) {   \
+        for (uint32_t i = 0;                                                  \
+             array != NULL && i < m->n_##field && c->status == PS_OK; i++) {  \
             take_##type##_fields(c, &array[i]);                               \
         }                                                                     \
         m->field = array;                                                     \

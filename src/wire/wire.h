@@ -110,14 +110,15 @@ struct wire_bytes {
     F(u32, has_moved) F(u64, below) A(span, gaps)
 #define WIRE_KEPT_FIELDS(F, S, B, A)                                          \
     A(keep, parts)
-/* durability: enum ps_durability; born: the plan that it came with */
+/* durability: enum ps_durability; born: the plan that it came with; no_save: 1,
+ * checkpoints leave it out */
 #define WIRE_VARIABLE_FIELDS(F, S, B, A)                                      \
     F(u32, id) S(name) F(u32, kind) F(u64, rows) F(u32, dim)                  \
     F(u32, init_kind) F(f64, init_a) F(f64, init_b) F(u64, init_seed)         \
     F(u64, init_key) S(updater) F(u32, n_params) F(f64, param0)               \
     F(f64, param1) F(f64, param2) F(f64, param3) F(f64, param4)               \
     F(f64, param5) F(f64, param6) F(f64, param7) F(u64, batch_read)           \
-    F(u32, durability) F(u64, born)
+    F(u32, durability) F(u64, born) F(u32, no_save)
 #define WIRE_DECLARE_FIELDS(F, S, B, A)                                       \
     A(variable, variables)
 #define WIRE_DECLARE_ANSWER_FIELDS(F, S, B, A)                                \

@@ -290,8 +290,15 @@ class Cluster:
         self.servers[i] = self.start(
             f"server-{i}", [self.bin, "-r", "server", "-sp", self.kv, "-si",
                             str(i), "--shards", str(self.shards),
+                            *self._log_options(i),
                             *self.server_options[i]], files=self.files)
         return self.servers[i]
+
+    def _log_options(self, i):
+        """A place for logs where the probes declare what is logged."""
+        if os.environ.get("PS_PROBE_DURABILITY", "0") == "0":
+            return []
+        return ["--log_path", os.path.join(self.folder, f"log-{i}")]
 
     def probe(self, *words, name=None):
         """A probe whose lines are read."""

@@ -18,6 +18,7 @@
  *     size CASE                probe_size.c: sizes, refusals, conflicts
  *     open MS                  probe_errors.c: an open that fails
  *     errors                   probe_errors.c: what is late then
+ *     rate DEPTH SECONDS          probe_log.c: pushes a second
  *     homes WORKERS KEYS FILE  probe_fire.c: which shard has which row
  *     fire WORKER WORKERS KEYS SEED JOURNAL
  *                              probe_fire.c: pushes until it is killed
@@ -25,6 +26,7 @@
  *                              probe_judge.c: what the journals say of the rows
  *     train WORKER KEYS HOW    probe_train.c: pushes, and where its reader is
  *     fill NAME ROWS DIM       probe_train.c: many rows
+ *     watch KEYS               probe_watch.c: whether each server answers
  */
 #include "probe.h"
 
@@ -153,7 +155,8 @@ ps_variable *probe_declare(ps_client *client, const char *name, int kind,
     what.dim = dim;
     what.updater = (struct ps_updater){.name = "AssignAddUpdater"};
     if (getenv("PS_PROBE_DURABILITY") != NULL) {
-        what.durability = atoi(getenv("PS_PROBE_DURABILITY"));
+        what.durability =
+            (int)probe_number(getenv("PS_PROBE_DURABILITY"));
     }
     rc = ps_declare(client, &what, &variable, OPEN_MS, &e);
     if (rc != PS_OK) {
@@ -527,6 +530,9 @@ int main(int argc, char **argv)
     if (strcmp(mode, "homes") == 0) {
         return probe_homes(argc - 2, argv + 2);
     }
+    if (strcmp(mode, "rate") == 0) {
+        return probe_rate(argc - 2, argv + 2);
+    }
     if (strcmp(mode, "fire") == 0) {
         return probe_fire(argc - 2, argv + 2);
     }
@@ -538,6 +544,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(mode, "fill") == 0) {
         return probe_fill(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "watch") == 0) {
+        return probe_watch(argc - 2, argv + 2);
     }
     fprintf(stderr, "ps-probe: the modes are in test/e2e/probe.c\n");
     return 2;

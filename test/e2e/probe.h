@@ -50,8 +50,10 @@ int probe_open_late(int argc, char **argv);
 int probe_errors(void);
 int probe_homes(int argc, char **argv);
 int probe_fire(int argc, char **argv);
+int probe_rate(int argc, char **argv);
 int probe_judge(int argc, char **argv);
 int probe_train(int argc, char **argv);
 int probe_fill(int argc, char **argv);
+int probe_watch(int argc, char **argv);
 
 #endif

@@ -58,7 +58,14 @@ static void note(const struct fire *a, uint32_t kind, uint32_t n, uint64_t push,
 /* Thread: the library's. An entry is one write at the file's end. */
 static void on_loss(void *context, const struct ps_loss *loss)
 {
-    note(context, FIRE_LOSS, 1, 0, loss, sizeof(*loss));
+    struct ps_loss copy = *loss;
+    uint32_t v = loss->variable == NULL ? FIRE_VARIABLES : 0;
+
+    while (v < FIRE_VARIABLES && strcmp(fire_names[v], loss->variable) != 0) {
+        v++;
+    }
+    copy.variable = NULL; /* the text ends with this call */
+    note(context, FIRE_LOSS, 1, v, &copy, sizeof(copy));
 }
 
 ps_variable *fire_declare(ps_client *client, uint32_t v, uint32_t workers)

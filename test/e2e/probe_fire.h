@@ -19,7 +19,8 @@ enum {
 enum fire_kind {
     FIRE_INTENT = 1,  /* n items follow: they are pushed next */
     FIRE_SETTLED = 2, /* n outcomes follow: of all frames of that push */
-    FIRE_LOSS = 3,    /* one loss follows */
+    FIRE_LOSS = 3,    /* one loss follows; push is the number of its variable,
+                         FIRE_VARIABLES for all */
     FIRE_END = 4      /* the worker has ended in order; n is 0 */
 };
 

@@ -12,6 +12,10 @@
  * tell a loss and a double that would cancel in any one of them. And where the
  * choice is clear in several rows it must be the same for all that one frame
  * carried.
+ *
+ * Where servers come back with what a checkpoint has, LANES is `told`: then
+ * what a worker was told to be lost is gone, in those rows, and all else that
+ * was acknowledged is there.
  */
 #include "probe_fire.h"
 
@@ -34,12 +38,19 @@ struct doubt {
     int8_t was_applied; /* -1: not clear */
 };
 
+/* What a worker was told is lost. */
+struct report {
+    struct ps_loss loss;
+    uint32_t variable; /* FIRE_VARIABLES: all */
+};
+
 struct judge {
     uint32_t workers;
     size_t keys;
     struct fire_home *homes;
     uint64_t *lanes; /* that live */
     size_t n_lanes;
+    int believes;      /* LANES is `told` */
     struct sums *told; /* [FIRE_VARIABLES][keys][workers] */
     struct doubt *doubts;
     size_t n_doubts;
@@ -73,7 +84,7 @@ struct life {
     struct push *pushes;
     size_t n_pushes;
     size_t room_pushes;
-    struct ps_loss *losses;
+    struct report *losses;
     size_t n_losses;
     size_t room_losses;
     uint64_t n_found; /* frames that the losses name */
@@ -148,9 +159,10 @@ static void read_intents(struct life *life)
         } else if (e.kind == FIRE_LOSS) {
             grown = life->losses;
             probe_grow(&grown, life->n_losses, &life->room_losses,
-                       sizeof(struct ps_loss));
+                       sizeof(struct report));
             life->losses = grown;
-            memcpy(&life->losses[life->n_losses], items, size_of(&e));
+            memcpy(&life->losses[life->n_losses].loss, items, size_of(&e));
+            life->losses[life->n_losses].variable = (uint32_t)e.push;
             life->n_losses++;
         } else if (e.kind == FIRE_END) {
             life->has_ended = 1;
@@ -168,16 +180,19 @@ static int lives(const struct judge *j, uint64_t lane)
     return 0;
 }
 
+/* v: FIRE_VARIABLES for any. */
 static uint64_t count_reports(const struct life *life,
-                              const struct ps_frame_outcome *f)
+                              const struct ps_frame_outcome *f, uint32_t v)
 {
     uint64_t n = 0;
 
     for (size_t i = 0; i < life->n_losses; i++) {
-        const struct ps_loss *loss = &life->losses[i];
+        const struct ps_loss *loss = &life->losses[i].loss;
+        uint32_t of = life->losses[i].variable;
 
         n += loss->session == f->session && loss->lane == f->lane &&
-             loss->first <= f->seq && f->seq <= loss->last;
+             loss->first <= f->seq && f->seq <= loss->last &&
+             (v == FIRE_VARIABLES || of == FIRE_VARIABLES || of == v);
     }
     return n;
 }
@@ -201,11 +216,34 @@ static void add(struct sums *sums, int64_t g)
     sums->s[2] += g * g;
 }
 
+/* An acknowledged frame's losses; is_there[v]: in the rows of variable v. */
+static void take_losses(struct judge *j, const struct life *life,
+                        const struct ps_frame_outcome *f, int *is_there)
+{
+    int is_alive = lives(j, f->lane);
+    uint64_t reports = count_reports(life, f, FIRE_VARIABLES);
+    int is_twice = !j->believes && reports > 1;
+
+    for (uint32_t v = 0; v < FIRE_VARIABLES; v++) {
+        uint64_t n = count_reports(life, f, v);
+
+        is_there[v] = j->believes ? n == 0 : is_alive;
+        is_twice |= n > 1;
+    }
+    if (j->believes) {
+        is_alive = reports == 0;
+    }
+    j->lost += !is_alive;
+    j->heard += !is_alive && reports > 0;
+    j->deaf += !is_alive && reports == 0 && life->has_ended;
+    j->false_losses += is_twice || (is_alive && reports > 0);
+}
+
 static void take_frame(struct judge *j, struct life *life, struct push *push,
                        const struct ps_frame_outcome *f)
 {
-    int is_there = lives(j, f->lane);
-    uint64_t reports = count_reports(life, f);
+    int is_there[FIRE_VARIABLES];
+    uint64_t reports = count_reports(life, f, FIRE_VARIABLES);
 
     life->n_found += reports;
     if (f->status != PS_OK) {
@@ -214,10 +252,7 @@ static void take_frame(struct judge *j, struct life *life, struct push *push,
         return;
     }
     j->acked++;
-    j->lost += !is_there;
-    j->heard += !is_there && reports > 0;
-    j->deaf += !is_there && reports == 0 && life->has_ended;
-    j->false_losses += reports > (is_there ? 0 : 1);
+    take_losses(j, life, f, is_there);
     for (uint32_t i = 0; i < push->n; i++) {
         const struct fire_home *home = home_of(j, &push->items[i]);
 
@@ -226,7 +261,7 @@ static void take_frame(struct judge *j, struct life *life, struct push *push,
         }
         j->twice += push->taken >> i & 1;
         push->taken |= 1U << i;
-        if (is_there) {
+        if (is_there[push->items[i].variable]) {
             add(&j->told[cell_of(j, &push->items[i], life->worker)],
                 push->items[i].g);
         }
@@ -256,7 +291,9 @@ static void read_outcomes(struct judge *j, struct life *life)
         }
     }
     for (size_t i = 0; life->has_ended && i < life->n_losses; i++) {
-        j->unheard_of += life->losses[i].last - life->losses[i].first + 1;
+        const struct ps_loss *loss = &life->losses[i].loss;
+
+        j->unheard_of += loss->last - loss->first + 1;
     }
     j->unheard_of -= life->has_ended ? life->n_found : 0;
 }
@@ -455,6 +492,10 @@ static void read_lanes(struct judge *j, char *words)
 {
     char *rest = NULL;
 
+    j->believes = strcmp(words, "told") == 0;
+    if (j->believes) {
+        return;
+    }
     j->lanes = probe_array(strlen(words), sizeof(*j->lanes));
     for (char *word = strtok_r(words, ",", &rest); word != NULL;
          word = strtok_r(NULL, ",", &rest)) {

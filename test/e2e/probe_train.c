@@ -17,9 +17,13 @@
  *     stall    the same, but behind a push that belongs to no finished step
  *     save X   ps_save under this name, which is not waited for
  *     go       goes on
+ *     look     while it stands: takes note of a rollback, if there was one
  *
  * Each is answered with how many steps there were. The stalled push is the
  * first of step i; going on pushes what is left of it.
+ *
+ * When the cluster has gone back to a checkpoint it goes on from the position
+ * that it is given: so the rows are again those of its steps.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,9 +46,12 @@ struct worker {
     ps_request *flights[FLIGHT];
     ps_request *save;
     char saved[64];
+    int goes_back; /* the cluster did: it must take note */
+    uint64_t rollbacks;
+    uint64_t cut; /* of the last */
 };
 
-static void settle(ps_request **r)
+static void settle(struct worker *w, ps_request **r)
 {
     if (*r != NULL) {
         int rc = ps_wait(*r, PROBE_SETTLE_MS);
@@ -52,9 +59,10 @@ static void settle(ps_request **r)
         if (rc == PS_ETIMEOUT || rc == PS_EUNSURE) {
             rc = ps_resolve(*r, PROBE_SETTLE_MS);
         }
+        w->goes_back |= rc == PS_EROLLEDBACK;
         /* A server that has died lost it: the test knows. */
         if (rc != PS_OK && rc != PS_ECANCELED && rc != PS_ELANE &&
-            rc != PS_EDATALOSS) {
+            rc != PS_EDATALOSS && rc != PS_EROLLEDBACK) {
             probe_fail("a step", rc, NULL);
         }
         ps_request_free(*r);
@@ -65,8 +73,36 @@ static void settle(ps_request **r)
 static void settle_all(struct worker *w)
 {
     for (size_t i = 0; i < FLIGHT; i++) {
-        settle(&w->flights[i]);
+        settle(w, &w->flights[i]);
     }
+}
+
+/* Whether there was something to take note of. */
+static int go_back(struct worker *w)
+{
+    char position[64] = "";
+    size_t size = sizeof(position) - 1;
+    struct ps_error e = {0};
+    uint64_t worker = w->number;
+    int rc;
+
+    settle_all(w);
+    rc = ps_rollback(w->client, position, &size, &w->cut, PROBE_SETTLE_MS, &e);
+    if (rc == PS_ENOTFOUND && !w->goes_back) {
+        return 0;
+    }
+    if (rc != PS_OK) {
+        probe_fail("rollback", rc, e.text);
+    }
+    w->steps = 0;
+    if (size > 0 &&
+        (sscanf(position, "%" SCNu64 " %" SCNu64, &worker, &w->steps) != 2 ||
+         worker != w->number)) {
+        probe_fail("a position", PS_EDATALOSS, position);
+    }
+    w->goes_back = 0;
+    w->rollbacks++;
+    return 1;
 }
 
 /* Pushes rows [first, n) of the present step. */
@@ -80,6 +116,7 @@ static void push(struct worker *w, size_t first, size_t n)
                        .keys = keys + first,
                        .n_keys = n - first,
                        .values = values + first * DIM};
+    int rc;
 
     for (uint64_t j = 0; j < OWN; j++) {
         keys[j] = w->number * w->keys + (OWN * w->steps + j) % w->keys;
@@ -89,8 +126,10 @@ static void push(struct worker *w, size_t first, size_t n)
     keys[OWN] = SHARED + w->number % 2;
     values[OWN * DIM] = 1;
     values[OWN * DIM + 1] = (float)(w->number + 1);
-    settle(r);
-    probe_need("submit", ps_submit(w->client, &op, 1, r));
+    settle(w, r);
+    rc = ps_submit(w->client, &op, 1, r);
+    w->goes_back |= rc == PS_EROLLEDBACK;
+    probe_need("submit", rc == PS_EROLLEDBACK ? PS_OK : rc);
 }
 
 static void end_step(struct worker *w)
@@ -98,6 +137,9 @@ static void end_step(struct worker *w)
     char position[64];
     int n;
 
+    if (w->goes_back) {
+        return;
+    }
     w->steps++;
     n = snprintf(position, sizeof(position), "%" PRIu64 " %" PRIu64, w->number,
                  w->steps);
@@ -112,8 +154,9 @@ static void report(const struct worker *w)
 
     ps_client_counters(w->client, &c);
     printf("{\"steps\":%" PRIu64 ",\"session\":%" PRIu64 ",\"losses\":%" PRIu64
-           ",\"acked\":%" PRIu64 "}\n",
-           w->steps, c.session, c.losses, c.pushes_acked);
+           ",\"acked\":%" PRIu64 ",\"rollbacks\":%" PRIu64 ",\"cut\":%" PRIu64
+           "}\n",
+           w->steps, c.session, c.losses, c.pushes_acked, w->rollbacks, w->cut);
     fflush(stdout);
 }
 
@@ -131,6 +174,10 @@ static int stand(struct worker *w, int is_stalled)
     report(w);
     do {
         order = probe_line(line, sizeof(line), -1);
+        if (order > 0 && strcmp(line, "look") == 0) {
+            (void)go_back(w);
+            report(w);
+        }
     } while (order > 0 && strcmp(line, "go") != 0);
     if (is_stalled) {
         push(w, 1, OWN + 1);
@@ -179,12 +226,18 @@ int probe_train(int argc, char **argv)
     while (order >= 0) {
         push(&w, 0, OWN + 1);
         end_step(&w);
+        if (w.goes_back) {
+            (void)go_back(&w);
+        }
         order = probe_line(line, sizeof(line), 0);
         if (order > 0) {
             order = obey(&w, line);
         }
     }
     settle_all(&w);
+    if (w.goes_back) {
+        (void)go_back(&w);
+    }
     if (w.save != NULL) {
         snprintf(w.saved, sizeof(w.saved), "%s",
                  ps_status_name(ps_wait(w.save, PROBE_SETTLE_MS)));

@@ -51,6 +51,8 @@ OPTIONS = [
         ("server_num", "sn", "4"),
         ("checkpoint_path", "cp", "none://"),
         ("keep", None, "5"),
+        ("full_every", None, "4"),
+        ("on-failure", None, "accept"),
     ]),
     (SERVER, ROLE + [
         ("server_id", "si", "3"),
@@ -63,6 +65,8 @@ OPTIONS = [
         ("kv", None, "/run/x"),
         ("checkpoint_path", "cp", "/srv/x"),
         ("keep", None, "5"),
+        ("full_every", None, "4"),
+        ("on-failure", None, "consistent"),
         ("wait", None, "17"),
     ]),
     (["save"], COMMON + [

@@ -135,6 +135,35 @@ class Increments(test_checkpoint.Saved):
             self.check(c, said, [0])
             self.finish([worker])
 
+    def test_what_cannot_be_compacted_is_said(self):
+        with self.cluster("--full_every", "9") as c:
+            worker = self.train(c, 0)
+            whole = self.save(c)
+            last = self.save(c)
+            self.finish([worker])
+            words = [c.bin, "compact", self.place]
+            for name, status, why in ((whole["folder"], 2, "whole already"),
+                                      ("nothing", 1, last["folder"])):
+                done = subprocess.run([*words, name], stderr=subprocess.PIPE,
+                                      timeout=60, check=False, text=True)
+                self.assertEqual(done.returncode, status, done)
+                self.assertIn(why, done.stderr)
+            file = next(n for n in sorted(os.listdir(os.path.join(
+                self.place, whole["folder"]))) if n.count(".") == 1 and
+                n.endswith(".safetensors"))
+            with open(os.path.join(self.place, whole["folder"], file),
+                      "r+b") as f:
+                f.seek(-1, os.SEEK_END)
+                byte = f.read(1)
+                f.seek(-1, os.SEEK_END)
+                f.write(bytes([byte[0] ^ 1]))
+            done = subprocess.run(words, stderr=subprocess.PIPE, timeout=60,
+                                  check=False, text=True)
+            self.assertEqual(done.returncode, 1, done)
+            self.assertIn(f"{whole['folder']}: {file}", done.stderr)
+            self.assertEqual(self.folders(),
+                             [whole["folder"], last["folder"]])
+
     def test_without_its_base_the_next_one_is_whole(self):
         with self.cluster("--full_every", "9") as c:
             worker = self.train(c, 0)

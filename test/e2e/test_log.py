@@ -12,6 +12,7 @@ import time
 import unittest
 
 import cluster
+import test_recovery
 
 SERVERS = 2
 SHARDS = 2
@@ -34,9 +35,7 @@ class Logs(cluster.CountTest):
         self.checkpoints = os.path.join(self.place, "checkpoints")
         self.c = cluster.Cluster(
             servers=SERVERS, shards=SHARDS,
-            scheduler_options=["-cp", self.checkpoints] if checkpoints else [],
-            server_options=[["--log_path", os.path.join(self.place, f"log{i}")]
-                            for i in range(SERVERS)])
+            scheduler_options=["-cp", self.checkpoints] if checkpoints else [])
         self.addCleanup(self.c.close)
         self.homes = os.path.join(self.c.folder, "homes")
         self.c.ask("homes", WORKERS, KEYS, self.homes)
@@ -110,14 +109,52 @@ class Logs(cluster.CountTest):
         self.run_kills(1, checkpoints=True)
 
     def test_without_a_place_for_logs_it_is_refused(self):
-        os.environ["PS_PROBE_DURABILITY"] = "1"
-        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
         self.c = cluster.Cluster(servers=1, shards=1)
         self.addCleanup(self.c.close)
+        os.environ["PS_PROBE_DURABILITY"] = "1"
+        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
         probe = self.c.probe("homes", 1, 1, os.path.join(self.c.folder, "h"),
                              name="refused")
         self.assertNotEqual(probe.wait(30), 0)
         self.assertIn("give it --log_path", probe.text())
+
+
+class Rollback(test_recovery.Back):
+    """What was logged before the cluster went back does not count after it."""
+
+    deadline = 120
+
+    def test_the_cluster_goes_back_and_a_server_is_killed(self):
+        os.environ["PS_PROBE_DURABILITY"] = "1"
+        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
+        with self.cluster() as c:
+            workers = [self.train(c, i) for i in range(2)]
+            monday = self.save(c, "monday")
+            for worker in workers:
+                self.train_on(worker)
+            self.save(c, "tuesday")
+            for worker in workers:
+                self.train_on(worker)
+            self.restore(c, monday["folder"])
+            for i in range(2):
+                for worker in workers:
+                    cluster.wait_for("it has taken note", lambda w=worker:
+                                     self.order(w, "where")["rollbacks"] == 1)
+                    self.train_on(worker)
+                c.servers[i].kill()
+                c.start_server(i)
+                c.wait_serving()
+                for worker in workers:
+                    self.train_on(worker)
+                self.check_rows(c, f"after {i}", range(2))
+            for worker in workers:
+                self.assertEqual(self.order(worker, "where")["rollbacks"], 1)
+            self.finish(workers)
+
+
+for name in dir(test_recovery.Back):
+    if name.startswith("test_"):
+        setattr(Rollback, name, None)  # they run where they are
 
 
 if __name__ == "__main__":

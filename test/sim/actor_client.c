@@ -372,7 +372,9 @@ bool actor_client_is_done(const struct process *p)
     const struct plan *newest = p->place->sim->oracle->plan;
     const struct plan *plan = session_plan(a->session);
 
+    /* One that is stopped may have to ask what it has lost. */
     return a->work->done >= a->work->target && a->n_jobs == 0 &&
+           a->thread->busy_until <= p->place->sim->now &&
            (a->saves == NULL || p->place->sim->asked_save) &&
            !session_has_writes(a->session) && !is_declaring(a) &&
            !a->is_closing && plan != NULL && newest != NULL &&

@@ -68,6 +68,7 @@ void actor_scheduler_start(struct place *p)
         .keep = 2,
         .full_every = s->full_every,
         .successor_ms = s->successor_ms,
+        .consistent = s->is_consistent,
     };
     struct scheduler *scheduler;
     int rc;

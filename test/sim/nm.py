@@ -23,7 +23,8 @@ import sys
 FOLDERS = ("client", "server", "scheduler", "table", "udf", "plan", "wire")
 OTHERS = ("coord_lease.c.o", "net_frame.c.o")
 RUNTIME = re.compile(
-    r"client_client.*|client_status.*|server_serve\.|scheduler_schedule\.|"
+    r"client_client.*|client_status.*|server_serve\.|server_ahead\.|"
+    r"scheduler_schedule\.|"
     r"udf_udf_plugin\.")
 LEAVES = ("base_log.c.o", "base_mem.c.o", "base_base.c.o")
 OUTSIDE = re.compile(

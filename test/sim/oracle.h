@@ -135,6 +135,7 @@ struct position {
     uint64_t session;
     uint64_t cut;
     uint64_t steps;
+    uint64_t restore; /* that the checkpoint is of */
 };
 
 /* A step of a client within which it asked for a save, which is a boundary

@@ -292,12 +292,22 @@ static bool is_split(const struct sim *s, const struct process *client,
     return split != NULL;
 }
 
+/* A rollback gives a reader its old place again: what the lanes of before it
+ * were sent beyond that is undone, and may bear any older cut. */
+static bool is_undone(const struct sim *s, const struct stream *t,
+                      const struct position *p)
+{
+    const struct lane *l = oracle_lane(s, t->lane);
+
+    return l != NULL && l->restore < p->restore;
+}
+
 void oracle_content_on_framed(struct sim *s, const struct stream *t,
                               const struct numbered *n)
 {
     for (const struct position *p = s->oracle->positions; p != NULL;
          p = p->next) {
-        if (p->session == t->session && n->has_step &&
+        if (p->session == t->session && n->has_step && !is_undone(s, t, p) &&
             (n->cut < p->cut) != (n->step < p->steps) &&
             (n->step != p->steps || !is_split(s, t->client, n->step))) {
             world_fail(s,
@@ -339,7 +349,9 @@ static void check_session(struct check *c, const struct ckpt_session *one)
         return; /* it has not pushed */
     }
     if (one->position.size == 0) {
-        if (client->stepped_at != 0 && client->stepped_at < o->opened_at) {
+        /* One that has gone back to before its first step stands there. */
+        if (client->stepped_at != 0 && client->stepped_at < o->opened_at &&
+            c->ckpt->manifest.restore == 0) {
             world_fail(s, "%s has no position of session %llu", c->folder,
                        (ull)one->session);
         }
@@ -351,6 +363,9 @@ static void check_session(struct check *c, const struct ckpt_session *one)
         return;
     }
     memcpy(&at, one->position.data, sizeof(at));
+    if (at.life < client->life && c->ckpt->manifest.restore > 0) {
+        return; /* it has gone back to a position of its former life */
+    }
     if (at.client != client->place->index || at.life != client->life ||
         at.steps == 0) {
         world_fail(s, "%s: the position of session %llu is another's",
@@ -359,7 +374,7 @@ static void check_session(struct check *c, const struct ckpt_session *one)
     }
     p = world_take(s, sizeof(*p));
     *p = (struct position){o->positions, one->session, c->ckpt->manifest.cut,
-                           at.steps};
+                           at.steps, c->ckpt->manifest.restore};
     o->positions = p;
     s->totals.positions++;
     for (const struct stream *t = o->all_streams; t != NULL; t = t->next) {

@@ -358,6 +358,12 @@ static bool has_ended(uint32_t state)
     return state == SAVE_DONE || state == SAVE_FAILED || state == SAVE_CANCELED;
 }
 
+/* A server that died while there were faults takes all back with it. */
+static bool is_for_restore(const struct sim *s, const char *why)
+{
+    return s->is_consistent && strstr(why, "is being restored") != NULL;
+}
+
 void oracle_save_on_record(struct sim *s, const void *data, size_t size)
 {
     struct oracle *o = s->oracle;
@@ -395,6 +401,7 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
             f->is_void = true;
         }
         if (w.state == SAVE_FAILED && !s->faults_on &&
+            !is_for_restore(s, w.why) &&
             w.ticket > o->healed_ticket && !oracle_save_has_no_room(s)) {
             world_fail(s, "save %llu fails, though nothing is wrong: %s",
                        (ull)w.ticket, w.why);

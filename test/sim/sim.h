@@ -285,6 +285,7 @@ struct sim {
     bool has_restores;        /* clients ask for them */
     uint32_t full_every;      /* of checkpoints; 0: all are whole */
     uint64_t successor_ms;    /* 0: parts wait for their server */
+    bool is_consistent;       /* all go back when a server dies */
     uint64_t disk_us;         /* most requests to a disk take less */
     uint64_t block_rows;      /* of checkpoints; 0: the usual */
     uint32_t save_bytes;      /* of rows that are saved in one of them */

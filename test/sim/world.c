@@ -529,6 +529,7 @@ static void draw_world(struct sim *s)
     s->full_every =
         world_chance(s, 400000) ? (uint32_t)world_between(s, 2, 4) : 0;
     s->successor_ms = world_chance(s, 300000) ? world_between(s, 500, 6000) : 0;
+    s->is_consistent = s->seed % 8 == 3;
     s->block_rows = world_chance(s, 300000) ? 0 : world_between(s, 24, 240);
     s->save_bytes = (uint32_t)world_between(s, 64, 8192);
     faults_init(s);

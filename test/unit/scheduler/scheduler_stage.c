@@ -74,7 +74,8 @@ void stage_open(struct desk *d, uint64_t nonce, const char *address)
                                         .lease_ms = LENGTH_MS,
                                         .keep = 3,
                                         .accept_empty = stage.accept_empty,
-                                        .successor_ms = stage.successor_ms};
+                                        .successor_ms = stage.successor_ms,
+                                        .consistent = stage.consistent};
     uint64_t now = stage.a.net.now_us;
 
     *d = (struct desk){.scheduler = NULL};
@@ -222,7 +223,8 @@ void stage_put_server(uint32_t id, uint64_t lane)
                             .incarnation = lane,
                             .sessions_seen = 1,
                             .shards = &shard,
-                            .n_shards = 1};
+                            .n_shards = 1,
+                            .has_log = stage.has_log};
     char key[COORD_KEY_MAX + 1];
 
     buf_clear(&a->body);

@@ -60,6 +60,8 @@ struct scheduler_stage {
     struct fs *root;   /* of checkpoints; NULL: the next desk has no disk */
     bool accept_empty; /* of the next desk, as these are */
     uint64_t successor_ms;
+    bool consistent;
+    bool has_log; /* of the next server */
 };
 
 extern struct scheduler_stage stage;

@@ -187,6 +187,57 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
     assert_int_equal(w.n_loads, 1);
 }
 
+/* A save is asked for, and its shard says that it is done. */
+static void save_now(uint64_t cut)
+{
+    struct wire_save_request ask = {.name = ""};
+    struct buf b;
+
+    buf_init(&b);
+    wire_save_request_encode(&ask, &b);
+    tape_clear(&stage.a.net);
+    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_pass(500);
+    assert_int_equal(stage_answer(&stage.a), PS_OK);
+    stage_report(0, &(struct wire_shard){.cut = cut, .saved = SAVED_DONE});
+    stage_pass(2000);
+    buf_fini(&b);
+}
+
+static void what_is_not_saved_is_listed_without_parts(void **state)
+{
+    struct wire_variable v = stage_variable("scratch", 8);
+    struct ckpt_manifest m;
+    struct buf text;
+    struct err e;
+
+    (void)state;
+    run_cluster(1);
+    v.no_save = 1;
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    v.durability = PS_LOG;
+    v.name = "logged";
+    assert_int_equal(stage_declare(&stage.a, &v), PS_EARGUMENT);
+    v = stage_variable("scratch", 8);
+    assert_int_equal(stage_declare(&stage.a, &v), PS_ECONFLICT);
+    assert_non_null(strstr(stage_text(&stage.a), "not saved"));
+    save_now(2);
+    buf_init(&text);
+    assert_int_equal(stage.root->ops->read(stage.root,
+                                           "ckpt-000000000002-1/" CKPT_MANIFEST,
+                                           1 << 20, &text, NULL),
+                     PS_OK);
+    assert_int_equal(
+        ckpt_manifest_decode(text.data, text.size, &stage.plans, &m, &e),
+        PS_OK);
+    assert_int_equal(m.n_variables, 3);
+    assert_string_equal(m.variables[2].name, "scratch");
+    assert_int_equal(m.variables[2].no_save, 1);
+    assert_int_equal(m.n_parts, 2);
+    assert_int_equal(m.parts[1].variable, m.variables[1].id);
+    buf_fini(&text);
+}
+
 static void say_failed(const char *folder)
 {
     char why[128];
@@ -359,6 +410,7 @@ int main(void)
         STAGED(of_this_clusters_present_time_that_is),
         STAGED(without_a_checkpoint_they_begin_empty),
         STAGED(what_is_saved_is_the_newest_from_then_on),
+        STAGED(what_is_not_saved_is_listed_without_parts),
         STAGED(what_cannot_be_loaded_comes_from_an_older_one),
         STAGED(parts_that_come_from_different_ones_move_one_after_another),
         STAGED(after_a_while_others_take_a_dead_servers_parts),

@@ -183,6 +183,25 @@ static void a_conflict_shows_both_sides(void **state)
     assert_int_equal(stage_plan().variables[0].dim, 8);
 }
 
+/* A promise that a server cannot keep is refused. */
+static void what_is_to_be_logged_wants_a_log_on_each_server(void **state)
+{
+    struct wire_variable v = stage_variable("user", 8);
+
+    (void)state;
+    run_with_one_server();
+    v.durability = PS_FSYNC;
+    assert_int_equal(stage_declare(&stage.a, &v), PS_EARGUMENT);
+    assert_non_null(strstr(stage_text(&stage.a), "--log_path"));
+    assert_int_equal(stage_plan().n_variables, 0);
+    v.durability = 3;
+    assert_int_equal(stage_declare(&stage.a, &v), PS_EARGUMENT);
+    v.durability = PS_MEMORY;
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
+    v.durability = PS_LOG;
+    expect_conflict(&v, "durability log", "");
+}
+
 static void without_enough_servers_nothing_is_declared(void **state)
 {
     struct wire_variable v = stage_variable("user", 8);
@@ -723,6 +742,7 @@ int main(void)
         STAGED(answers_have_a_checksum_where_the_client_asks_for_it),
         STAGED(the_same_declaration_joins),
         STAGED(a_conflict_shows_both_sides),
+        STAGED(what_is_to_be_logged_wants_a_log_on_each_server),
         STAGED(without_enough_servers_nothing_is_declared),
         STAGED(what_has_no_room_is_refused_with_the_limit),
         STAGED(a_declaration_that_cannot_be_is_refused),

@@ -112,8 +112,8 @@ static uint32_t bucket_at(const struct save_group *g, uint32_t i)
 }
 
 /* Keys of [first, first + n) that are in the shard's buckets. */
-static uint32_t pick(const struct save_group *g, uint32_t shard,
-                     uint64_t first, size_t n, uint64_t *keys)
+static uint32_t pick(const struct save_group *g, uint32_t shard, uint64_t first,
+                     size_t n, uint64_t *keys)
 {
     uint32_t k = 0;
 
@@ -275,9 +275,9 @@ static void set_plan(struct save_group *g)
 {
     draft_encode(&g->plan, &g->record);
     for (uint32_t i = 0; i < g->n; i++) {
-        assert_int_equal(shard_set_plan(g->shards[i].shard, g->record.data,
-                                        g->record.size),
-                         PS_OK);
+        assert_int_equal(
+            shard_set_plan(g->shards[i].shard, g->record.data, g->record.size),
+            PS_OK);
     }
 }
 
@@ -308,9 +308,9 @@ static void begin_shard(struct save_group *g, struct fs *fs, uint32_t i)
     s->owner = (struct shard_owner){.want = on_want, .saved = on_saved};
     s->disk.disk.submit = submit;
     disk_work_init(&s->disk.work, fs);
-    assert_int_equal(shard_new(&s->shard, &options, &s->net.net, &s->disk.disk,
-                               &s->owner),
-                     PS_OK);
+    assert_int_equal(
+        shard_new(&s->shard, &options, &s->net.net, &s->disk.disk, &s->owner),
+        PS_OK);
     shard_start_lane(s->shard, s->lane, 0);
     shard_set_lease(s->shard, s->lane, UINT64_MAX);
     draft_sessions(&g->record, SAVE_SESSION + 1, open, 1);
@@ -442,9 +442,9 @@ void save_order(struct save_group *g, uint64_t cut, uint64_t base,
     buf_clear(&g->record);
     wire_save_encode(&w, &g->record);
     for (uint32_t i = 0; i < g->n; i++) {
-        assert_int_equal(shard_set_save(g->shards[i].shard, g->record.data,
-                                        g->record.size),
-                         PS_OK);
+        assert_int_equal(
+            shard_set_save(g->shards[i].shard, g->record.data, g->record.size),
+            PS_OK);
     }
 }
 
@@ -465,7 +465,6 @@ static int make_manifest(struct save_group *g, struct buf *out)
                               .next_variable = g->plan.w.next_variable,
                               .n_variables = g->plan.w.n_variables,
                               .variables = g->plan.variables,
-                              .n_parts = g->plan.w.n_parts,
                               .parts = parts,
                               .n_lanes = g->n,
                               .lanes = lanes};
@@ -473,7 +472,10 @@ static int make_manifest(struct save_group *g, struct buf *out)
     for (uint32_t i = 0; i < g->plan.w.n_parts; i++) {
         const struct wire_part *p = &g->plan.parts[i];
 
-        parts[i] = (struct ckpt_place){p->variable, p->begin, p->end, p->lane};
+        if (g->plan.variables[p->variable - 1].no_save == 0) {
+            parts[m.n_parts++] =
+                (struct ckpt_place){p->variable, p->begin, p->end, p->lane};
+        }
     }
     for (uint32_t i = 0; i < g->n; i++) {
         struct shard_report r;

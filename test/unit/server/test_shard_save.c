@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "ckpt/ckpt_compact.h"
+#include "lib/armed.h"
 #include "lib/crashfs.h"
 #include "save_stage.h"
 
@@ -235,6 +236,30 @@ static void a_base_was_done_where_the_next_save_builds_on_it(void **state)
     fs_memory_free(fs);
 }
 
+/* So does one with a plan in between, as far as its tables stay. */
+static void a_plan_before_the_record_done_loses_no_base(void **state)
+{
+    struct fs *fs = fs_memory_new();
+
+    (void)state;
+    save_begin(&from, fs, 2, 7, NULL);
+    save_push(&from, 1, 1001, 500, 1);
+    save_order(&from, 2, 0, SAVE_OPEN);
+    save_run(&from);
+    assert_int_equal(save_close(&from, fs), PS_OK);
+    save_declare_later(&from);
+    save_push_later(&from, 2, 77, 1);
+    save_order(&from, 2, 0, SAVE_DONE);
+    save_push(&from, 2, 1101, 100, 1);
+    save_order(&from, 3, 2, SAVE_OPEN);
+    save_run(&from);
+    assert_int_equal(rows_in(&from), 101);
+    assert_int_equal(save_finish(&from, fs), PS_OK);
+    assert_true(sum_of_chain(fs, 3, from.folder) == save_sum(&from));
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 static void a_lane_without_the_base_asks_for_a_whole_one(void **state)
 {
     struct fs *fs = fs_memory_new();
@@ -331,7 +356,7 @@ static void a_crash_in_an_increment_leaves_the_old_or_the_new(void **state)
 
 /* ---- compacted ---------------------------------------------------------- */
 
-static int compact(struct fs *fs, const char *name, struct ckpt_compacted *out)
+static int compact(struct fs *fs, uint64_t keys_max, struct ckpt_compacted *out)
 {
     struct ckpt_list list;
     const struct ckpt_entry *x;
@@ -340,9 +365,9 @@ static int compact(struct fs *fs, const char *name, struct ckpt_compacted *out)
 
     rc = ckpt_list(fs, &list, &e);
     if (rc == PS_OK) {
-        x = ckpt_list_find(&list, name);
+        x = ckpt_list_find(&list, NULL);
         rc = x == NULL ? PS_ENOTFOUND
-                       : ckpt_compact(fs, &list, x, NULL, out, &e);
+                       : ckpt_compact(fs, &list, x, keys_max, NULL, out, &e);
         ckpt_list_free(&list);
     }
     return rc;
@@ -361,12 +386,13 @@ static void a_compacted_chain_is_the_same_rows(void **state)
         save_chain(&from, fs, n);
         sum = save_sum(&from);
         rows = save_count(&from);
-        assert_int_equal(compact(fs, NULL, &done), PS_OK);
+        /* In one range of buckets, then in some. */
+        assert_int_equal(compact(fs, (n - 1) * 100, &done), PS_OK);
         assert_string_equal(done.folder, "ckpt-000000000004-2");
         assert_int_equal(done.n_links, 3);
         assert_int_equal(done.rows, rows - 7); /* of a late frame */
         assert_true(sum_of_chain(fs, 3, done.folder) == sum);
-        assert_int_equal(compact(fs, NULL, &done), PS_EARGUMENT);
+        assert_int_equal(compact(fs, 0, &done), PS_EARGUMENT);
         /* The next increment builds on it, and the old chain may go. */
         save_push(&from, 4, 1701, 10, 3);
         save_order(&from, 5, 4, SAVE_OPEN);
@@ -379,6 +405,33 @@ static void a_compacted_chain_is_the_same_rows(void **state)
         save_end(&from);
         fs_memory_free(fs);
     }
+}
+
+static void a_compaction_without_memory_leaves_nothing(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    size_t failed = 0;
+
+    (void)state;
+    save_chain(&from, fs, 1);
+    armed.has_failed = true;
+    for (uint64_t n = 1; armed.has_failed; n++) {
+        struct ckpt_compacted done;
+        struct ckpt_list list;
+        struct err e;
+        int rc;
+
+        armed_at(n);
+        ARMED(rc = compact(fs, 0, &done));
+        assert_int_equal(ckpt_list(fs, &list, &e), PS_OK);
+        assert_int_equal(list.n, rc == PS_OK ? 4 : 3);
+        assert_int_equal(rc, rc == PS_OK ? PS_OK : PS_ENOMEM);
+        ckpt_list_free(&list);
+        failed += rc != PS_OK;
+    }
+    assert_true(failed > 50);
+    save_end(&from);
+    fs_memory_free(fs);
 }
 
 static void a_crash_in_a_compaction_leaves_all_as_it_was(void **state)
@@ -402,7 +455,7 @@ static void a_crash_in_a_compaction_leaves_all_as_it_was(void **state)
             assert_int_equal(save_finish(&from, fs), PS_OK);
             sum = save_sum(&from);
             crashfs_fail(c, n, CRASHFS_EIO, CRASHFS_HALF_DONE, true);
-            rc = compact(fs, NULL, &done);
+            rc = compact(fs, 0, &done);
             has_failed = crashfs_has_failed(c);
             crashfs_crash(c, hows[how], n);
             assert_true(sum_of_newest(fs) == sum);
@@ -427,9 +480,11 @@ int main(void)
         cmocka_unit_test(an_increment_has_only_what_changed),
         cmocka_unit_test(changes_of_a_save_that_failed_are_in_the_next),
         cmocka_unit_test(a_base_was_done_where_the_next_save_builds_on_it),
+        cmocka_unit_test(a_plan_before_the_record_done_loses_no_base),
         cmocka_unit_test(a_lane_without_the_base_asks_for_a_whole_one),
         cmocka_unit_test(a_crash_in_an_increment_leaves_the_old_or_the_new),
         cmocka_unit_test(a_compacted_chain_is_the_same_rows),
+        cmocka_unit_test(a_compaction_without_memory_leaves_nothing),
         cmocka_unit_test(a_crash_in_a_compaction_leaves_all_as_it_was),
     };
 
