@@ -118,14 +118,14 @@ PS_API uint32_t ps_bucket(uint64_t key);
 
 /* Acknowledged pushes that a server lost when it died (durability `memory`):
  * numbers first..last of this session on that lane, in the rows of one part of
- * a variable, or in all that the lane held. A checkpoint that the rows came back
- * from has the others.
+ * a variable, or in all that the lane held. A checkpoint that the rows came
+ * back from has the others.
  *
  * A worker may accept that, or push again what is gone: it keeps the keys and
  * gradients of each push, with its frames (ps_request_frame()), until they are
- * in a checkpoint. Of a push that has a frame of this session and lane whose seq
- * is first..last, those rows are lost that are in the part, and these alone may
- * go again; whoever pushes the others too pushes them twice:
+ * in a checkpoint. Of a push that has a frame of this session and lane whose
+ * seq is first..last, those rows are lost that are in the part, and these alone
+ * may go again; whoever pushes the others too pushes them twice:
  *
  *     for (i = 0; i < n_keys; i++) {
  *         uint32_t bucket = ps_bucket(keys[i]);
@@ -138,8 +138,8 @@ PS_API uint32_t ps_bucket(uint64_t key);
  *     }
  *     ps_push(variable, lost_keys, n, lost, 0);
  *
- * on a thread of its own: on_loss only notes the loss. Each loss is told once; a
- * push of today may be lost tomorrow and is kept like the first. A dense
+ * on a thread of its own: on_loss only notes the loss. Each loss is told once;
+ * what was pushed again may be lost again, and is kept like the first. A dense
  * variable is pushed as a whole, so what it lost can only be accepted. */
 struct ps_loss {
     uint64_t session;
@@ -367,15 +367,16 @@ struct ps_save_state {
  * "" or NULL for none; several may share one). Returns at once; ps_wait() waits
  * for its end: PS_OK, PS_EIO with the reason in ps_save_get(), PS_ECANCELED; or
  * PS_EARGUMENT, with the reason there, where the cluster has no place for it.
- * Where a save is under way already, this one shares its ticket and ends with
- * it. For this client the call is a boundary like ps_step() with the same
+ * Where one of the same name is under way and no worker is past its cut, this
+ * one shares its ticket and ends with it; else it begins when that has ended.
+ * For this client the call is a boundary like ps_step() with the same
  * position as before. Training goes on meanwhile. */
 PS_API int ps_save(ps_client *client, const char *name, ps_request **request,
                    struct ps_error *error);
 /* How far it is. Asks nobody. */
 PS_API int ps_save_get(ps_client *client, struct ps_save_state *state);
 /* Ends the save that is under way; what it has written goes. PS_ENOTFOUND: none
- * is. */
+ * is; PS_EEXIST: it is as good as saved. */
 PS_API int ps_save_cancel(ps_client *client, int timeout_ms,
                           struct ps_error *error);
 
@@ -395,9 +396,10 @@ PS_API int ps_restore(ps_client *client, const char *name, int timeout_ms,
  * it and as PS_EROLLEDBACK where not, and every call that pulls or pushes
  * returns PS_EROLLEDBACK from then on, until this one takes note of it. It
  * gives the reader's position of that cut, as ps_step() had it: go on from
- * there. `position` has room for *size bytes; *size becomes what there is
- * (PS_EINDEX where that is more: call again). A worker that the checkpoint does
- * not know has an empty position. PS_ENOTFOUND: nothing was rolled back. */
+ * there. What was declared after the cut is to be declared again. `position`
+ * has room for *size bytes; *size becomes what there is (PS_EINDEX where that
+ * is more: call again). A worker that the checkpoint does not know has an empty
+ * position. PS_ENOTFOUND: nothing was rolled back. */
 PS_API int ps_rollback(ps_client *client, void *position, size_t *size,
                        uint64_t *cut, int timeout_ms, struct ps_error *error);
 

@@ -44,7 +44,8 @@ def check(demo, seconds):
             len(aucs) >= 2 and aucs[-1] > aucs[0] > 0.5,
         f"the server is killed in the middle, after epoch {killed_in}":
             0 < killed_in < len(aucs),
-        "the scheduler notices": "server 1 is silent" in after,
+        "it is said what happened": "server 1 is silent" in after or
+                                    "held by another process" in after,
         f"the server comes back from a checkpoint: {loaded}":
             len(loaded) > 0,
         f"both workers are told what it lost: {lost} of {acked}":

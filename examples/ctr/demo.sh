@@ -175,6 +175,7 @@ show_log worker-1 '^worker 1:'
 echo
 echo "What happened, in the words of the scheduler and of the new server 1:"
 show_log scheduler 'is silent'
+show_log server-1 'held by another process'
 show_log server-1 'loaded ckpt'
 
 echo

@@ -20,7 +20,7 @@ struct settings {
     const char *scheduler;
     const char *tally;
     const char *save; /* name of the checkpoint at the end; NULL: none */
-    uint64_t k; /* 0 for logistic regression */
+    uint64_t k;       /* 0 for logistic regression */
     uint64_t batch;
     uint64_t epochs;
     uint64_t start_epoch; /* SETTINGS_START_STORED: ask the servers */

@@ -183,8 +183,8 @@ static int match_parts(struct ckpt_index *x, struct arena *arena, struct err *e)
 static int check_file(const struct ckpt_index *x, uint32_t i,
                       struct arena *arena, struct err *e)
 {
-    static const enum ckpt_file_kind kinds[] = {
-        CKPT_FILE_ROWS, CKPT_FILE_STATE, CKPT_FILE_OTHER};
+    static const enum ckpt_file_kind kinds[] = {CKPT_FILE_ROWS, CKPT_FILE_STATE,
+                                                CKPT_FILE_OTHER};
     struct ckpt_file *file = &x->files[i];
     char name[CKPT_NAME_MAX + 1];
     int rc = PS_OK;

@@ -130,9 +130,9 @@ int role_place(const char *url, char *place, struct err *e) MUST_USE;
 
 /* --on-failure: accept, or consistent where there is a place for checkpoints.
  * PS_EARGUMENT. */
-#define ROLE_ON_FAILURE_HELP                                                  \
+#define ROLE_ON_FAILURE_HELP                                                   \
     "When a server dies: accept, and only its rows come back from the newest " \
-    "checkpoint, what was lost is reported; or consistent, and the whole "    \
+    "checkpoint, what was lost is reported; or consistent, and the whole "     \
     "cluster goes back to the newest good one, which wants -cp."
 int role_on_failure(const char *how, bool has_place, struct err *e) MUST_USE;
 

@@ -16,6 +16,7 @@ struct options {
     const char *checkpoint_path;
     int64_t keep;
     int64_t full_every;
+    int64_t save_wait_s;
     bool accepts_empty;
     int64_t give_up_s;
     const char *on_failure;
@@ -63,6 +64,14 @@ static const struct opt table[] = {
      .help = "Each Nth checkpoint is whole, and between them only what changed "
              "since the one before is saved. 1: all are whole. More than 1 "
              "takes some 25 ns more for each row of a push."},
+    {.name = "save_wait",
+     .type = OPT_INT,
+     .offset = AT(save_wait_s),
+     .fallback = "600",
+     .max = GIVE_UP_MAX_S,
+     .value = "SECONDS",
+     .help = "How long a save waits until all workers have come to a step; "
+             "then it fails, and names those that have not. 0: for ever."},
     {.name = "accept-empty",
      .type = OPT_FLAG,
      .offset = AT(accepts_empty),
@@ -135,6 +144,7 @@ static int fill_in(struct options *o, struct schedule_options *run,
         .checkpoints = o->place[0] != '\0' ? o->place : NULL,
         .keep = (uint32_t)o->keep,
         .full_every = (uint32_t)o->full_every,
+        .save_wait_s = (uint32_t)o->save_wait_s,
         .accept_empty = o->accepts_empty,
         .give_up_s = (uint32_t)o->give_up_s,
         .consistent = strcmp(o->on_failure, "consistent") == 0,

@@ -264,7 +264,6 @@ int ps_declare(ps_client *client, const struct ps_declaration *what,
     if (rc != PS_OK) {
         return rc;
     }
-    ASSERT(udf != NULL);
     updater = updater_of(what, udf);
     w = wire_of(what, &updater);
     client_enter(client, &g);

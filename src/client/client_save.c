@@ -120,7 +120,13 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
     session_save_look(client->session); /* which one is it? */
     rc = client_save_state(client, deadline, &state);
     if (rc == PS_OK) {
-        rc = session_cancel_save(client->session, state.ticket, &r);
+        /* One that waits for its cut is not in the store yet: 0 is the one
+         * that is under way. */
+        bool is_known =
+            state.state == PS_SAVE_OPEN || state.state == PS_SAVE_CLOSED;
+
+        rc = session_cancel_save(client->session, is_known ? state.ticket : 0,
+                                 &r);
     }
     if (rc == PS_OK) {
         rc = client_finish(client, r, deadline, "cancel the save", &handle,

@@ -19,6 +19,7 @@ struct piece {
 };
 
 PLANT_DECLARE(recut_restamped);
+PLANT_DECLARE(recut_after_rollback);
 
 struct cutter {
     struct session *s;
@@ -386,16 +387,22 @@ static bool is_left(const struct flight *f, uint32_t i)
 void cut_again(struct session *s, struct flight *f)
 {
     struct request *r = f->request;
-    struct slice *left = mem_try(mem_array(f->n + 1, sizeof(*left)));
+    struct slice *left;
     uint32_t n = 0;
 
+    flight_remove(f);
+    f->seq = 0;
+    f->connection = 0;
+    if (r->restore < s->plan->w.restore && !PLANT(recut_after_rollback)) {
+        PROBE(cut_rolled_back);
+        flight_settle(s, f, PS_EROLLEDBACK);
+        return;
+    }
     PROBE(cut_anew);
     if (PLANT(recut_restamped)) {
         r->cut = s->step.cut;
     }
-    flight_remove(f);
-    f->seq = 0;
-    f->connection = 0;
+    left = mem_try(mem_array(f->n + 1, sizeof(*left)));
     for (uint32_t i = 0; left != NULL && i < f->n; i++) {
         if (is_left(f, i)) {
             left[n++] = f->slices[i];
@@ -434,7 +441,7 @@ void cut_parked(struct session *s)
         } else if (f->kind == FLIGHT_LOST) {
             loss_ask_again(s, f);
         } else {
-            flight_recut(s, f);
+            cut_again(s, f);
         }
     }
     flight_ask_pending(s);

@@ -177,16 +177,6 @@ void flight_settle(struct session *s, struct flight *f, int status)
     end_request(r, status);
 }
 
-void flight_recut(struct session *s, struct flight *f)
-{
-    if (s->rollback.is_on) {
-        PROBE(flight_rolled_back);
-        flight_settle(s, f, PS_EROLLEDBACK);
-    } else {
-        cut_again(s, f);
-    }
-}
-
 void flight_park(struct session *s, struct flight *f)
 {
     flight_remove(f);
@@ -498,7 +488,7 @@ static void conclude(struct session *s, struct flight *f)
         PROBE(flight_resolved_not_applied);
         note_outcome(s, f, PS_ECANCELED);
         f->seq = 0;
-        flight_recut(s, f);
+        cut_again(s, f);
     }
 }
 

@@ -637,8 +637,14 @@ static void take_losses(struct link *l)
     for (size_t i = 0; i < s->n_acked; i++) {
         struct acked a = s->acked[i];
 
-        if (a.lane != l->lane || loss_add(s, &a, l) != PS_OK) {
+        if (a.lane != l->lane) {
             s->acked[kept++] = a;
+        } else if (loss_add(s, &a, l) != PS_OK) {
+            s->counters.losses += a.n;
+            log_write(LOG_ERROR,
+                      "out of memory: nobody can be asked which of %llu pushes "
+                      "on lane %llu were lost",
+                      (unsigned long long)a.n, (unsigned long long)a.lane);
         }
     }
     s->n_acked = kept;
@@ -689,7 +695,7 @@ void link_end(struct link *l)
     while ((f = writes.first) != NULL) {
         f->by_user = f->by_user && f->n_resolves > 0;
         if (!take_numbered(s, f)) {
-            flight_recut(s, f);
+            cut_again(s, f);
         }
     }
     while ((f = reads.first) != NULL) {
@@ -701,7 +707,7 @@ void link_end(struct link *l)
         } else if (f->kind == FLIGHT_STATUS) {
             flight_settle(s, f, PS_ELANE);
         } else {
-            flight_recut(s, f);
+            cut_again(s, f);
         }
     }
 }

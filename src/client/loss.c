@@ -33,6 +33,7 @@ struct loss {
     uint32_t shard;
     uint32_t n_parts;
     uint32_t n_flights; /* that ask for it */
+    bool is_over;       /* nobody is told of it any more */
     struct loss_part parts[];
 };
 
@@ -51,6 +52,30 @@ void loss_fini(struct session *s)
 
         s->losses = x->next;
         free_loss(x);
+    }
+}
+
+static void drop_loss(struct session *s, struct loss *x)
+{
+    struct loss **at = &s->losses;
+
+    while (*at != x) {
+        at = &(*at)->next;
+    }
+    *at = x->next;
+    free_loss(x);
+}
+
+void loss_undo_all(struct session *s)
+{
+    struct loss *next;
+
+    for (struct loss *x = s->losses; x != NULL; x = next) {
+        next = x->next;
+        x->is_over = true;
+        if (x->n_flights == 0) {
+            drop_loss(s, x);
+        }
     }
 }
 
@@ -102,7 +127,6 @@ static uint64_t tell(struct session *s, const struct loss *x,
 
 static void conclude(struct session *s, struct loss *x)
 {
-    struct loss **at = &s->losses;
     const struct loss_part *first = NULL;
     uint64_t most = 0;
     bool is_all = true;
@@ -124,11 +148,7 @@ static void conclude(struct session *s, struct loss *x)
         }
     }
     s->counters.losses += base_min_u64(most, x->acked.n);
-    while (*at != x) {
-        at = &(*at)->next;
-    }
-    *at = x->next;
-    free_loss(x);
+    drop_loss(s, x);
 }
 
 /* ---- asking ------------------------------------------------------------- */
@@ -220,6 +240,12 @@ static void go_on(struct session *s, struct loss *x)
 {
     bool all = true;
 
+    if (x->is_over) {
+        if (x->n_flights == 0) {
+            drop_loss(s, x);
+        }
+        return;
+    }
     for (uint32_t i = 0; i < x->n_parts; i++) {
         struct loss_part *p = &x->parts[i];
         uint64_t lane;
@@ -251,7 +277,7 @@ void loss_ask_all(struct session *s)
     }
 }
 
-void loss_ask_again(struct session *s, struct flight *f)
+static void take_back(struct flight *f)
 {
     struct loss *x = f->loss;
 
@@ -260,7 +286,22 @@ void loss_ask_again(struct session *s, struct flight *f)
     }
     x->n_flights--;
     flight_free(f);
+}
+
+void loss_ask_again(struct session *s, struct flight *f)
+{
+    struct loss *x = f->loss;
+
+    take_back(f);
     go_on(s, x);
+}
+
+/* An answer that was of no use: the next one may be, some time or with the next
+ * plan. */
+static void ask_later(struct session *s)
+{
+    session_want_plan(s);
+    s->recut_us = session_now(s) + LIMIT_WATCH_MS * 1000;
 }
 
 /* The parts that the lane had, by the plan of before its end. */
@@ -321,6 +362,7 @@ void loss_on_answer(struct session *s, struct flight *f,
 {
     struct loss *x = f->loss;
     struct wire_kept m;
+    bool all = true;
 
     if (h->status == PS_EBUSY || h->status == PS_ENOTYET ||
         h->status == PS_ELANE) {
@@ -336,18 +378,23 @@ void loss_on_answer(struct session *s, struct flight *f,
         wire_kept_decode(frame_body(frame), frame->body_bytes, &s->arena, &m) !=
             PS_OK ||
         m.n_parts != f->n) {
-        loss_ask_again(s, f);
+        take_back(f);
+        ask_later(s);
         return;
     }
     for (uint32_t i = 0; i < f->n; i++) {
         struct loss_part *p = &x->parts[f->slices[i].op];
 
         if (m.parts[i].has_moved || keep(p, &m.parts[i]) != PS_OK) {
-            session_want_plan(s);
             p->state = PART_TO_ASK;
+            all = false;
         }
     }
     x->n_flights--;
     flight_free(f);
-    go_on(s, x);
+    if (all) {
+        go_on(s, x);
+    } else {
+        ask_later(s);
+    }
 }

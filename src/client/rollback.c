@@ -21,7 +21,10 @@ void rollback_begin(struct session *s, uint64_t restore)
     s->rollback.is_on = true;
     s->rollback.is_known = false;
     s->rollback.restore = restore;
-    s->n_acked = 0; /* what of it is lost is not told number by number */
+    /* What of it is lost is not told number by number, nor what a server lost
+     * that took all back with it. */
+    s->n_acked = 0;
+    loss_undo_all(s);
     if (!s->rollback.is_reading) {
         read_position(s);
     }
@@ -73,7 +76,8 @@ void rollback_on_restored(struct session *s, const struct coord_result *r)
     arena_reset(&s->arena);
     if (r->status != PS_OK ||
         wire_restored_decode(r->data, r->size, &s->arena, &w) != PS_OK ||
-        w.restore < b->restore) {
+        w.restore != b->restore) {
+        /* Of a later restore it is only after its plan that this counts. */
         b->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
         return;
     }

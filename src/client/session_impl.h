@@ -171,7 +171,8 @@ struct request {
     struct session *session;
     void *owner;
     struct arena arena;
-    uint64_t cut; /* its frames are stamped with it, for good */
+    uint64_t cut;     /* its frames are stamped with it, for good */
+    uint64_t restore; /* the plan's when it was submitted */
     struct request_op *ops;
     uint32_t n_ops;
     uint32_t n_flights; /* unsettled */
@@ -361,9 +362,6 @@ void flight_free(struct flight *f);
 /* Settles a RUN or STATUS flight, and its request with the last of them. */
 void flight_settle(struct session *s, struct flight *f, int status);
 void flight_park(struct session *s, struct flight *f);
-/* Cuts anew what was not applied; after a rollback it ends instead. f has no
- * number. */
-void flight_recut(struct session *s, struct flight *f);
 void flight_on_run(struct session *s, struct flight *f,
                    const struct frame_header *h, struct frame *frame);
 void flight_on_resolve(struct session *s, struct flight *f,
@@ -386,7 +384,8 @@ void flight_ask_pending(struct session *s);
 int cut_slices(struct session *s, struct request *r, const struct slice *slices,
                uint32_t n, uint64_t order) MUST_USE;
 /* Cuts a flight's slices with `fate` != PS_OK anew and frees the flight. On
- * PS_ENOMEM it is parked and tried again. */
+ * PS_ENOMEM it is parked and tried again. What was submitted before the cluster
+ * went back to a checkpoint ends instead: as PS_EROLLEDBACK. */
 void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
 
@@ -399,6 +398,8 @@ void loss_ask_again(struct session *s, struct flight *f);
 void loss_on_answer(struct session *s, struct flight *f,
                     const struct frame_header *h, struct frame *frame);
 void loss_fini(struct session *s);
+/* The cluster has gone back, as a whole: what was to be asked is not. */
+void loss_undo_all(struct session *s);
 
 /* rollback.c */
 /* A plan of a later restore is here, its lanes not looked at yet. */

@@ -178,6 +178,7 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
         rc = prepare(s, r, i, &ops[i], &slices[i]);
         r->n_ops = i + 1;
     }
+    r->restore = s->plan->w.restore;
     step_on_submit(s, r);
     /* Counts as a flight, so that nothing settles before all are cut. */
     r->n_flights = 1;

@@ -299,9 +299,8 @@ const struct wire_load *plan_load(const struct plan *p,
     for (uint32_t i = 0; i < p->w.n_loads; i++) {
         const struct wire_load *l = &p->w.loads[i];
 
-        if (l->since == part->since &&
-            (l->variable == part->variable ||
-             (l->variable == 0 && found == NULL))) {
+        if (l->since == part->since && (l->variable == part->variable ||
+                                        (l->variable == 0 && found == NULL))) {
             found = l;
         }
     }

@@ -388,8 +388,8 @@ static int add(struct scheduler *s, struct wire_plan *w,
     if (rc != PS_OK) {
         return rc;
     }
-    rc = place_variable(w, v, &s->options.limits, declare_slots_of,
-                            &s->arena, &placed, &n, e);
+    rc = place_variable(w, v, &s->options.limits, declare_slots_of, &s->arena,
+                        &placed, &n, e);
 
     if (rc != PS_OK) {
         return rc;

@@ -382,10 +382,10 @@ void plan_owner_update(struct scheduler *s)
     }
     arena_reset(&s->arena);
     w = s->plan->w;
-    if (save_is_open(s)) {
+    if (save_holds_plan(s)) {
         /* Nothing moves while a cut is open, and a lane's end ends that. */
         save_look(s);
-        if (save_is_open(s)) {
+        if (save_holds_plan(s)) {
             return;
         }
     }

@@ -1,8 +1,8 @@
 /* See restore.h for the drawing. What a restore is made of is in other files:
  * restore_find.c which checkpoint, restore_raise.c the store's numbers,
  * restore_plan.c and restore_whole.c the plan, restore_order.c who asked for
- * it, restore_consistent.c that all go back when one dies. Nothing of the cluster is touched before the checkpoint was found and
- * verified whole. */
+ * it, restore_consistent.c that all go back when one dies. Nothing of the
+ * cluster is touched before the checkpoint was found and verified whole. */
 #include "scheduler/restore.h"
 
 #include <inttypes.h>
@@ -154,6 +154,24 @@ static void choose_target(struct scheduler *s)
     }
 }
 
+static bool has_answer(const struct restore *v)
+{
+    return v->find.status == PS_OK || v->find.status == PS_ENOTFOUND ||
+           v->find.status == PS_EDATALOSS;
+}
+
+/* The disk, or memory: nothing is said of a checkpoint by that. */
+static void cannot_look(struct scheduler *s)
+{
+    const char *why = s->restore->find.why;
+
+    log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                "cannot look for checkpoints: %s", why);
+    snprintf(s->says, sizeof(s->says), "cannot look for checkpoints: %.120s",
+             why);
+    later(s, LOOK_AGAIN_MS);
+}
+
 /* The newest good one was found, or none is there, or none is good. */
 static void on_start_found(struct scheduler *s)
 {
@@ -161,8 +179,8 @@ static void on_start_found(struct scheduler *s)
     char text[640];
 
     v->marks = v->find.marks;
-    if (v->find.status == PS_ENOMEM) {
-        later(s, LOOK_AGAIN_MS);
+    if (!has_answer(v)) {
+        cannot_look(s);
         return;
     }
     if (v->find.status != PS_OK && v->find.status != PS_ENOTFOUND &&
@@ -295,21 +313,13 @@ static struct restore_source take_found(const struct restore *v)
     return x;
 }
 
-static bool has_answer(const struct restore *v)
-{
-    return v->find.status == PS_OK || v->find.status == PS_ENOTFOUND ||
-           v->find.status == PS_EDATALOSS;
-}
-
 static void on_look_found(struct scheduler *s)
 {
     struct restore *v = s->restore;
     const struct restore_source x = take_found(v);
 
     if (!has_answer(v)) {
-        log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
-                    "cannot look for checkpoints: %s", v->find.why);
-        later(s, LOOK_AGAIN_MS);
+        cannot_look(s);
         return;
     }
     if (x.folder[0] != '\0') {
@@ -325,7 +335,7 @@ static void on_older_found(struct scheduler *s)
     struct restore *v = s->restore;
 
     if (!has_answer(v)) {
-        later(s, LOOK_AGAIN_MS);
+        cannot_look(s);
         return;
     }
     v->instead = take_found(v);

@@ -211,7 +211,8 @@ static bool on_tail(struct restore_check *k, const struct disk_result *r)
         open_file(k, 2);
     } else {
         k->file = 1;
-        read_whole(k, STEP_STATE, CKPT_FILE_STATE, x->files[1].size);
+        /* One more: a file that is too long is damage, not trouble. */
+        read_whole(k, STEP_STATE, CKPT_FILE_STATE, x->files[1].size + 1);
     }
     return false;
 }
@@ -253,12 +254,13 @@ bool restore_check_on_disk(struct restore_check *k, const struct disk_result *r)
     if (step == STEP_CLOSE) {
         return false;
     }
-    if (r->status == PS_ENOMEM) {
-        return end(k, PS_ENOMEM);
+    if (r->status != PS_OK && r->status != PS_ENOTFOUND) {
+        /* Nothing is said of the checkpoint by that. */
+        return end(k, err_set(&k->e, r->status, "%s: %s",
+                              file_of(k, step, name), r->why));
     }
     if (r->status != PS_OK) {
-        return fail(k, file_of(k, step, name),
-                    r->status == PS_ENOTFOUND ? "it is missing" : r->why);
+        return fail(k, file_of(k, step, name), "it is missing");
     }
     switch (step) {
     case STEP_INDEX:

@@ -134,18 +134,16 @@ int restore_consistent_lanes(const struct scheduler *s, struct arena *arena,
         memcpy(lanes, w->lanes, n * sizeof(*lanes));
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
-        const struct wire_ended *e =
-            restore_plan_ended(w, w->parts[i].lane);
+        const struct wire_ended *e = restore_plan_ended(w, w->parts[i].lane);
         bool is_there = e == NULL || e->server >= s->options.servers ||
                         s->members[e->server].has_lanes;
 
         for (uint32_t k = 0; k < n && !is_there; k++) {
-            is_there = lanes[k].server == e->server &&
-                       lanes[k].shard == e->shard;
+            is_there =
+                lanes[k].server == e->server && lanes[k].shard == e->shard;
         }
         if (!is_there) {
-            lanes[n++] =
-                (struct wire_lane){e->lane, e->server, e->shard, ""};
+            lanes[n++] = (struct wire_lane){e->lane, e->server, e->shard, ""};
         }
     }
     w->lanes = lanes;

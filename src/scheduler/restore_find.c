@@ -215,6 +215,17 @@ static bool has_no_memory(struct restore_find *f)
     return end(f, PS_ENOMEM);
 }
 
+static bool cannot_read(struct restore_find *f, int status, const char *why)
+{
+    if (status == PS_ENOMEM) {
+        return has_no_memory(f);
+    }
+    snprintf(f->why, sizeof(f->why), "%s cannot be read: %.160s", f->folder,
+             why);
+    base_one_line(f->why);
+    return end(f, status);
+}
+
 static bool is_same_cluster(const struct restore_find *f)
 {
     const struct ckpt_manifest *m = &f->c->manifest;
@@ -326,8 +337,8 @@ static bool on_manifest(struct restore_find *f, const struct disk_result *r)
     int rc;
 
     e.text[0] = '\0';
-    if (r->status == PS_ENOMEM) {
-        return has_no_memory(f);
+    if (r->status != PS_OK && r->status != PS_ENOTFOUND) {
+        return cannot_read(f, r->status, r->why);
     }
     if (r->status != PS_OK) {
         return is_damaged(f, r->status == PS_ENOTFOUND ? CKPT_MANIFEST
@@ -360,6 +371,9 @@ static bool on_base(struct restore_find *f, const struct disk_result *r)
     int rc = r->status;
 
     e.text[0] = '\0';
+    if (rc != PS_OK && rc != PS_ENOTFOUND) {
+        return cannot_read(f, rc, r->why);
+    }
     if (rc == PS_OK) {
         rc = ckpt_new(&c, r->data, r->size, &e);
     }
@@ -402,8 +416,8 @@ bool restore_find_on_disk(struct restore_find *f, const struct disk_result *r)
     if (f->check.status == PS_OK) {
         return go_down(f, f->check.c);
     }
-    if (f->check.status == PS_ENOMEM) {
-        return has_no_memory(f);
+    if (f->check.status != PS_EDATALOSS) {
+        return cannot_read(f, f->check.status, f->check.e.text);
     }
     if (f->base != NULL) {
         snprintf(why, sizeof(why), "%s: %.180s", f->base_folder,

@@ -185,8 +185,8 @@ static bool choose_lanes(struct scheduler *s, const struct wire_plan *w,
 
         lanes[i] = e != NULL ? heir_of(s, e, &is_orphan) : 0;
         /* What was logged is on that server's disk: it is waited for. */
-        wanted[i] =
-            lanes[i] == 0 && is_orphan && !restore_plan_is_logged(w, w->parts[i].variable);
+        wanted[i] = lanes[i] == 0 && is_orphan &&
+                    !restore_plan_is_logged(w, w->parts[i].variable);
         n += lanes[i] != 0;
         n_orphans += wanted[i];
     }
@@ -251,7 +251,8 @@ static const struct wire_load *failed_load(const struct scheduler *s,
     const struct wire_shard *h = l != NULL ? member_shard(s, part->lane) : NULL;
     size_t n;
 
-    if (h == NULL || h->load_failed == 0 || h->loaded >= part->since) {
+    if (h == NULL || h->load_failed != LOAD_DAMAGED ||
+        h->loaded >= part->since) {
         return NULL;
     }
     n = strlen(l->folder);
@@ -291,6 +292,17 @@ bool restore_plan_instead(struct scheduler *s, struct wire_plan *w)
             l.log_from = failed->log_from;
             (void)join_group(&g, i, w->parts[i].lane, has_load ? &l : NULL);
         }
+    }
+    if (g.n > 0 && !has_load && !s->options.accept_empty) {
+        /* A model is not emptied for that: they stay as they are. */
+        log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                    "%u parts are not served: %s cannot be loaded, and "
+                    "there is no older checkpoint",
+                    (unsigned)g.n, v->failed);
+        snprintf(s->says, sizeof(s->says),
+                 "runs; %u parts are not served: %s cannot be loaded",
+                 (unsigned)g.n, v->failed);
+        return false;
     }
     if (!end_group(&g)) {
         return false;

@@ -135,6 +135,7 @@ static bool raise_restored(struct scheduler *s, const void *data, size_t size,
     struct wire_restored w = {.restore = 0};
     const struct ckpt_manifest *m;
     struct wire_reader *readers;
+    bool is_ours;
 
     /* Nobody is rolled back by what comes from elsewhere. */
     if (v->source == NULL ||
@@ -147,6 +148,11 @@ static bool raise_restored(struct scheduler *s, const void *data, size_t size,
         return false;
     }
     m = &v->source->manifest;
+    /* Readers of another cluster have the same worker numbers, not the same
+     * data. A new store takes the checkpoint's id. */
+    is_ours =
+        s->state == SCHEDULER_CLUSTER || (m->cluster_high == s->cluster_high &&
+                                          m->cluster_low == s->cluster_low);
     readers = arena_take(&s->arena, (m->n_sessions + 1) * sizeof(*readers));
     if (readers == NULL) {
         b->failed = true;
@@ -161,7 +167,7 @@ static bool raise_restored(struct scheduler *s, const void *data, size_t size,
                                .cut = m->cut,
                                .folder = v->folder,
                                .readers = readers,
-                               .n_readers = m->n_sessions};
+                               .n_readers = is_ours ? m->n_sessions : 0};
     wire_restored_encode(&w, b);
     if (!b->failed && b->size > COORD_VALUE_MAX) {
         log_write(LOG_ERROR,

@@ -30,6 +30,7 @@ void save_init(struct save *v)
     memset(v, 0, sizeof(*v));
     v->retry_us = UINT64_MAX;
     buf_init(&v->manifest);
+    arena_init(&v->check.arena);
 }
 
 static void forget_reporters(struct save *v)
@@ -59,12 +60,20 @@ void save_fini(struct scheduler *s)
     forget_reporters(v);
     forget_waiters(v);
     save_prune_end(s);
+    save_check_end(s);
+    arena_fini(&v->check.arena);
     buf_fini(&v->manifest);
 }
 
 bool save_is_open(const struct scheduler *s)
 {
     return s->save->phase > SAVE_PHASE_CUT;
+}
+
+bool save_holds_plan(const struct scheduler *s)
+{
+    return s->save->phase > SAVE_PHASE_CUT &&
+           s->save->phase < SAVE_PHASE_MANIFEST;
 }
 
 /* ---- the record --------------------------------------------------------- */
@@ -125,33 +134,6 @@ static void write_record(struct scheduler *s)
 
 /* ---- beginnings and ends ------------------------------------------------ */
 
-static void answer_ticket(struct scheduler *s, uint64_t connection,
-                          const struct frame_header *h)
-{
-    struct wire_ticket m = {.ticket = s->save->ticket};
-    struct buf b;
-
-    buf_init(&b);
-    wire_ticket_encode(&m, &b);
-    declare_answer_body(s, connection, h, PS_OK, &b);
-    buf_fini(&b);
-}
-
-static void answer_waiters(struct scheduler *s)
-{
-    struct save *v = s->save;
-
-    while (v->waiters != NULL) {
-        struct save_waiter *w = v->waiters;
-
-        v->waiters = w->next;
-        if (map_get(&s->connections, w->connection) != NULL) {
-            answer_ticket(s, w->connection, &w->header);
-        }
-        mem_free(w);
-    }
-}
-
 /* A new life of this save: everything of the former cut is void. */
 static void begin(struct scheduler *s)
 {
@@ -160,7 +142,9 @@ static void begin(struct scheduler *s)
     forget_reporters(v);
     v->phase = SAVE_PHASE_CUT;
     v->state = SAVE_OPEN;
+    v->is_renamed = false;
     v->disk_tag++;
+    save_check_end(s);
     v->retry_us = scheduler_now(s);
     save_base_look(s);
 }
@@ -173,6 +157,7 @@ static void end(struct scheduler *s, uint32_t state, const char *why)
     v->phase = SAVE_PHASE_ENDING;
     v->state = state;
     v->disk_tag++;
+    save_check_end(s);
     snprintf(v->why, sizeof(v->why), "%s", why);
     base_one_line(v->why);
     if (state != SAVE_DONE) {
@@ -188,7 +173,9 @@ static void fail(struct scheduler *s, const char *why)
     end(s, SAVE_FAILED, why);
 }
 
-void save_begin_again(struct scheduler *s, const char *why)
+/* It cannot become whole any more: begins again under the next cut. counts: as
+ * one of TRIES_MAX. */
+static void begin_again(struct scheduler *s, bool counts, const char *why)
 {
     struct save *v = s->save;
 
@@ -196,7 +183,7 @@ void save_begin_again(struct scheduler *s, const char *why)
         return;
     }
     PROBE(save_begins_again);
-    v->tries++;
+    v->tries += counts;
     if (v->tries >= TRIES_MAX) {
         fail(s, why);
         return;
@@ -217,6 +204,34 @@ void save_abort(struct scheduler *s, const char *why)
     }
 }
 
+void save_begin(struct scheduler *s, const char *name, bool whole)
+{
+    struct save *v = s->save;
+
+    v->ticket++;
+    v->tries = 0;
+    v->open_us = 0;
+    v->is_whole_asked = whole;
+    v->is_whole_wanted = whole;
+    snprintf(v->name, sizeof(v->name), "%s", name);
+    begin(s);
+    save_tick(s);
+}
+
+int save_cancel(struct scheduler *s)
+{
+    struct save *v = s->save;
+
+    if (v->phase == SAVE_PHASE_ENDING ? v->state == SAVE_DONE : v->is_renamed) {
+        return PS_EEXIST;
+    }
+    PROBE(save_is_canceled);
+    if (v->phase != SAVE_PHASE_ENDING) {
+        end(s, SAVE_CANCELED, "canceled on request");
+    }
+    return PS_OK;
+}
+
 bool save_pause(struct scheduler *s)
 {
     struct save *v = s->save;
@@ -233,6 +248,8 @@ void save_start(struct scheduler *s)
 {
     s->save->phase = SAVE_PHASE_UNREAD;
     s->save->disk_tag++;
+    save_prune_stop(s);
+    save_check_end(s);
     forget_reporters(s->save);
     if (!s->save->record_is_busy) {
         read_record(s);
@@ -244,6 +261,8 @@ void save_stop(struct scheduler *s)
     s->save->phase = SAVE_PHASE_UNREAD;
     s->save->retry_us = UINT64_MAX;
     s->save->disk_tag++;
+    save_prune_stop(s);
+    save_check_end(s);
     s->save->last.cut = 0;
     forget_reporters(s->save);
     forget_waiters(s->save);
@@ -255,7 +274,7 @@ static void has_ended(struct scheduler *s)
 
     v->phase = SAVE_PHASE_IDLE;
     forget_reporters(v);
-    answer_waiters(s);
+    save_answer_waiters(s);
     if (v->state == SAVE_DONE) {
         PROBE(save_is_done);
         log_write(LOG_INFO, "saved %s: cut %llu, %llu rows", v->folder,
@@ -268,8 +287,7 @@ static void has_ended(struct scheduler *s)
 
 /* ---- the cut ------------------------------------------------------------ */
 
-/* NULL where a cut may be opened now, else what it waits for. */
-static const char *what_is_missing(const struct scheduler *s)
+const char *save_what_is_missing(const struct scheduler *s)
 {
     if (s->state != SCHEDULER_RUN || s->plan == NULL || s->plan_in_flight ||
         s->plan_must_read) {
@@ -342,11 +360,11 @@ static void on_cut_read(struct scheduler *s, const struct coord_result *r)
             /* Ours, with an outcome that was not known: whoever has left the
              * table since is not known either. */
             PROBE(save_cut_outcome_unsure);
-            save_begin_again(s, "the cut was raised and nobody knew");
+            begin_again(s, true, "the cut was raised and nobody knew");
         }
         return;
     }
-    if (what_is_missing(s) != NULL) {
+    if (save_what_is_missing(s) != NULL) {
         later(s);
         return;
     }
@@ -376,6 +394,7 @@ void save_on_cut(struct scheduler *s, const struct coord_result *r)
         on_cut_read(s, r);
     } else if (r->status == PS_OK && v->phase == SAVE_PHASE_RAISING) {
         v->phase = SAVE_PHASE_OPEN;
+        v->open_us = scheduler_now(s);
         log_write(LOG_INFO, "saves %s: cut %llu, %u sessions are to report",
                   v->folder, (unsigned long long)v->cut,
                   (unsigned)v->n_reporters);
@@ -404,7 +423,10 @@ void save_on_table(struct scheduler *s, const struct wire_sessions *w)
             v->reporters[i].has_reported = true;
         } else if (!is_open) {
             PROBE(save_session_gone);
-            save_begin_again(s, "a session ended before it had reported");
+            /* Of those that are closed in order there may be any number; how
+             * long it may take is bounded all the same. */
+            begin_again(s, v->reporters[i].is_dead,
+                        "a session ended before it had reported");
             return;
         }
     }
@@ -420,6 +442,7 @@ static bool all_have_reported(struct scheduler *s)
         struct save_reporter *r = &v->reporters[i];
         const struct guest *g = map_get(&s->guests, r->session);
 
+        r->is_dead = r->is_dead || (g != NULL && g->is_dead);
         if (!r->has_reported && g != NULL && g->cut >= v->cut) {
             buf_clear(&r->position);
             r->has_reported = buf_append(&r->position, g->position.data,
@@ -458,6 +481,45 @@ static bool look_at_shards(struct scheduler *s,
     return all;
 }
 
+static bool has_waited(const struct scheduler *s)
+{
+    return s->options.save_wait_ms != 0 &&
+           scheduler_now(s) >=
+               s->save->open_us + s->options.save_wait_ms * 1000;
+}
+
+/* Who has not reported, as far as there is room. */
+static void name_silent(const struct scheduler *s, char *out, size_t size)
+{
+    const struct save *v = s->save;
+    size_t n = (size_t)snprintf(
+        out, size, "after %llu s these have not reached the cut:",
+        (unsigned long long)(s->options.save_wait_ms / 1000));
+    uint32_t more = 0;
+
+    PROBE(save_waited_long);
+    for (uint32_t i = 0; i < v->n_reporters; i++) {
+        const struct save_reporter *r = &v->reporters[i];
+
+        if (r->has_reported) {
+            continue;
+        }
+        if (n + 64 > size) {
+            more++;
+        } else if (r->worker == UINT32_MAX || r->worker == 0) {
+            n += (size_t)snprintf(out + n, size - n, " session %llu",
+                                  (unsigned long long)r->session);
+        } else {
+            n += (size_t)snprintf(
+                out + n, size - n, " session %llu (worker %u)",
+                (unsigned long long)r->session, (unsigned)(r->worker - 1));
+        }
+    }
+    if (more > 0) {
+        snprintf(out + n, size - n, " and %u more", (unsigned)more);
+    }
+}
+
 void save_look(struct scheduler *s)
 {
     struct save *v = s->save;
@@ -470,7 +532,7 @@ void save_look(struct scheduler *s)
     }
     if (plan_owner_lanes_differ(s)) {
         PROBE(save_lane_gone);
-        save_begin_again(s, "a server has ended, or came");
+        begin_again(s, true, "a server has ended, or came");
         return;
     }
     all = look_at_shards(s, &failed) || PLANT(manifest_before_shards);
@@ -479,7 +541,7 @@ void save_look(struct scheduler *s)
                  (unsigned long long)failed->lane, failed->why);
         if (failed->saved == SAVED_NEEDS_WHOLE) {
             save_base_refused(s);
-            save_begin_again(s, why);
+            begin_again(s, true, why);
         } else {
             fail(s, why);
         }
@@ -489,7 +551,10 @@ void save_look(struct scheduler *s)
         write_record(s);
     } else if (v->phase == SAVE_PHASE_CLOSED && all && !v->manifest_is_lent) {
         v->phase = SAVE_PHASE_MANIFEST;
-        save_files_write(s);
+        save_files_write(s, PLANT(manifest_before_shards));
+    } else if (v->phase == SAVE_PHASE_OPEN && has_waited(s)) {
+        name_silent(s, why, sizeof(why));
+        fail(s, why);
     } else if (scheduler_now(s) >= v->told_us + TELL_MS * 1000) {
         write_record(s);
     }
@@ -516,7 +581,7 @@ static void is_written(struct scheduler *s)
 
     if (v->phase == SAVE_PHASE_OPENING) {
         v->phase = SAVE_PHASE_RAISING;
-        answer_waiters(s);
+        save_answer_waiters(s);
         read_cut(s);
     } else if (v->phase == SAVE_PHASE_CLOSING) {
         v->phase = SAVE_PHASE_CLOSED;
@@ -541,6 +606,9 @@ static void take_over(struct scheduler *s, const struct wire_save *w)
     if (w->state == SAVE_OPEN || w->state == SAVE_CLOSED) {
         PROBE(save_of_former_scheduler);
         v->tries = 0;
+        v->open_us = 0;
+        v->is_renamed = false;
+        v->is_whole_asked = false;
         save_files_remove(s);
         begin(s);
     }
@@ -559,6 +627,7 @@ static void take_over_again(struct scheduler *s, const struct wire_save *w)
     if (v->phase == SAVE_PHASE_IDLE && v->waiters != NULL) {
         v->ticket++;
         v->tries = 0;
+        v->open_us = 0;
         memcpy(v->name, name, sizeof(name));
         begin(s);
     }
@@ -626,87 +695,6 @@ void save_on_record(struct scheduler *s, const struct coord_result *r)
         write_record(s); /* it went on meanwhile */
     } else {
         is_written(s);
-    }
-}
-
-/* ---- requests ----------------------------------------------------------- */
-
-void save_on_request(struct scheduler *s, uint64_t connection,
-                     const struct frame_header *h, struct frame *frame)
-{
-    struct save *v = s->save;
-    struct wire_save_request m;
-    struct save_waiter *w;
-
-    if (wire_save_request_decode(frame_body(frame), frame->body_bytes,
-                                 &s->arena, &m) != PS_OK) {
-        declare_answer_text(s, connection, h, PS_EPROTOCOL,
-                            "a SAVE that cannot be read");
-        return;
-    }
-    if (s->disk == NULL) {
-        declare_answer_text(s, connection, h, PS_EARGUMENT,
-                            "this cluster has no place for checkpoints: start "
-                            "the scheduler with -cp URL");
-        return;
-    }
-    if (strlen(m.name) > LIMIT_NAME_BYTES) {
-        declare_answer_text(s, connection, h, PS_EARGUMENT,
-                            "a name has at most 255 bytes");
-        return;
-    }
-    if (v->phase > SAVE_PHASE_OPENING && v->phase < SAVE_PHASE_ENDING) {
-        PROBE(save_shares_ticket);
-        answer_ticket(s, connection, h);
-        return;
-    }
-    if (v->phase == SAVE_PHASE_UNREAD || v->phase == SAVE_PHASE_ENDING) {
-        declare_answer_text(s, connection, h, PS_ENOTREADY, "a save is ending");
-        return;
-    }
-    if (v->phase == SAVE_PHASE_IDLE && what_is_missing(s) != NULL) {
-        declare_answer_text(s, connection, h, PS_ENOTREADY, what_is_missing(s));
-        return;
-    }
-    w = mem_try_zero(sizeof(*w));
-    if (w == NULL) {
-        declare_answer_text(s, connection, h, PS_ENOMEM, "out of memory");
-        return;
-    }
-    *w = (struct save_waiter){v->waiters, connection, *h};
-    v->waiters = w;
-    if (v->phase == SAVE_PHASE_IDLE) {
-        v->ticket++;
-        v->tries = 0;
-        v->is_whole_wanted = m.whole != 0;
-        snprintf(v->name, sizeof(v->name), "%s", m.name);
-        begin(s);
-        save_tick(s);
-    }
-}
-
-void save_on_cancel(struct scheduler *s, uint64_t connection,
-                    const struct frame_header *h, struct frame *frame)
-{
-    struct save *v = s->save;
-    struct wire_ticket m;
-
-    if (wire_ticket_decode(frame_body(frame), frame->body_bytes, &s->arena,
-                           &m) != PS_OK) {
-        declare_answer_text(s, connection, h, PS_EPROTOCOL,
-                            "a CANCEL that cannot be read");
-    } else if (v->phase == SAVE_PHASE_UNREAD) {
-        declare_answer_text(s, connection, h, PS_ENOTREADY,
-                            "the store is being read");
-    } else if (v->phase == SAVE_PHASE_IDLE || v->ticket != m.ticket) {
-        declare_answer_text(s, connection, h, PS_ENOTFOUND,
-                            "this save is not under way");
-    } else {
-        PROBE(save_is_canceled);
-        if (v->phase != SAVE_PHASE_ENDING) {
-            end(s, SAVE_CANCELED, "canceled on request");
-        }
-        declare_answer_text(s, connection, h, PS_OK, "");
     }
 }
 

@@ -11,11 +11,12 @@
  *     RAISING  raises the cut in `sessions`, whose open ones must report
  *     OPEN     waits for their reports, in the bodies of their leases
  *     CLOSED   waits for the shards' files, in the records of their servers
- *     MANIFEST writes it, gives the folder its name, reads it back
+ *     MANIFEST looks whether it sees these files, writes it, gives the folder
+ *              its name, reads it back
  *
  * A session that ends unreported, or a lane that ends, makes it begin again
- * under the next cut (protocol 8.3). While a cut is open no part moves and no
- * variable comes or goes: plan_owner_update asks save_is_open. */
+ * under the next cut (protocol 8.3). Until the manifest is made no part moves
+ * and no variable comes or goes: plan_owner_update asks save_holds_plan. */
 #ifndef SAVE_H
 #define SAVE_H
 
@@ -41,6 +42,7 @@ struct save_reporter {
     uint64_t session;
     uint32_t worker;
     bool has_reported;
+    bool is_dead; /* it was silent; else, when it is gone, it was closed */
     struct buf position;
 };
 
@@ -85,7 +87,22 @@ enum save_file_step {
     SAVE_FILE_REMOVE,
     SAVE_FILE_LIST,
     SAVE_FILE_PRUNE,
-    SAVE_FILE_BASE
+    SAVE_FILE_BASE,
+    SAVE_FILE_INDEX, /* of a lane, and what it names: save_check.c */
+    SAVE_FILE_OPEN,
+    SAVE_FILE_HEADER,
+    SAVE_FILE_TAIL,
+    SAVE_FILE_CLOSE
+};
+
+/* The lanes' files as the scheduler's own disk has them. */
+struct save_check {
+    struct ckpt_lane *lanes; /* as their servers say; NULL: none is under way */
+    uint32_t n;
+    uint32_t at;
+    uint32_t file; /* of that lane */
+    struct arena arena;
+    struct ckpt_index index;
 };
 
 struct save {
@@ -96,6 +113,7 @@ struct save {
     bool must_read;      /* the last write's outcome is not known */
     uint64_t retry_us;   /* of what failed at the store; UINT64_MAX: nothing */
     uint64_t told_us;    /* progress was written */
+    uint64_t open_us;    /* sessions were asked to report; 0: not yet */
     uint32_t tries;
     uint32_t written_state; /* by the last write */
     uint64_t written_cut;
@@ -114,11 +132,14 @@ struct save {
 
     uint64_t base;        /* what it is an increment of; 0: it is whole */
     bool base_is_asked;   /* the disk, whether it is there still */
-    bool is_whole_wanted; /* on request, or a lane needs it */
+    bool is_whole_asked;  /* on request */
+    bool is_whole_wanted; /* so, or a lane needs it */
     uint32_t n_refused;   /* increments, one after another, under this plan: */
     uint64_t refused_plan;
     struct save_last last;
     struct save_prune prune;
+    uint64_t prune_tag; /* of its own: the next save does not end it */
+    uint64_t prune_cut; /* what is unfinished of up to here goes */
 
     struct save_reporter *reporters;
     uint32_t n_reporters;
@@ -126,7 +147,9 @@ struct save {
     uint64_t next_session; /* as the table of the cut says */
     struct buf manifest;
     bool manifest_is_lent; /* to a write that is unanswered */
-    uint64_t disk_tag;     /* answers of older tags are of an abandoned try */
+    bool is_renamed;       /* or may be: nobody can call it back */
+    struct save_check check;
+    uint64_t disk_tag; /* answers of older tags are of an abandoned try */
 };
 
 void save_init(struct save *v);
@@ -134,10 +157,9 @@ void save_fini(struct scheduler *s);
 /* The scheduler begins to run, or stops. */
 void save_start(struct scheduler *s);
 void save_stop(struct scheduler *s);
-/* A cut is open: the plan must stand still. */
 bool save_is_open(const struct scheduler *s);
-/* It cannot become whole any more; begins again under the next cut. */
-void save_begin_again(struct scheduler *s, const char *why);
+/* A cut is open and the manifest is not made: the plan must stand still. */
+bool save_holds_plan(const struct scheduler *s);
 /* What is under way fails. */
 void save_abort(struct scheduler *s, const char *why);
 /* Has it stand still until save_start; false: it cannot now. */
@@ -151,7 +173,15 @@ void save_on_cut(struct scheduler *s, const struct coord_result *r);
 void save_on_disk(struct scheduler *s, const struct disk_result *r);
 void save_tick(struct scheduler *s);
 uint64_t save_next(const struct scheduler *s);
-/* WIRE_SAVE and WIRE_CANCEL. */
+/* NULL where a cut may be opened now, else what it waits for. */
+const char *save_what_is_missing(const struct scheduler *s);
+/* From IDLE: the next one begins. */
+void save_begin(struct scheduler *s, const char *name, bool whole);
+/* PS_EEXIST: it is as good as saved. */
+int save_cancel(struct scheduler *s) MUST_USE;
+
+/* save_request.c: WIRE_SAVE and WIRE_CANCEL */
+void save_answer_waiters(struct scheduler *s);
 void save_on_request(struct scheduler *s, uint64_t connection,
                      const struct frame_header *h, struct frame *frame);
 void save_on_cancel(struct scheduler *s, uint64_t connection,
@@ -168,10 +198,21 @@ void save_base_done(struct scheduler *s);
 void save_prune_begin(struct scheduler *s);
 void save_prune_on_disk(struct scheduler *s, const struct disk_result *r);
 void save_prune_end(struct scheduler *s);
+/* Answers that are to come are of no use. */
+void save_prune_stop(struct scheduler *s);
+
+/* save_check.c: are they where the manifest will say? Goes on with
+ * save_files_put, or ends with save_files_done. */
+int save_check_begin(struct scheduler *s, const struct ckpt_lane *lanes,
+                     uint32_t n) MUST_USE;
+void save_check_on_disk(struct scheduler *s, const struct disk_result *r);
+void save_check_end(struct scheduler *s);
 
 /* save_files.c: manifest and folder */
-void save_files_write(struct scheduler *s);
-void save_files_remove(struct scheduler *s); /* the unfinished folder */
+void save_files_write(struct scheduler *s, bool unseen);
+void save_files_put(struct scheduler *s); /* the lanes' files were seen */
+/* The unfinished folder, and the one that was renamed. */
+void save_files_remove(struct scheduler *s);
 /* save.c: the files are there, or not. */
 void save_files_done(struct scheduler *s, int status, const char *why);
 

@@ -89,7 +89,8 @@ static int compare_lanes(const void *a, const void *b)
     return x->lane < y->lane ? -1 : x->lane > y->lane;
 }
 
-static int make_manifest(struct scheduler *s)
+/* unseen: without a look at the lanes' files. */
+static int make_manifest(struct scheduler *s, bool unseen)
 {
     struct save *v = s->save;
     struct ckpt_manifest m = {
@@ -125,20 +126,26 @@ static int make_manifest(struct scheduler *s)
     m.next_session = v->next_session;
     qsort(m.lanes, m.n_lanes, sizeof(*m.lanes), compare_lanes);
     buf_clear(&v->manifest);
-    return ckpt_manifest_encode(&m, &v->manifest);
+    rc = ckpt_manifest_encode(&m, &v->manifest);
+    return rc != PS_OK ? rc
+                       : save_check_begin(s, m.lanes, unseen ? 0 : m.n_lanes);
 }
 
-void save_files_write(struct scheduler *s)
+void save_files_write(struct scheduler *s, bool unseen)
+{
+    int rc = make_manifest(s, unseen);
+
+    if (rc != PS_OK) {
+        save_files_done(s, rc, ps_status_text(rc));
+    }
+}
+
+void save_files_put(struct scheduler *s)
 {
     struct save *v = s->save;
     char folder[CKPT_NAME_MAX + 1];
     struct disk_request r;
-    int rc = make_manifest(s);
 
-    if (rc != PS_OK) {
-        save_files_done(s, rc, ps_status_text(rc));
-        return;
-    }
     new_folder(v, folder);
     r = request_of(s, DISK_WRITE_WHOLE, SAVE_FILE_WRITE);
     path_of(r.path, folder, CKPT_MANIFEST);
@@ -156,6 +163,7 @@ static void rename_folder(struct scheduler *s)
     new_folder(s->save, folder);
     snprintf(r.path, sizeof(r.path), "%s", folder);
     snprintf(r.to, sizeof(r.to), "%s", s->save->folder);
+    s->save->is_renamed = true;
     s->disk->submit(s->disk, &r);
 }
 
@@ -178,6 +186,10 @@ void save_files_remove(struct scheduler *s)
         snprintf(r.path, sizeof(r.path), "%s", folder);
         s->disk->submit(s->disk, &r);
     }
+    if (s->disk != NULL && s->save->is_renamed) {
+        snprintf(r.path, sizeof(r.path), "%s", s->save->folder);
+        s->disk->submit(s->disk, &r);
+    }
 }
 
 void save_on_disk(struct scheduler *s, const struct disk_result *r)
@@ -188,10 +200,11 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
     if ((r->tag & 0xff) == SAVE_FILE_WRITE) {
         v->manifest_is_lent = false;
     }
-    if (is_ours && s->plan != NULL &&
-        ((r->tag & 0xff) == SAVE_FILE_LIST ||
-         (r->tag & 0xff) == SAVE_FILE_PRUNE)) {
-        save_prune_on_disk(s, r);
+    if ((r->tag & 0xff) == SAVE_FILE_LIST ||
+        (r->tag & 0xff) == SAVE_FILE_PRUNE) {
+        if (r->tag >> 8 == v->prune_tag && s->plan != NULL) {
+            save_prune_on_disk(s, r);
+        }
         return;
     }
     if (is_ours && (r->tag & 0xff) == SAVE_FILE_BASE) {
@@ -199,6 +212,10 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
         return;
     }
     if (!is_ours || v->phase != SAVE_PHASE_MANIFEST) {
+        return;
+    }
+    if ((r->tag & 0xff) >= SAVE_FILE_INDEX) {
+        save_check_on_disk(s, r);
         return;
     }
     if (r->status != PS_OK) {
@@ -225,6 +242,11 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
     case SAVE_FILE_LIST:
     case SAVE_FILE_PRUNE:
     case SAVE_FILE_BASE:
+    case SAVE_FILE_INDEX:
+    case SAVE_FILE_OPEN:
+    case SAVE_FILE_HEADER:
+    case SAVE_FILE_TAIL:
+    case SAVE_FILE_CLOSE:
         break;
     }
 }

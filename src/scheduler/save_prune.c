@@ -20,16 +20,25 @@ PLANT_DECLARE(prune_keeps_unfinished);
 static void submit(struct scheduler *s, enum disk_op op,
                    enum save_file_step step, const char *path, size_t size)
 {
-    struct disk_request r = {
-        .op = op, .tag = s->save->disk_tag << 8 | (uint64_t)step, .size = size};
+    struct disk_request r = {.op = op,
+                             .tag = s->save->prune_tag << 8 | (uint64_t)step,
+                             .size = size};
 
     snprintf(r.path, sizeof(r.path), "%s", path);
     s->disk->submit(s->disk, &r);
 }
 
-void save_prune_begin(struct scheduler *s)
+void save_prune_stop(struct scheduler *s)
 {
     save_prune_end(s);
+    s->save->prune_tag++;
+}
+
+void save_prune_begin(struct scheduler *s)
+{
+    save_prune_stop(s);
+    /* Not that of a save which has begun meanwhile. */
+    s->save->prune_cut = s->save->cut;
     if (s->disk != NULL) {
         submit(s, DISK_LIST, SAVE_FILE_LIST, "", 0);
     }
@@ -112,7 +121,8 @@ static void on_listed(struct scheduler *s, const struct disk_result *r)
         }
         if (!is_new) {
             p->folders[p->n++] = f;
-        } else if (f.cut <= s->save->cut && !PLANT(prune_keeps_unfinished)) {
+        } else if (f.cut <= s->save->prune_cut &&
+                   !PLANT(prune_keeps_unfinished)) {
             char folder[CKPT_NAME_MAX + 1];
 
             ckpt_folder_name(f.cut, f.term, true, folder);

@@ -182,6 +182,7 @@ static int open_scheduler(struct process *p, struct err *e)
         .wall_ms = wall_ms,
         .accept_empty = o->accept_empty,
         .successor_ms = (uint64_t)o->give_up_s * 1000,
+        .save_wait_ms = (uint64_t)o->save_wait_s * 1000,
         .consistent = o->consistent,
     };
     int rc;

@@ -13,6 +13,7 @@ struct schedule_options {
     uint32_t keep;           /* how many; at least 2 */
     uint32_t full_every;     /* whole ones; 0, 1: all are */
     bool accept_empty;       /* begins where no checkpoint is good, too */
+    uint32_t save_wait_s;    /* for sessions to reach a cut; 0: for ever */
     uint32_t give_up_s;      /* servers that are away for so long; 0: none */
     bool consistent;         /* all go back when a server dies */
     uint64_t lease_ms;       /* 0: LIMIT_LEASE_MS */

@@ -41,6 +41,8 @@ struct scheduler_options {
     /* When a server dies the whole cluster goes back to its newest good
      * checkpoint, rather than that server's parts alone. */
     bool consistent;
+    /* A save whose sessions have not all reported by then fails. 0: waits. */
+    uint64_t save_wait_ms;
 };
 
 /* disk: of checkpoints; NULL where there is no place for them. */

@@ -91,7 +91,7 @@ struct unit {
     struct disk_loop *files[PLACES_MAX];
     uint32_t n_files;
     char place[PLACE_BYTES]; /* the newest one's URL */
-    struct disk_loop *log; /* NULL: none */
+    struct disk_loop *log;   /* NULL: none */
     struct shard *shard;
     char address[ADDRESS_MAX + 1];
 };
@@ -291,9 +291,9 @@ static void unit_mail(void *context, struct loop_mail *mail)
                      "save");
         break;
     case MAIL_SET_PLACE:
-        if (set_unit_place(u, (const char *)order->record, &e) != PS_OK) {
-            log_write(LOG_ERROR, "checkpoints: %s", e.text);
-        }
+        e.text[0] = '\0';
+        (void)set_unit_place(u, (const char *)order->record, &e);
+        shard_set_no_place(u->shard, e.text);
         break;
     case MAIL_LOG_RECORD:
         shard_on_log_record(

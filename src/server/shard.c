@@ -62,6 +62,9 @@ static void end_life(struct shard *s)
     s->lease_until_us = 0;
     s->base = 0;
     s->load_again_us = 0;
+    s->load_pause_us = 0;
+    s->load_failed = LOAD_GOES_ON;
+    s->load_why[0] = '\0';
 }
 
 void shard_free(struct shard *s)
@@ -279,8 +282,8 @@ struct shard_part *shard_part(const struct shard *s, uint32_t variable,
 }
 
 /* Takes over the table of a part that we hold already, or makes a new one: of a
- * part that is being loaded too, because what a late frame has added must not
- * be there when it is added again. One whose updater was not given to this
+ * part whose load begins again too, because what a late frame has added must
+ * not be there when it is added again. One whose updater was not given to this
  * server, which is a matter of its plugins, has none: the other variables must
  * not suffer for that. */
 static int open_part(struct shard *s, const struct plan *plan,
@@ -311,7 +314,8 @@ static int open_part(struct shard *s, const struct plan *plan,
                              .since = w->since,
                              .durability = v->durability};
     if (old != NULL && old->begin == w->begin && old->end == w->end &&
-        old->since == w->since && !old->is_loading) {
+        old->since == w->since &&
+        (!old->is_loading || shard_load_keeps(s, old))) {
         *p = *old;
         return PS_OK;
     }
@@ -332,8 +336,7 @@ static int open_part(struct shard *s, const struct plan *plan,
         plan_dense_rows(v->rows, w->begin, w->end, &spec.row_begin,
                         &spec.row_end);
     }
-    p->is_loading =
-        plan_load(plan, w) != NULL || v->durability != PS_MEMORY;
+    p->is_loading = plan_load(plan, w) != NULL || v->durability != PS_MEMORY;
     return table_new(&p->table, &spec);
 }
 
@@ -371,6 +374,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
 {
     struct plan *plan;
     struct shard_part *parts;
+    struct shard_part loaded = {.variable = 0};
     size_t n = 0;
     int rc = plan_new(&plan, record, size);
 
@@ -392,6 +396,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     /* Placement has made sure of the room for the tables as they begin; the
      * limit is for what comes into them. */
     s->budget.limit = 0;
+    shard_load_before_plan(s, plan);
     for (uint32_t i = 0; i < plan->w.n_parts && rc == PS_OK; i++) {
         const struct wire_part *w = &plan->w.parts[i];
 
@@ -407,6 +412,9 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         return rc;
     }
     shard_save_before_plan(s, parts, n);
+    if (s->loading != NULL && s->loading->phase == LOADING_ROWS) {
+        loaded = s->parts[s->loading->part];
+    }
     free_parts(s->parts, s->n_parts, parts, n);
     s->parts = parts;
     s->n_parts = n;
@@ -415,7 +423,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     s->reads_again = false;
     shard_log_read_abandon(s);
     shard_log_on_plan(s);
-    shard_load_on_plan(s);
+    shard_load_on_plan(s, &loaded);
     shard_save_on_plan(s);
     return PS_OK;
 }

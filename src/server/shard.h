@@ -61,8 +61,8 @@ struct shard_options {
     uint32_t shard;
     const struct kern *kern;
     struct slab_ahead *ahead; /* of its thread; outlives it. NULL: none */
-    uint32_t save_bytes; /* of rows in one idle moment; 0: the usual */
-    struct disk *log; /* for logs, on the server's own disk; NULL: none */
+    uint32_t save_bytes;      /* of rows in one idle moment; 0: the usual */
+    struct disk *log;    /* for logs, on the server's own disk; NULL: none */
     uint64_t block_rows; /* of a checkpoint's blocks; 0: the usual */
 };
 
@@ -74,8 +74,8 @@ struct shard_report {
     uint64_t rows_done;
     uint64_t index_bytes;
     uint64_t index_checksum;
-    uint64_t loaded; /* the plan whose loads are all done */
-    bool load_failed;
+    uint64_t loaded;      /* the plan whose loads are all done */
+    uint32_t load_failed; /* enum wire_load_state */
     char why[200];
 };
 
@@ -106,6 +106,9 @@ int shard_set_sessions(struct shard *s, uint64_t version, const void *record,
 
 /* The record `save`. */
 int shard_set_save(struct shard *s, const void *record, size_t size) MUST_USE;
+/* Why the place of checkpoints cannot be reached, so that saves fail, rather
+ * than go on to where the disk was before; "": it can. */
+void shard_set_no_place(struct shard *s, const char *why);
 void shard_on_disk(struct shard *s, const struct disk_result *r);
 /* Of options.log, and of owner->log_record. */
 void shard_on_log(struct shard *s, const struct disk_result *r);

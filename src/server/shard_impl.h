@@ -85,17 +85,22 @@ struct shard {
     struct saving *saving;     /* NULL: none */
     struct saving *remainders; /* abandoned, but the disk is at it */
     uint64_t n_savings;
-    uint64_t base; /* the newest checkpoint that is whole; 0: none yet */
+    char no_place[200]; /* why nothing can be saved; "": it can */
+    uint64_t base;      /* the newest checkpoint that is whole; 0: none yet */
     uint32_t base_variables; /* ids from here on are not in it */
     struct loading *loading; /* NULL: none */
     uint64_t n_loadings;
-    struct shard_log *log; /* of this life; NULL: none */
+    struct shard_log *log;            /* of this life; NULL: none */
     struct shard_log *log_remainders; /* ended, but the disk is at it */
     struct log_reading *log_reading;  /* NULL: none */
     uint64_t n_logs;
-    uint64_t log_oldest; /* cut that logs were trimmed to */
-    bool reads_again;    /* logs could not be read: all from the start */
-    uint64_t load_again_us; /* memory was short then; 0: it was not */
+    uint64_t log_oldest;    /* cut that logs were trimmed to */
+    bool reads_again;       /* logs could not be read: all from the start */
+    uint64_t load_again_us; /* it is tried again then; 0: nothing is */
+    uint64_t load_pause_us; /* the next one; longer each time */
+    uint32_t load_failed;   /* enum wire_load_state */
+    char load_why[200];     /* a load is not done; "": it goes well */
+    struct log_limit load_log;
 
     /* The session table of the store. */
     uint64_t sessions_version; /* 0: not loaded yet */

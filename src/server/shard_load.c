@@ -11,7 +11,7 @@
 PLANT_DECLARE(load_not_checked);
 
 /* Rows that one idle moment inserts, and bytes of them: some 50 us. */
-enum { STEP_ROWS = 512, STEP_BYTES = 128 << 10, AGAIN_US = 1000000 };
+enum { STEP_ROWS = 512, STEP_BYTES = 128 << 10 };
 
 /* The high bit of a tag: a load's; a save's is without. */
 #define LOAD_TAG (UINT64_C(1) << 63)
@@ -24,7 +24,7 @@ void loading_submit(struct loading *v, enum loading_step step,
     v->shard->disk->submit(v->shard->disk, r);
 }
 
-static void close_file(struct loading *v)
+void loading_close(struct loading *v)
 {
     struct disk_request r = {.op = DISK_CLOSE};
 
@@ -47,29 +47,10 @@ static void free_loading(struct loading *v)
 void shard_load_abandon(struct shard *s)
 {
     if (s->loading != NULL) {
-        close_file(s->loading);
+        loading_close(s->loading);
         free_loading(s->loading);
         s->loading = NULL;
     }
-}
-
-static void fail(struct loading *v, const char *why)
-{
-    struct shard *s = v->shard;
-
-    close_file(v);
-    v->phase = LOADING_FAILED;
-    /* The folder of the load is in front: the scheduler looks for that. */
-    if (v->link > 0 && v->link < v->n_links) {
-        PROBE(shard_load_base_is_bad);
-        snprintf(v->why, sizeof(v->why), "%s: its base %s: %.50s", v->folder,
-                 v->links[v->link].folder, why);
-    } else {
-        snprintf(v->why, sizeof(v->why), "%s: %.130s", v->folder, why);
-    }
-    base_one_line(v->why);
-    log_write(LOG_ERROR, "shard %u cannot load %s", s->options.shard, v->why);
-    s->owner->saved(s->owner, s->options.shard);
 }
 
 static void path_of(const struct loading *v, const char *file,
@@ -89,8 +70,8 @@ void loading_read_whole(struct loading *v, enum loading_step step,
 
 /* ---- beginning ---------------------------------------------------------- */
 
-static const struct wire_load *load_of(const struct shard *s,
-                                       const struct shard_part *p)
+const struct wire_load *loading_load_of(const struct shard *s,
+                                        const struct shard_part *p)
 {
     struct wire_part w = {.variable = p->variable, .since = p->since};
 
@@ -104,7 +85,7 @@ bool loading_is_of(const struct loading *v, const struct shard_part *p)
     if (!p->is_loading || p->awaits_log) {
         return false;
     }
-    l = load_of(v->shard, p);
+    l = loading_load_of(v->shard, p);
     return l != NULL && strcmp(l->folder, v->folder) == 0;
 }
 
@@ -114,12 +95,11 @@ static void begin(struct shard *s, const struct wire_load *l)
 
     if (v == NULL || strlen(l->folder) > CKPT_NAME_MAX) {
         mem_free(v);
-        s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+        s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
         return;
     }
     v->shard = s;
     v->serial = ++s->n_loadings;
-    v->plan = s->plan->w.plan;
     v->brings_lanes = l->brings_lanes != 0;
     memcpy(v->folder, l->folder, strlen(l->folder) + 1);
     arena_init(&v->arena);
@@ -128,23 +108,11 @@ static void begin(struct shard *s, const struct wire_load *l)
     }
     if (loading_begin_chain(v) != PS_OK) {
         free_loading(v);
-        s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+        s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
         return;
     }
     s->loading = v;
     log_write(LOG_INFO, "shard %u loads %s", s->options.shard, v->folder);
-}
-
-/* The load of v is still what the plan wants of every part that it was for. */
-static bool is_current(const struct loading *v)
-{
-    const struct shard *s = v->shard;
-    size_t n = 0;
-
-    for (size_t i = 0; i < s->n_parts; i++) {
-        n += loading_is_of(v, &s->parts[i]);
-    }
-    return n > 0 && s->plan->w.plan == v->plan;
 }
 
 static void begin_next(struct shard *s)
@@ -156,10 +124,10 @@ static void begin_next(struct shard *s)
         if (!s->parts[i].is_loading || s->parts[i].awaits_log) {
             continue;
         }
-        l = load_of(s, &s->parts[i]);
+        l = loading_load_of(s, &s->parts[i]);
         if (l == NULL) {
             if (shard_log_rows_are_in(s, &s->parts[i], NULL, NULL) != PS_OK) {
-                s->load_again_us = s->net->now_us(s->net) + AGAIN_US;
+                s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
             }
         } else if (s->disk != NULL) {
             begin(s, l);
@@ -170,11 +138,30 @@ static void begin_next(struct shard *s)
     }
 }
 
-void shard_load_on_plan(struct shard *s)
+void shard_load_on_plan(struct shard *s, const struct shard_part *old)
 {
-    if (s->loading != NULL && !is_current(s->loading)) {
-        PROBE(shard_load_begins_again);
-        /* Its parts have new tables (shard.c). */
+    struct loading *v = s->loading;
+
+    if (v != NULL && v->phase == LOADING_ROWS) {
+        /* Parts have come or gone: the same one may stand elsewhere. */
+        const struct shard_part *p = shard_part(s, old->variable, old->begin);
+
+        ASSERT(p != NULL);
+        v->part = (size_t)(p - s->parts);
+    }
+    if (v == NULL) {
+        begin_next(s);
+    }
+}
+
+static void try_again(struct shard *s)
+{
+    if (s->loading != NULL) {
+        if (!loading_renew(s)) {
+            s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
+            return;
+        }
+        PROBE(shard_load_tries_again);
         shard_load_abandon(s);
     }
     begin_next(s);
@@ -188,7 +175,7 @@ const struct wire_variable *loading_source(const struct loading *v,
 {
     const struct shard *s = v->shard;
     const struct wire_variable *here = plan_variable(s->plan, p->variable);
-    const struct wire_load *l = load_of(s, p);
+    const struct wire_load *l = loading_load_of(s, p);
     const struct wire_variable *there;
     const struct ckpt_manifest *m;
 
@@ -392,7 +379,7 @@ static void open_source(struct loading *v)
     struct disk_request r = {.op = DISK_OPEN};
 
     if (!has_all_slots(v)) {
-        fail(v, "a variable has other slots there");
+        loading_fail(v, PS_ENOTREADY, "a variable has other slots there");
         return;
     }
     path_of(v, v->sources[v->source].file->name, r.path);
@@ -422,7 +409,8 @@ static bool begin_part(struct loading *v)
             continue;
         }
         if (w == NULL || p->table == NULL) {
-            fail(v, w == NULL ? why : "its updater is not here");
+            loading_fail(v, w == NULL ? PS_EDATALOSS : PS_ENOTREADY,
+                         w == NULL ? why : "its updater is not here");
             return true;
         }
         then = ckpt_variable_by_id(v->ckpt, w->id);
@@ -431,13 +419,15 @@ static bool begin_part(struct loading *v)
         }
         if (then->kind != w->kind || then->dim != w->dim ||
             then->rows != w->rows) {
-            fail(v, "what it builds on has another variable of this number");
+            loading_fail(
+                v, PS_EDATALOSS,
+                "what it builds on has another variable of this number");
             return true;
         }
         arena_reset(&v->arena);
         if (ckpt_sources(v->ckpt, w->id, p->begin, p->end, &v->arena,
                          &v->sources, &v->n_sources) != PS_OK) {
-            fail(v, "out of memory");
+            loading_fail(v, PS_ENOMEM, "out of memory");
             return true;
         }
         v->source = 0;
@@ -451,7 +441,7 @@ static bool begin_part(struct loading *v)
 
 static void next_source(struct loading *v)
 {
-    close_file(v);
+    loading_close(v);
     v->source++;
     if (v->source < v->n_sources) {
         open_source(v);
@@ -502,18 +492,18 @@ static void on_piece(struct loading *v, const struct disk_result *r)
     t = tensor_of(v, v->piece, &is_absent);
     ASSERT(t != NULL);
     if (r->size != ckpt_block(t, v->block).bytes) {
-        fail(v, "a file is short");
+        loading_fail(v, PS_EDATALOSS, "a file is short");
         return;
     }
     if (!PLANT(load_not_checked) &&
         ckpt_block_check(src->file, t, v->block, r->data, &e) != PS_OK) {
         PROBE(shard_load_finds_damage);
-        fail(v, e.text);
+        loading_fail(v, PS_EDATALOSS, e.text);
         return;
     }
     buf_clear(piece);
     if (buf_append(piece, r->data, r->size) != PS_OK) {
-        fail(v, "out of memory");
+        loading_fail(v, PS_ENOMEM, "out of memory");
         return;
     }
     v->piece++;
@@ -549,9 +539,9 @@ static void finish(struct loading *v)
         struct shard_part *p = &s->parts[i];
 
         if (loading_is_of(v, p) &&
-            shard_log_rows_are_in(s, p, load_of(s, p),
+            shard_log_rows_are_in(s, p, loading_load_of(s, p),
                                   &v->links[0].ckpt->manifest) != PS_OK) {
-            fail(v, "out of memory");
+            loading_fail(v, PS_ENOMEM, "out of memory");
             return;
         }
     }
@@ -559,6 +549,9 @@ static void finish(struct loading *v)
     log_write(LOG_INFO, "shard %u has loaded %s", s->options.shard, v->folder);
     s->loading = NULL;
     free_loading(v);
+    s->load_pause_us = 0;
+    s->load_failed = LOAD_GOES_ON;
+    s->load_why[0] = '\0';
     begin_next(s);
     s->owner->saved(s->owner, s->options.shard);
 }
@@ -656,7 +649,7 @@ static void on_answer(struct loading *v, const struct disk_result *r)
         return;
     }
     if (rc != PS_OK) {
-        fail(v, e.text);
+        loading_fail(v, rc, e.text);
     } else if (v->phase != LOADING_MANIFEST) {
         go_on(v);
     }
@@ -670,11 +663,12 @@ bool shard_load_on_disk(struct shard *s, const struct disk_result *r)
         return false;
     }
     if (v == NULL || (r->tag & ~LOAD_TAG) >> 8 != v->serial ||
-        v->phase == LOADING_FAILED || (r->tag & 0xff) == LOADING_STEP_CLOSE) {
+        v->phase == LOADING_FAILED || v->phase == LOADING_WAITING ||
+        (r->tag & 0xff) == LOADING_STEP_CLOSE) {
         return true;
     }
     if (r->status != PS_OK) {
-        fail(v, r->why);
+        loading_fail(v, r->status, r->why);
     } else {
         on_answer(v, r);
     }
@@ -700,7 +694,7 @@ void shard_load_work(struct shard *s)
     int rc = PS_OK;
 
     if (s->load_again_us != 0 && s->net->now_us(s->net) >= s->load_again_us) {
-        begin_next(s);
+        try_again(s);
     }
     if (!shard_load_has_work(s)) {
         return;
@@ -709,8 +703,10 @@ void shard_load_work(struct shard *s)
         rc = insert_some(v);
     }
     if (rc != PS_OK) {
-        fail(v, rc == PS_ELIMIT ? "the rows do not fit into the memory limit"
-                                : ps_status_text(rc));
+        loading_fail(v, rc,
+                     rc == PS_ELIMIT
+                         ? "the rows do not fit into the memory limit"
+                         : ps_status_text(rc));
         return;
     }
     if (v->at == v->n) {
@@ -731,9 +727,9 @@ void shard_load_report(const struct shard *s, struct shard_report *r)
         }
     }
     r->loaded = first == UINT64_MAX ? shard_plan_number(s) : first - 1;
-    if (s->loading != NULL && s->loading->phase == LOADING_FAILED) {
-        r->load_failed = true;
-        snprintf(r->why, sizeof(r->why), "%s", s->loading->why);
+    r->load_failed = s->load_failed;
+    if (s->load_why[0] != '\0') {
+        snprintf(r->why, sizeof(r->why), "%s", s->load_why);
     }
     shard_log_report(s, r);
 }

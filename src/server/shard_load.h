@@ -9,6 +9,7 @@
  *     builds on    +-- the next of the chain ---+                   |
  *                                                                   v
  *     any damage: FAILED, said in the server's record           parts serve
+ *     other trouble: WAITING, said there too, and all of it again later
  *
  * Of an increment the chain is loaded from its whole one on, in each what was
  * erased before what is there; late frames and windows are those of the newest
@@ -29,6 +30,7 @@ enum loading_phase {
     LOADING_INDEX,
     LOADING_ROWS,
     LOADING_STATE,
+    LOADING_WAITING,
     LOADING_FAILED
 };
 
@@ -43,7 +45,7 @@ enum loading_step {
 };
 
 /* Of a longer chain nothing is made, and none is read. */
-enum { LOADING_CHAIN_MAX = 256 };
+enum { LOADING_CHAIN_MAX = 256, LOADING_AGAIN_US = 1000000 };
 
 struct loading_link {
     char folder[CKPT_NAME_MAX + 1];
@@ -58,9 +60,7 @@ struct loading {
     struct loading_link *links; /* [0] is the folder, each builds on the next */
     uint32_t n_links;
     uint32_t link; /* that is read */
-    uint64_t plan; /* the parts are of */
     bool brings_lanes;
-    char why[200];
     struct ckpt *ckpt;  /* of the link that is read */
     struct arena arena; /* of the sources of one part */
     uint32_t lane;      /* of the manifest: whose index or state is next */
@@ -77,8 +77,14 @@ struct loading {
     bool is_ready; /* the block is here and checked */
 };
 
-/* Begins, goes on with, or gives up loads, as the plan now says. */
-void shard_load_on_plan(struct shard *s);
+/* Before shard_set_plan makes the parts of `plan`: gives up the present load
+ * where that plan wants it for other parts than are being loaded. */
+void shard_load_before_plan(struct shard *s, const struct plan *plan);
+/* The rows that are in this part are kept: it is being loaded, and goes on. */
+bool shard_load_keeps(const struct shard *s, const struct shard_part *p);
+/* Begins loads, or goes on with the present one, as the plan now says; `old`
+ * are the parts of before. */
+void shard_load_on_plan(struct shard *s, const struct shard_part *old);
 void shard_load_abandon(struct shard *s);
 /* False: it is no load's. */
 bool shard_load_on_disk(struct shard *s, const struct disk_result *r);
@@ -126,6 +132,15 @@ bool loading_is_of(const struct loading *v, const struct shard_part *p);
 const struct wire_variable *loading_source(const struct loading *v,
                                            const struct shard_part *p,
                                            const char **why);
+
+const struct wire_load *loading_load_of(const struct shard *s,
+                                        const struct shard_part *p);
+void loading_close(struct loading *v);
+
+/* shard_load_again.c: it cannot go on, because of `what`. */
+void loading_fail(struct loading *v, int status, const char *what);
+/* Before all of it is done again; false: no memory. */
+bool loading_renew(struct shard *s) MUST_USE;
 
 void loading_submit(struct loading *v, enum loading_step step,
                     struct disk_request *r);

@@ -91,12 +91,12 @@ static int on_list(struct loading *v, const struct disk_result *r,
         }
     }
     if (!is_there) {
-        return err_set(e, PS_EDATALOSS,
+        return err_set(e, PS_ENOTFOUND,
                        "cut %llu, which it builds on, is not there",
                        (unsigned long long)base);
     }
     if (v->n_links == LOADING_CHAIN_MAX) {
-        return err_set(e, PS_ELIMIT, "its chain is too long");
+        return err_set(e, PS_EDATALOSS, "its chain is too long");
     }
     more = mem_try_resize(v->links, (v->n_links + 1) * sizeof(*more));
     if (more == NULL) {

@@ -261,6 +261,9 @@ static int replay(struct loading *v, const struct ckpt_state *state,
     }
     memcpy(body, late->body, (size_t)late->n_body); /* aligned now */
     rc = run_decode(body, (size_t)late->n_body, &s->arena, &ops, &n);
+    if (rc != PS_OK && rc != PS_ENOMEM) {
+        rc = PS_EDATALOSS;
+    }
     for (uint32_t i = 0; i < n && rc == PS_OK; i++) {
         for (size_t k = 0; k < s->n_parts && rc == PS_OK; k++) {
             if (loading_is_of(v, &s->parts[k]) &&
@@ -315,10 +318,41 @@ static void add_late(struct shard_history *h, const struct ckpt_late *l)
         h->n++;
     }
     if (l->seq > h->windows[i].next) {
-        h->gaps[h->n_gaps++] = (struct history_gap){
-            l->session, h->windows[i].next, l->seq - 1};
+        h->gaps[h->n_gaps++] =
+            (struct history_gap){l->session, h->windows[i].next, l->seq - 1};
     }
     settle_late(&h->windows[i], l->seq);
+}
+
+static bool is_same_window(const struct ckpt_window *a,
+                           const struct ckpt_window *b)
+{
+    return a->session == b->session && a->next == b->next &&
+           a->floor == b->floor && a->refuse_below == b->refuse_below &&
+           a->has_ended == b->has_ended &&
+           memcmp(a->fate, b->fate, sizeof(a->fate)) == 0 &&
+           memcmp(a->canceled, b->canceled, sizeof(a->canceled)) == 0;
+}
+
+/* A part that was split and is one again comes with a copy from each piece:
+ * were all kept, they would double with each such load. */
+static bool has_same(const struct shard_part *p, const struct shard_history *h)
+{
+    for (const struct shard_history *o = p->histories; o != NULL; o = o->next) {
+        size_t i = 0;
+
+        if (o->lane != h->lane || o->forgotten != h->forgotten ||
+            o->n != h->n || o->n_gaps != 0 || h->n_gaps != 0) {
+            continue;
+        }
+        while (i < h->n && is_same_window(&o->windows[i], &h->windows[i])) {
+            i++;
+        }
+        if (i == h->n) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int keep_history(struct shard_part *p, const struct ckpt_history *from,
@@ -348,6 +382,10 @@ static int keep_history(struct shard_part *p, const struct ckpt_history *from,
         add_late(h, &state->lates[i]);
     }
     qsort(h->windows, h->n, sizeof(h->windows[0]), compare_windows);
+    if (has_same(p, h)) {
+        shard_history_free(h);
+        return PS_OK;
+    }
     h->next = p->histories;
     p->histories = h;
     return PS_OK;

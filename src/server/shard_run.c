@@ -28,7 +28,7 @@ struct run {
     uint64_t connection;
     struct run_op *ops;
     uint32_t n;
-    uint32_t flags; /* of all chains together */
+    uint32_t flags;      /* of all chains together */
     uint32_t durability; /* the highest of what it writes to */
     const struct chain **chains;
     struct udf_call *calls;

@@ -21,7 +21,11 @@ enum {
     /* What an erased key of these costs about, in such bytes. */
     STEP_KEY_BYTES = 32,
     /* Late frames of one save; more than that and it fails. */
-    LATE_BYTES = 64 << 20
+    LATE_BYTES = 64 << 20,
+    /* Training does not wait longer than this for the disk; whoever has not
+     * come again within the second has given up. */
+    ROOM_WAIT_US = 2000000,
+    ROOM_AGAIN_US = 1000000
 };
 
 static bool is_writing(const struct shard *s)
@@ -122,16 +126,30 @@ static void cut(struct shard *s)
         v->index.lane = s->lane;
         s->saving = v;
         rc = s->disk != NULL ? shard_log_cut(s, s->cut) : PS_ENOTREADY;
+        rc = rc == PS_OK && s->no_place[0] != '\0' ? PS_EIO : rc;
         rc = rc == PS_OK ? saving_take_cut(v) : rc;
     }
     if (rc == PS_OK) {
         PROBE(shard_cuts);
         saving_open_rows(v);
     } else if (v != NULL) {
-        saving_fail(v, v->needs_whole ? "it has no changes since the base"
-                                      : ps_status_text(rc));
+        saving_fail(v, s->no_place[0] != '\0' ? s->no_place
+                       : v->needs_whole ? "it has no changes since the base"
+                                        : ps_status_text(rc));
     }
     s->owner->saved(s->owner, s->options.shard);
+}
+
+void shard_set_no_place(struct shard *s, const char *why)
+{
+    if (strcmp(s->no_place, why) != 0 && why[0] != '\0') {
+        log_write(LOG_ERROR, "shard %u: checkpoints: %s",
+                  (unsigned)s->options.shard, why);
+    }
+    snprintf(s->no_place, sizeof(s->no_place), "%s", why);
+    if (s->no_place[0] != '\0' && s->saving != NULL) {
+        saving_fail(s->saving, s->no_place);
+    }
 }
 
 /* Cuts if the record asks for it and the shard is ready. */
@@ -179,6 +197,9 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     rc = wire_save_decode(record, size, &s->arena, &w);
     if (rc != PS_OK) {
         return rc;
+    }
+    if (w.cut == 0) {
+        return PS_OK; /* it has ended before there was a cut */
     }
     if (w.cut < o->cut || (w.cut == o->cut && w.state < o->state)) {
         return PS_OK;
@@ -249,6 +270,24 @@ static bool has_free_block(const struct saving *v)
     return false;
 }
 
+/* A push finds no room: PS_EBUSY, or PS_OK where the save has failed for it. */
+static int put_off(struct saving *v)
+{
+    uint64_t now = v->shard->net->now_us(v->shard->net);
+
+    PROBE(shard_save_puts_off);
+    if (v->wait_us == 0 || now >= v->waited_us + ROOM_AGAIN_US) {
+        v->wait_us = now;
+    }
+    v->waited_us = now;
+    if (now < v->wait_us + ROOM_WAIT_US) {
+        return PS_EBUSY;
+    }
+    PROBE(shard_save_disk_too_slow);
+    saving_fail(v, "the disk of the checkpoints does not keep up");
+    return PS_OK;
+}
+
 int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
 {
     struct saving_table *p;
@@ -264,9 +303,9 @@ int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
     if (ckpt_rows_room(p->rows) < n &&
         (!has_free_block(s->saving) ||
          ckpt_rows_reserve(p->rows, n) != PS_OK)) {
-        PROBE(shard_save_puts_off);
-        return PS_EBUSY;
+        return put_off(s->saving);
     }
+    s->saving->wait_us = 0;
     return PS_OK;
 }
 

@@ -82,6 +82,8 @@ struct saving {
     uint32_t n_tables;
     uint32_t at;      /* the table that is walked */
     uint64_t work_us; /* not before that */
+    uint64_t wait_us; /* since then a push has waited for room; 0: none does */
+    uint64_t waited_us; /* when it was last refused */
     uint64_t rows;
     struct buf header;
     struct saving_block blocks[SAVING_BLOCKS];

@@ -75,6 +75,13 @@ enum wire_saved_state {
     SAVED_NEEDS_WHOLE = 4 /* this lane cannot say what changed since the base */
 };
 
+/* What a shard says of a load that is not done (load_failed). */
+enum wire_load_state {
+    LOAD_GOES_ON = 0, /* with `why`: it is tried again, and why */
+    LOAD_DAMAGED = 1, /* it has given it up */
+    LOAD_MISSING = 2  /* a file is not there, as it sees it; tried again */
+};
+
 struct wire_bytes {
     const uint8_t *data;
     uint32_t size;
@@ -186,7 +193,8 @@ struct wire_bytes {
     F(u64, plan) F(u64, base) S(name) S(folder) S(why)                        \
     F(u64, rows) F(u64, rows_done) F(u64, oldest)
 /* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
- * were to be loaded by this plan are. why: of what failed. */
+ * were to be loaded by this plan are. load_failed: enum wire_load_state. why:
+ * of what failed. */
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
     F(u64, lane) S(address) F(u64, cut) F(u32, saved) F(u64, rows)            \
     F(u64, rows_done) F(u64, index_bytes) F(u64, index_checksum)              \

@@ -155,8 +155,7 @@ ps_variable *probe_declare(ps_client *client, const char *name, int kind,
     what.dim = dim;
     what.updater = (struct ps_updater){.name = "AssignAddUpdater"};
     if (getenv("PS_PROBE_DURABILITY") != NULL) {
-        what.durability =
-            (int)probe_number(getenv("PS_PROBE_DURABILITY"));
+        what.durability = (int)probe_number(getenv("PS_PROBE_DURABILITY"));
     }
     rc = ps_declare(client, &what, &variable, OPEN_MS, &e);
     if (rc != PS_OK) {

@@ -90,7 +90,7 @@ class Kinds(Case):
 
     def test_a_folder_in_place_of_format(self):
         os.makedirs(os.path.join(self.store, "FORMAT"))
-        self.check_left_alone([self.store, "directory"])
+        self.check_left_alone([self.store, "not a file"])
 
     def test_a_file_in_place_of_the_folder(self):
         with open(self.store, "w") as f:

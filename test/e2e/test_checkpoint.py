@@ -357,8 +357,8 @@ class Trouble(Saved):
             first = c.start("first", self.save_command(c, "first"), lines=True)
             self.wait_save(c, "it is under way",
                            lambda s: s["state"] == "writing")
-            second = self.save(c, "second", "--no-wait")
-            third = c.start("third", self.save_command(c, "third"), lines=True)
+            second = self.save(c, "first", "--no-wait")
+            third = c.start("third", self.save_command(c, "first"), lines=True)
             self.go_on(worker)
             texts = [p.child.stdout.read() for p in (first, third)]
             self.assertEqual([first.wait(), third.wait()], [0, 0])

@@ -52,6 +52,7 @@ OPTIONS = [
         ("checkpoint_path", "cp", "none://"),
         ("keep", None, "5"),
         ("full_every", None, "4"),
+        ("save_wait", None, "9"),
         ("on-failure", None, "accept"),
     ]),
     (SERVER, ROLE + [
@@ -66,7 +67,7 @@ OPTIONS = [
         ("checkpoint_path", "cp", "/srv/x"),
         ("keep", None, "5"),
         ("full_every", None, "4"),
-        ("on-failure", None, "consistent"),
+        ("on-failure", None, "accept"),
         ("wait", None, "17"),
     ]),
     (["save"], COMMON + [
@@ -294,7 +295,7 @@ class Options(Case):
         self.refused([*SERVER, *SCHEDULER, "-sp", "/x", "-si", "0"], "twice")
         self.refused([*WHOLE_SERVER, "more"], '"more"')
         self.refused(["stauts"], 'unknown subcommand "stauts"')
-        for word in ("top", "restore", "variables", "placement",
+        for word in ("top", "variables", "placement",
                      "doctor"):
             self.refused([word], word + " is not built yet")
             self.refused([word, "--help"], word + " is not built yet")

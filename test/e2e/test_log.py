@@ -151,6 +151,43 @@ class Rollback(test_recovery.Back):
                 self.assertEqual(self.order(worker, "where")["rollbacks"], 1)
             self.finish(workers)
 
+    def damage_a_log(self, c, i):
+        """Turns a bit over, in the longest of the newest segments."""
+        logs = [os.path.join(folder, name) for folder, _, names
+                in os.walk(os.path.join(c.folder, f"log-{i}"))
+                for name in names]
+        path = max(logs, key=lambda log: (log[-16:], os.path.getsize(log)))
+        with open(path, "r+b") as file:
+            file.seek(600)
+            byte = file.read(1)
+            file.seek(600)
+            file.write(bytes([byte[0] ^ 4]))
+        return path
+
+    def test_a_damaged_log_is_named_and_the_way_out_is_a_restore(self):
+        os.environ["PS_PROBE_DURABILITY"] = "1"
+        self.addCleanup(os.environ.pop, "PS_PROBE_DURABILITY", None)
+        with self.cluster() as c:
+            workers = [self.train(c, i) for i in range(2)]
+            self.train_on(workers[0])
+            monday = self.save(c, "monday")
+            for worker in workers:
+                self.train_on(worker)
+            c.servers[0].kill()
+            self.damage_a_log(c, 0)
+            c.start_server(0)
+            cluster.wait_for("the damage is named", lambda:
+                             "is damaged at byte" in c.servers[0].text(), 30)
+            self.restore(c, "monday")
+            for worker in workers:
+                cluster.wait_for("it has taken note", lambda w=worker:
+                                 self.order(w, "where")["rollbacks"] == 1)
+                self.assertEqual(self.order(worker, "where")["cut"],
+                                 monday["cut"])
+                self.train_on(worker)
+            self.check_rows(c, "tuesday", range(2))
+            self.finish(workers)
+
 
 for name in dir(test_recovery.Back):
     if name.startswith("test_"):

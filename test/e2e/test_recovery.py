@@ -164,13 +164,14 @@ class Death(Recovery):
         acknowledgement) of a server that is started again at once."""
         watch.say("")
         watch.line()
+        n = c.scheduler.text().count(f"server {i} is silent")
         at = time.monotonic()
         c.servers[i].kill()
         c.start_server(i)
-        log = c.scheduler.text
         told = f"server {i} is silent"
-        n = log().count(told)
-        cluster.wait_for("it is noticed", lambda: log().count(told) > n,
+        cluster.wait_for("it is noticed", lambda:
+                         c.scheduler.text().count(told) > n or
+                         "serves with lanes" in c.servers[i].text(),
                          every=0.01)
         noticed = time.monotonic()
         c.wait_serving()

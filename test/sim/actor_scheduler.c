@@ -66,8 +66,10 @@ void actor_scheduler_start(struct place *p)
         .lease_ms = LIMIT_LEASE_MS,
         .checkpoints = "sim://",
         .keep = 2,
+        .accept_empty = true, /* a root may be damaged beyond use */
         .full_every = s->full_every,
         .successor_ms = s->successor_ms,
+        .save_wait_ms = s->seed % 4 == 1 ? 2000 : 60000,
         .consistent = s->is_consistent,
     };
     struct scheduler *scheduler;

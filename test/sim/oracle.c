@@ -551,6 +551,8 @@ void oracle_on_framed(struct sim *s, struct process *client,
     } else if (f->status != PS_OK && n->is_applied &&
                (l == NULL || !l->has_ended)) {
         what = "which was applied";
+    } else if (f->status == PS_OK && l != NULL && a->restore < l->restore) {
+        what = "which was submitted before the cluster went back";
     } else if (f->status == PS_OK && !same_ops(s, n, ops, n_ops)) {
         what = "with other rows than were sent";
     }

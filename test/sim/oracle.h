@@ -116,7 +116,8 @@ struct asked {
     struct process *client;
     struct pushed *pushed;
     size_t n_pushed;
-    uint64_t step; /* boundaries of its client before it */
+    uint64_t step;    /* boundaries of its client before it */
+    uint64_t restore; /* of its client's plan */
     bool is_push;
     bool is_settled;
     bool is_abandoned;

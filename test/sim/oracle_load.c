@@ -38,6 +38,9 @@ void oracle_load_on_plan(struct sim *s, const struct plan *p)
             find_load(s, part->lane, part->variable, part->begin);
         struct part_load *l;
 
+        if (plan_ended(p, part->lane) != NULL) {
+            continue; /* a place for the part's next lane: it loads nothing */
+        }
         if (strcmp(old != NULL ? old->folder : "",
                    w != NULL ? w->folder : "") == 0 &&
             (old == NULL || old->since == part->since)) {

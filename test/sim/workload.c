@@ -163,6 +163,7 @@ static void submit(struct client_actor *a, struct client_job *j)
     struct sim *s = a->thread->sim;
     int rc;
 
+    j->asked.restore = session_plan(a->session)->w.restore;
     oracle_asked(s, &j->asked);
     for (uint32_t i = 0; i < j->n_ops; i++) {
         for (size_t k = 0; j->bounds[i] != NULL && k < j->n_rows[i]; k++) {

@@ -204,7 +204,7 @@ static void ended(struct client_actor *a, const struct client_save *v,
         return;
     }
     if (v->what == ASK_CANCEL) {
-        if (status != PS_OK && status != PS_ENOTFOUND) {
+        if (status != PS_OK && status != PS_ENOTFOUND && status != PS_EEXIST) {
             world_fail(s, "a cancel ends as %s", ps_status_name(status));
         }
         return;

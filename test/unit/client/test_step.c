@@ -396,6 +396,95 @@ static void a_look_that_fails_is_done_again(void **state)
     assert_int_equal(reported(""), 2); /* it was opened at 1 */
 }
 
+static void put_save_of(uint64_t cut, uint64_t plan)
+{
+    struct wire_save w = {.nonce = 9,
+                          .term = 1,
+                          .ticket = TICKET,
+                          .cut = cut,
+                          .state = SAVE_OPEN,
+                          .plan = plan,
+                          .name = "",
+                          .folder = "ckpt-000000000002-1",
+                          .why = ""};
+
+    buf_clear(&stage.record);
+    wire_save_encode(&w, &stage.record);
+    shelf_put(&stage.shelf, "save", &stage.record);
+    stage_pass(LOOK_MS);
+}
+
+/* The plan goes back to a checkpoint. */
+static void go_back(void)
+{
+    stage.plan.w.plan++;
+    stage.plan.w.restore++;
+    draft_end_lane(&stage.plan, A, PLAN + 1);
+    stage_put_plan();
+}
+
+static void say_where(const char *position)
+{
+    struct wire_reader reader = {
+        .session = SESSION,
+        .position = {.data = (const uint8_t *)position,
+                     .size = (uint32_t)strlen(position)}};
+    struct wire_restored w = {.restore = stage.plan.w.restore,
+                              .cut = 1,
+                              .folder = "ckpt-000000000001-1",
+                              .readers = &reader,
+                              .n_readers = 1};
+
+    buf_clear(&stage.record);
+    wire_restored_encode(&w, &stage.record);
+    assert_false(stage.record.failed);
+    shelf_put(&stage.shelf, "restored", &stage.record);
+}
+
+static void a_cut_of_a_plan_that_is_not_known_waits_for_it(void **state)
+{
+    (void)state;
+    open_session();
+    step("one");
+    put_save_of(2, PLAN + 1);
+    assert_int_not_equal(reported(NULL), 2);
+    step("two");
+    assert_int_not_equal(reported(NULL), 2);
+    stage.plan.w.plan++;
+    stage_put_plan();
+    stage_pass(LOOK_MS);
+    assert_int_equal(reported("two"), 2);
+}
+
+static void
+after_a_rollback_the_reader_stands_where_it_was_told_to(void **state)
+{
+    uint64_t cut;
+
+    (void)state;
+    open_session();
+    step("one");
+    step("nine");
+    say_where("one"); /* of an older restore: it is no answer */
+    go_back();
+    put_save_of(2, PLAN + 1);
+    assert_true(session_is_rolled_back(stage.session));
+    assert_int_not_equal(reported(NULL), 2);
+    say_where("three");
+    stage_pass(1000);
+    assert_true(session_knows_position(stage.session));
+    assert_int_equal(reported("three"), 2);
+    /* A step of the old time that ends now. */
+    step("ten");
+    assert_int_equal(session_position(stage.session, &cut)->size, 5);
+    session_take_note(stage.session);
+    put_save_of(3, PLAN + 1);
+    assert_int_equal(reported("three"), 3);
+    step("four");
+    put_save_of(4, PLAN + 1);
+    assert_int_equal(reported("four"), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +501,8 @@ int main(void)
         STAGED(a_refused_save_has_the_reason),
         STAGED(a_look_at_the_store_is_newer_than_the_call),
         STAGED(a_look_that_fails_is_done_again),
+        STAGED(a_cut_of_a_plan_that_is_not_known_waits_for_it),
+        STAGED(after_a_rollback_the_reader_stands_where_it_was_told_to),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,9 @@
  * own: interrupted and short calls, a disk that is full, an fsync that fails.
  * Those come about because pwrite, pread and fdatasync are this program's own
  * here. */
+/* Fortified, unistd.h has inline versions of what is defined anew below. */
+#undef _FORTIFY_SOURCE
+
 #include "fs/fs.h"
 
 #include <stdarg.h>

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coord/lease.h"
@@ -40,8 +41,7 @@ static void submit(struct disk *disk, const struct disk_request *r)
     f->requests[f->n++] = *r;
 }
 
-/* Does the oldest request; false: there is none. */
-static bool do_request(struct desk *d)
+bool stage_do_request(struct desk *d)
 {
     struct stage_disk *f = &d->files;
     struct disk_request r;
@@ -75,6 +75,7 @@ void stage_open(struct desk *d, uint64_t nonce, const char *address)
                                         .keep = 3,
                                         .accept_empty = stage.accept_empty,
                                         .successor_ms = stage.successor_ms,
+                                        .save_wait_ms = stage.save_wait_ms,
                                         .consistent = stage.consistent};
     uint64_t now = stage.a.net.now_us;
 
@@ -188,7 +189,7 @@ static void step(struct desk *d)
     }
     do {
         shelf_run(&d->shelf);
-    } while (do_request(d));
+    } while (stage_do_request(d));
 }
 
 void stage_pass(uint64_t ms)
@@ -520,4 +521,48 @@ void stage_damage(const char *folder, const char *file, size_t from_end)
                                                 b.size, false, NULL),
                      PS_OK);
     buf_fini(&b);
+}
+
+struct wire_shard stage_saved(uint32_t id)
+{
+    struct wire_shard said = {.saved = SAVED_DONE, .why = ""};
+    struct ckpt_manifest m = {.cluster_high = 1};
+    struct fs *fs = stage.root;
+    char to[CKPT_NAME_MAX + 1], old[160], path[160];
+    uint64_t cut, term, lane;
+    struct wire_server server;
+    struct wire_save w;
+    const char *from;
+    struct buf b;
+    bool is_new;
+
+    arena_reset(&stage.arena);
+    assert_int_equal(wire_server_decode(stage.actors[id].body.data,
+                                        stage.actors[id].body.size,
+                                        &stage.arena, &server),
+                     PS_OK);
+    lane = server.shards[0].lane;
+    assert_true(shelf_get(any_shelf(), "save") > 0);
+    assert_int_equal(wire_save_decode(any_shelf()->data, any_shelf()->size,
+                                      &stage.arena, &w),
+                     PS_OK);
+    assert_true(ckpt_folder_parse(w.folder, &cut, &term, &is_new));
+    ckpt_folder_name(cut, term, true, to);
+    m.cut = cut + 1000; /* not one that is there */
+    from = stage_checkpoint(&m);
+    assert_int_equal(fs->ops->rename(fs, from, to, NULL), PS_OK);
+    snprintf(old, sizeof(old), "%s/manifest.json", to);
+    assert_int_equal(fs->ops->unlink(fs, old, NULL), PS_OK);
+    snprintf(old, sizeof(old), "%s/lane-7.json", to);
+    snprintf(path, sizeof(path), "%s/lane-%llu.json", to,
+             (unsigned long long)lane);
+    assert_int_equal(lane == 7 ? PS_OK : fs->ops->rename(fs, old, path, NULL),
+                     PS_OK);
+    buf_init(&b);
+    assert_int_equal(fs->ops->read(fs, path, 1 << 20, &b, NULL), PS_OK);
+    said.cut = cut;
+    said.index_bytes = b.size;
+    said.index_checksum = hash_bytes(b.data, b.size);
+    buf_fini(&b);
+    return said;
 }

@@ -60,6 +60,7 @@ struct scheduler_stage {
     struct fs *root;   /* of checkpoints; NULL: the next desk has no disk */
     bool accept_empty; /* of the next desk, as these are */
     uint64_t successor_ms;
+    uint64_t save_wait_ms;
     bool consistent;
     bool has_log; /* of the next server */
 };
@@ -70,6 +71,8 @@ int stage_set_up(void **state);
 int stage_tear_down(void **state);
 void stage_open(struct desk *d, uint64_t nonce, const char *address);
 void stage_close(struct desk *d);
+/* Does the oldest request of the desk's disk; false: there is none. */
+bool stage_do_request(struct desk *d);
 /* Lets time go by, on both desks and for the actors, in steps of 10 ms. */
 void stage_pass(uint64_t ms);
 /* Writes server `id` with one shard on a lane, as a new process. */
@@ -109,6 +112,9 @@ void stage_make_root(void);
 const char *stage_checkpoint(const struct ckpt_manifest *m);
 /* Turns one bit of a file over, from its end. */
 void stage_damage(const char *folder, const char *file, size_t from_end);
+/* Makes the files of server `id`'s lane for the save that is under way; what
+ * the server would say of them. */
+struct wire_shard stage_saved(uint32_t id);
 
 #define STAGED(name) \
     cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)

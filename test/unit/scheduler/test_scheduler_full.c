@@ -77,9 +77,10 @@ static size_t put_variables(uint32_t n, int digits, bool writes)
         snprintf(name, LIMIT_NAME_BYTES, "%0*u", digits, i);
         v[i] = stage_variable(name, 8);
         v[i].id = i + 1;
-        parts[i] = (struct wire_part){
-            .variable = i + 1, .end = LIMIT_BUCKETS, .lane = 11,
-            .since = w.plan};
+        parts[i] = (struct wire_part){.variable = i + 1,
+                                      .end = LIMIT_BUCKETS,
+                                      .lane = 11,
+                                      .since = w.plan};
     }
     w.variables = v;
     w.n_variables = n;

@@ -402,11 +402,17 @@ bool save_step(struct save_group *g)
 
         uint64_t next = shard_next(s->shard);
 
+        if (g->disk_hangs) {
+            s->net.now_us += 50000;
+            shard_tick(s->shard);
+            continue;
+        }
         if (next <= s->net.now_us || do_request(s)) {
             shard_tick(s->shard);
             return true;
         }
-        if (next != UINT64_MAX) {
+        /* A load that is to be tried again would be for ever. */
+        if (next != UINT64_MAX && s->shard->load_why[0] == '\0') {
             s->net.now_us = next;
             return true;
         }

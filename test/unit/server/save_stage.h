@@ -58,7 +58,8 @@ struct save_group {
     uint64_t cut;
     uint64_t base; /* of the save that is under way */
     char folder[CKPT_NAME_MAX + 1];
-    char why[200]; /* it could not be saved */
+    char why[200];   /* it could not be saved */
+    bool disk_hangs; /* it answers nothing; save_step lets 50 ms go by */
 };
 
 /* Shards of lanes first_lane..., plan 1 (with `folder`: which comes from there,

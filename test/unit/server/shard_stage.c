@@ -121,8 +121,7 @@ int stage_set_up(void **state)
     tape_init(&stage.net);
     buf_init(&stage.record);
     arena_init(&stage.arena);
-    if (shard_new(&stage.shard, &options, &stage.net.net, NULL,
-                  &stage.owner) !=
+    if (shard_new(&stage.shard, &options, &stage.net.net, NULL, &stage.owner) !=
         PS_OK) {
         return 1;
     }

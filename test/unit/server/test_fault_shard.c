@@ -255,8 +255,7 @@ static void a_shard_is_made_whole_or_not_at_all(void **state)
         n++;
         assert_true(n < TIMES_MAX);
         armed_at(n);
-        ARMED(rc = shard_new(&s, &options, &stage.net.net, NULL,
-                             &stage.owner));
+        ARMED(rc = shard_new(&s, &options, &stage.net.net, NULL, &stage.owner));
         assert_true(rc == PS_OK || rc == PS_ENOMEM);
     }
     shard_free(s);

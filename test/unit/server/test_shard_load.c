@@ -299,6 +299,8 @@ static void a_plan_in_the_middle_of_a_load_changes_no_row(void **state)
         save_run(&to);
         assert_false(save_is_loading(&to));
         assert_true(save_sum(&to) == sum);
+        /* It went on. */
+        assert_int_equal(to.shards[0].shard->n_loadings, 1);
         save_end(&to);
         assert_true(n < STEPS_MAX);
     }

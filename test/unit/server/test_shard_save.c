@@ -288,6 +288,66 @@ static void a_lane_without_the_base_asks_for_a_whole_one(void **state)
     fs_memory_free(fs);
 }
 
+/* ---- the disk ----------------------------------------------------------- */
+
+static void a_disk_that_hangs_fails_the_save_and_not_the_pushes(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct shard_report r;
+    struct shard *s;
+
+    (void)state;
+    save_begin(&from, fs, 1, 7, NULL);
+    s = from.shards[0].shard;
+    s->options.block_rows = 64;
+    save_push(&from, 1, 1000, 3000, 1.5F);
+    save_order(&from, 2, 0, SAVE_OPEN);
+    from.disk_hangs = true;
+    save_push(&from, 2, 1000, 3000, 1); /* 47 blocks, and there are 16 */
+    shard_report(s, &r);
+    assert_int_equal(r.saved, SAVED_FAILED);
+    assert_string_equal(r.why, "the disk of the checkpoints does not keep up");
+    from.disk_hangs = false;
+    save_run(&from);
+    assert_int_equal(save_finish(&from, fs), PS_ENOTREADY);
+    save_whole(&from, fs, 3, 0);
+    assert_true(sum_loaded(fs, 2, from.folder) == save_sum(&from));
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
+static void where_the_place_cannot_be_reached_nothing_is_saved(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct shard_report r;
+    struct shard *s;
+
+    (void)state;
+    save_begin(&from, fs, 1, 7, NULL);
+    s = from.shards[0].shard;
+    save_push(&from, 1, 1000, 300, 1.5F);
+    for (uint64_t cut = 2; cut < 4; cut++) { /* before, and in its course */
+        if (cut == 2) {
+            shard_set_no_place(s, "nowhere");
+        }
+        save_order(&from, cut, 0, SAVE_OPEN);
+        (void)save_step(&from);
+        if (cut == 3) {
+            shard_set_no_place(s, "nowhere");
+        }
+        save_run(&from);
+        shard_report(s, &r);
+        assert_int_equal(r.saved, SAVED_FAILED);
+        assert_string_equal(r.why, "nowhere");
+        assert_int_equal(save_finish(&from, fs), PS_ENOTREADY);
+        shard_set_no_place(s, "");
+    }
+    save_whole(&from, fs, 4, 0);
+    assert_true(sum_loaded(fs, 2, from.folder) == save_sum(&from));
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 /* ---- what a crash leaves ------------------------------------------------ */
 
 static const enum crashfs_how hows[] = {CRASHFS_LOST, CRASHFS_KEPT,
@@ -482,6 +542,8 @@ int main(void)
         cmocka_unit_test(a_base_was_done_where_the_next_save_builds_on_it),
         cmocka_unit_test(a_plan_before_the_record_done_loses_no_base),
         cmocka_unit_test(a_lane_without_the_base_asks_for_a_whole_one),
+        cmocka_unit_test(a_disk_that_hangs_fails_the_save_and_not_the_pushes),
+        cmocka_unit_test(where_the_place_cannot_be_reached_nothing_is_saved),
         cmocka_unit_test(a_crash_in_an_increment_leaves_the_old_or_the_new),
         cmocka_unit_test(a_compacted_chain_is_the_same_rows),
         cmocka_unit_test(a_compaction_without_memory_leaves_nothing),
