@@ -15,7 +15,7 @@ int ps_step(ps_client *client, const void *position, size_t size)
         return PS_EARGUMENT;
     }
     client_enter(client, &g);
-    rc = session_step(client->session, position, size);
+    rc = step_boundary(client->session, position, size);
     client_leave(client, &g);
     return rc;
 }
@@ -62,7 +62,7 @@ int ps_save_get(ps_client *client, struct ps_save_state *state)
         return PS_EARGUMENT;
     }
     client_enter(client, &g);
-    session_save_state(client->session, state);
+    step_save_state(client->session, state);
     client_leave(client, &g);
     return PS_OK;
 }
@@ -91,7 +91,7 @@ const char *client_save_word(int state)
 
 static bool is_known(void *context)
 {
-    return session_save_is_known(context);
+    return step_save_is_known(context);
 }
 
 int client_save_state(ps_client *c, uint64_t deadline,
@@ -99,7 +99,7 @@ int client_save_state(ps_client *c, uint64_t deadline,
 {
     int rc = client_wait(c, is_known, c->session, deadline);
 
-    session_save_state(c->session, state);
+    step_save_state(c->session, state);
     return rc;
 }
 
@@ -117,7 +117,7 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
     }
     client_enter(client, &g);
     deadline = client_deadline(client, timeout_ms);
-    session_save_look(client->session); /* which one is it? */
+    step_save_look(client->session); /* which one is it? */
     rc = client_save_state(client, deadline, &state);
     if (rc == PS_OK) {
         /* One that waits for its cut is not in the store yet: 0 is the one
@@ -143,13 +143,13 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
 
 static bool knows_position(void *context)
 {
-    return session_knows_position(((ps_client *)context)->session);
+    return rollback_knows_position(((ps_client *)context)->session);
 }
 
 /* Within client_enter. */
 static int take_note(ps_client *c, void *position, size_t *size, uint64_t *cut)
 {
-    const struct buf *b = session_position(c->session, cut);
+    const struct buf *b = rollback_position(c->session, cut);
     size_t room = *size;
 
     *size = b->size;
@@ -159,7 +159,7 @@ static int take_note(ps_client *c, void *position, size_t *size, uint64_t *cut)
     if (b->size > 0) {
         memcpy(position, b->data, b->size);
     }
-    session_take_note(c->session);
+    rollback_take_note(c->session);
     return PS_OK;
 }
 
@@ -174,7 +174,7 @@ int ps_rollback(ps_client *client, void *position, size_t *size, uint64_t *cut,
         return client_error(error, PS_EARGUMENT, "a NULL argument");
     }
     client_enter(client, &g);
-    if (!session_is_rolled_back(client->session)) {
+    if (!rollback_is_on(client->session)) {
         rc = client_error(error, PS_ENOTFOUND, "nothing was rolled back");
     } else {
         rc = client_wait(client, knows_position, client,

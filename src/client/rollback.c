@@ -110,23 +110,23 @@ uint64_t rollback_next(const struct session *s)
     return s->rollback.retry_us != 0 ? s->rollback.retry_us : UINT64_MAX;
 }
 
-bool session_is_rolled_back(const struct session *s)
+bool rollback_is_on(const struct session *s)
 {
     return s->rollback.is_on;
 }
 
-bool session_knows_position(const struct session *s)
+bool rollback_knows_position(const struct session *s)
 {
     return s->rollback.is_known;
 }
 
-const struct buf *session_position(const struct session *s, uint64_t *cut)
+const struct buf *rollback_position(const struct session *s, uint64_t *cut)
 {
     *cut = s->rollback.cut;
     return &s->rollback.position;
 }
 
-void session_take_note(struct session *s)
+void rollback_take_note(struct session *s)
 {
     s->rollback.is_on = false;
     s->rollback.retry_us = 0;

@@ -109,20 +109,21 @@ int session_restore(struct session *s, const char *name,
                     const struct wire_rename *renames, uint32_t n,
                     struct request **request) MUST_USE;
 /* The cluster went back to a checkpoint, and nobody has taken note yet. */
-bool session_is_rolled_back(const struct session *s);
+bool rollback_is_on(const struct session *s);
 /* Whether the cut's number and the reader's position are known by now. */
-bool session_knows_position(const struct session *s);
-const struct buf *session_position(const struct session *s, uint64_t *cut);
-void session_take_note(struct session *s);
+bool rollback_knows_position(const struct session *s);
+const struct buf *rollback_position(const struct session *s, uint64_t *cut);
+void rollback_take_note(struct session *s);
 /* A boundary between two steps of the caller's reader, which stands there.
  * PS_ENOMEM: it is none. */
-int session_step(struct session *s, const void *position, size_t size) MUST_USE;
+int step_boundary(struct session *s, const void *position,
+                  size_t size) MUST_USE;
 /* Asks the store now of the save that is under way, and whether it has answered
  * all such calls; the first is made at the beginning. */
-void session_save_look(struct session *s);
-bool session_save_is_known(const struct session *s);
+void step_save_look(struct session *s);
+bool step_save_is_known(const struct session *s);
 /* What the store said last of the save that is under way, or was last. */
-void session_save_state(const struct session *s, struct ps_save_state *out);
+void step_save_state(const struct session *s, struct ps_save_state *out);
 /* STATUS of one lane's shard: the answer is in request_answer. */
 int session_status(struct session *s, uint64_t lane,
                    struct request **request) MUST_USE;

@@ -225,7 +225,7 @@ struct step {
     uint64_t plan;       /* it is of: not taken before that is known */
     uint64_t opened;     /* the cut that the session's number was opened at */
     uint64_t reported;   /* in the lease */
-    bool has_steps;      /* session_step was called */
+    bool has_steps;      /* step_boundary was called */
     bool is_clean;       /* nothing was pushed since the last boundary */
     struct buf position; /* of the last boundary */
     struct buf at_cut;   /* of the one that took `cut` */

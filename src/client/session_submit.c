@@ -267,7 +267,7 @@ static int save(struct session *s, const char *name, bool whole,
     struct buf b;
     int rc;
 
-    s->step.is_clean = true; /* a boundary, like session_step */
+    s->step.is_clean = true; /* a boundary, like step_boundary */
     buf_init(&b);
     wire_save_request_encode(&m, &b);
     rc = submit_control(s, REQUEST_SAVE, &b, WIRE_SAVE, request);

@@ -6,9 +6,9 @@
  *     reports                                 ^ (8, position after step 2),
  *                                               when all stamped 7 are answered
  *
- * A cut is taken at a boundary only: session_step, or at once where nothing was
- * pushed since the last one. A client that never calls session_step has no
- * reader and no steps: each of its requests is one. The report is the body of
+ * A cut is taken at a boundary only, step_boundary, or at once where nothing
+ * was pushed since the last one. A client that never calls it has no reader and
+ * no steps: each of its requests is one. The report is the body of
  * the session's lease.
  *
  * A cut of after a rollback must not be taken with a position of before it. So
@@ -127,7 +127,7 @@ static int stand_at(struct session *s, const void *position, size_t size)
     return PS_OK;
 }
 
-int session_step(struct session *s, const void *position, size_t size)
+int step_boundary(struct session *s, const void *position, size_t size)
 {
     int rc;
 
@@ -165,7 +165,7 @@ static void watch(struct session *s)
 
 /* A watch of what is not there has no answer, and any is late by the time
  * between two looks. */
-void session_save_look(struct session *s)
+void step_save_look(struct session *s)
 {
     s->step.is_known = false;
     s->step.n_reads++;
@@ -174,7 +174,7 @@ void session_save_look(struct session *s)
 
 void step_start(struct session *s)
 {
-    session_save_look(s);
+    step_save_look(s);
 }
 
 static void copy_words(char *to, size_t size, const char *from)
@@ -265,7 +265,7 @@ void step_tick(struct session *s)
         p->retry_us = 0;
         watch(s);
         if (!p->is_known && p->n_reads == 0) {
-            session_save_look(s);
+            step_save_look(s);
         }
     }
 }
@@ -286,12 +286,12 @@ void step_on_ticket(struct session *s, struct request *r, uint64_t ticket)
     settle_saves(s);
 }
 
-bool session_save_is_known(const struct session *s)
+bool step_save_is_known(const struct session *s)
 {
     return s->step.is_known;
 }
 
-void session_save_state(const struct session *s, struct ps_save_state *out)
+void step_save_state(const struct session *s, struct ps_save_state *out)
 {
     *out = s->step.save;
 }

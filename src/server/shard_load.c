@@ -16,21 +16,21 @@ enum { STEP_ROWS = 512, STEP_BYTES = 128 << 10 };
 /* The high bit of a tag: a load's; a save's is without. */
 #define LOAD_TAG (UINT64_C(1) << 63)
 
-void loading_submit(struct loading *v, enum loading_step step,
-                    struct disk_request *r)
+void shard_loading_submit(struct loading *v, enum loading_step step,
+                          struct disk_request *r)
 {
     r->tag = LOAD_TAG | v->serial << 8 | (uint64_t)step;
     r->file = LOAD_TAG | v->serial;
     v->shard->disk->submit(v->shard->disk, r);
 }
 
-void loading_close(struct loading *v)
+void shard_loading_close(struct loading *v)
 {
     struct disk_request r = {.op = DISK_CLOSE};
 
     if (v->is_open) {
         v->is_open = false;
-        loading_submit(v, LOADING_STEP_CLOSE, &r);
+        shard_loading_submit(v, LOADING_STEP_CLOSE, &r);
     }
 }
 
@@ -39,7 +39,7 @@ static void free_loading(struct loading *v)
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_fini(&v->pieces[i]);
     }
-    loading_free_chain(v);
+    shard_loading_free_chain(v);
     arena_fini(&v->arena);
     mem_free(v);
 }
@@ -47,7 +47,7 @@ static void free_loading(struct loading *v)
 void shard_load_abandon(struct shard *s)
 {
     if (s->loading != NULL) {
-        loading_close(s->loading);
+        shard_loading_close(s->loading);
         free_loading(s->loading);
         s->loading = NULL;
     }
@@ -59,33 +59,33 @@ static void path_of(const struct loading *v, const char *file,
     snprintf(out, DISK_PATH_MAX + 1, "%s/%s", v->links[v->link].folder, file);
 }
 
-void loading_read_whole(struct loading *v, enum loading_step step,
-                        const char *file, uint64_t size)
+void shard_loading_read_whole(struct loading *v, enum loading_step step,
+                              const char *file, uint64_t size)
 {
     struct disk_request r = {.op = DISK_READ_WHOLE, .size = (size_t)size};
 
     path_of(v, file, r.path);
-    loading_submit(v, step, &r);
+    shard_loading_submit(v, step, &r);
 }
 
 /* ---- beginning ---------------------------------------------------------- */
 
-const struct wire_load *loading_load_of(const struct shard *s,
-                                        const struct shard_part *p)
+const struct wire_load *shard_loading_load_of(const struct shard *s,
+                                              const struct shard_part *p)
 {
     struct wire_part w = {.variable = p->variable, .since = p->since};
 
     return plan_load(s->plan, &w);
 }
 
-bool loading_is_of(const struct loading *v, const struct shard_part *p)
+bool shard_loading_is_of(const struct loading *v, const struct shard_part *p)
 {
     const struct wire_load *l;
 
     if (!p->is_loading || p->awaits_log) {
         return false;
     }
-    l = loading_load_of(v->shard, p);
+    l = shard_loading_load_of(v->shard, p);
     return l != NULL && strcmp(l->folder, v->folder) == 0;
 }
 
@@ -106,7 +106,7 @@ static void begin(struct shard *s, const struct wire_load *l)
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_init(&v->pieces[i]);
     }
-    if (loading_begin_chain(v) != PS_OK) {
+    if (shard_loading_begin_chain(v) != PS_OK) {
         free_loading(v);
         s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
         return;
@@ -124,7 +124,7 @@ static void begin_next(struct shard *s)
         if (!s->parts[i].is_loading || s->parts[i].awaits_log) {
             continue;
         }
-        l = loading_load_of(s, &s->parts[i]);
+        l = shard_loading_load_of(s, &s->parts[i]);
         if (l == NULL) {
             if (shard_log_rows_are_in(s, &s->parts[i], NULL, NULL) != PS_OK) {
                 s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
@@ -157,7 +157,7 @@ void shard_load_on_plan(struct shard *s, const struct shard_part *old)
 static void try_again(struct shard *s)
 {
     if (s->loading != NULL) {
-        if (!loading_renew(s)) {
+        if (!shard_loading_renew(s)) {
             s->load_again_us = s->net->now_us(s->net) + LOADING_AGAIN_US;
             return;
         }
@@ -169,13 +169,13 @@ static void try_again(struct shard *s)
 
 /* ---- rows --------------------------------------------------------------- */
 
-const struct wire_variable *loading_source(const struct loading *v,
-                                           const struct shard_part *p,
-                                           const char **why)
+const struct wire_variable *shard_loading_source(const struct loading *v,
+                                                 const struct shard_part *p,
+                                                 const char **why)
 {
     const struct shard *s = v->shard;
     const struct wire_variable *here = plan_variable(s->plan, p->variable);
-    const struct wire_load *l = loading_load_of(s, p);
+    const struct wire_load *l = shard_loading_load_of(s, p);
     const struct wire_variable *there;
     const struct ckpt_manifest *m;
 
@@ -379,14 +379,14 @@ static void open_source(struct loading *v)
     struct disk_request r = {.op = DISK_OPEN};
 
     if (!has_all_slots(v)) {
-        loading_fail(v, PS_ENOTREADY, "a variable has other slots there");
+        shard_loading_fail(v, PS_ENOTREADY, "a variable has other slots there");
         return;
     }
     path_of(v, v->sources[v->source].file->name, r.path);
     v->is_open = true;
     v->block = v->sources[v->source].first_block;
     v->piece = 0;
-    loading_submit(v, LOADING_STEP_OPEN, &r);
+    shard_loading_submit(v, LOADING_STEP_OPEN, &r);
 }
 
 /* The rows of the next part of this link; false: there is none. */
@@ -400,17 +400,17 @@ static bool begin_part(struct loading *v)
         const struct wire_variable *then;
         const char *why;
 
-        if (!loading_is_of(v, p)) {
+        if (!shard_loading_is_of(v, p)) {
             continue;
         }
-        w = loading_source(v, p, &why);
+        w = shard_loading_source(v, p, &why);
         if (w == NULL && why == NULL) {
             PROBE(shard_load_variable_is_newer);
             continue;
         }
         if (w == NULL || p->table == NULL) {
-            loading_fail(v, w == NULL ? PS_EDATALOSS : PS_ENOTREADY,
-                         w == NULL ? why : "its updater is not here");
+            shard_loading_fail(v, w == NULL ? PS_EDATALOSS : PS_ENOTREADY,
+                               w == NULL ? why : "its updater is not here");
             return true;
         }
         then = ckpt_variable_by_id(v->ckpt, w->id);
@@ -419,7 +419,7 @@ static bool begin_part(struct loading *v)
         }
         if (then->kind != w->kind || then->dim != w->dim ||
             then->rows != w->rows) {
-            loading_fail(
+            shard_loading_fail(
                 v, PS_EDATALOSS,
                 "what it builds on has another variable of this number");
             return true;
@@ -427,7 +427,7 @@ static bool begin_part(struct loading *v)
         arena_reset(&v->arena);
         if (ckpt_sources(v->ckpt, w->id, p->begin, p->end, &v->arena,
                          &v->sources, &v->n_sources) != PS_OK) {
-            loading_fail(v, PS_ENOMEM, "out of memory");
+            shard_loading_fail(v, PS_ENOMEM, "out of memory");
             return true;
         }
         v->source = 0;
@@ -441,7 +441,7 @@ static bool begin_part(struct loading *v)
 
 static void next_source(struct loading *v)
 {
-    loading_close(v);
+    shard_loading_close(v);
     v->source++;
     if (v->source < v->n_sources) {
         open_source(v);
@@ -478,7 +478,7 @@ static void read_piece(struct loading *v)
     b = ckpt_block(t, v->block);
     r.offset = b.offset;
     r.size = b.bytes;
-    loading_submit(v, LOADING_STEP_READ, &r);
+    shard_loading_submit(v, LOADING_STEP_READ, &r);
 }
 
 static void on_piece(struct loading *v, const struct disk_result *r)
@@ -492,18 +492,18 @@ static void on_piece(struct loading *v, const struct disk_result *r)
     t = tensor_of(v, v->piece, &is_absent);
     ASSERT(t != NULL);
     if (r->size != ckpt_block(t, v->block).bytes) {
-        loading_fail(v, PS_EDATALOSS, "a file is short");
+        shard_loading_fail(v, PS_EDATALOSS, "a file is short");
         return;
     }
     if (!PLANT(load_not_checked) &&
         ckpt_block_check(src->file, t, v->block, r->data, &e) != PS_OK) {
         PROBE(shard_load_finds_damage);
-        loading_fail(v, PS_EDATALOSS, e.text);
+        shard_loading_fail(v, PS_EDATALOSS, e.text);
         return;
     }
     buf_clear(piece);
     if (buf_append(piece, r->data, r->size) != PS_OK) {
-        loading_fail(v, PS_ENOMEM, "out of memory");
+        shard_loading_fail(v, PS_ENOMEM, "out of memory");
         return;
     }
     v->piece++;
@@ -520,10 +520,10 @@ static bool is_needed(const struct loading *v, uint32_t i)
         const struct wire_variable *w;
         const char *why;
 
-        if (!loading_is_of(v, p)) {
+        if (!shard_loading_is_of(v, p)) {
             continue;
         }
-        w = loading_source(v, p, &why);
+        w = shard_loading_source(v, p, &why);
         if (w != NULL && ckpt_needs(v->ckpt, i, w->id, p->begin, p->end)) {
             return true;
         }
@@ -538,10 +538,10 @@ static void finish(struct loading *v)
     for (size_t i = 0; i < s->n_parts; i++) {
         struct shard_part *p = &s->parts[i];
 
-        if (loading_is_of(v, p) &&
-            shard_log_rows_are_in(s, p, loading_load_of(s, p),
+        if (shard_loading_is_of(v, p) &&
+            shard_log_rows_are_in(s, p, shard_loading_load_of(s, p),
                                   &v->links[0].ckpt->manifest) != PS_OK) {
-            loading_fail(v, PS_ENOMEM, "out of memory");
+            shard_loading_fail(v, PS_ENOMEM, "out of memory");
             return;
         }
     }
@@ -570,12 +570,12 @@ static bool read_next(struct loading *v)
     }
     if (v->phase == LOADING_INDEX) {
         ckpt_file_name(m->lanes[v->lane].lane, CKPT_FILE_INDEX, name);
-        loading_read_whole(v, LOADING_STEP_INDEX, name,
-                           m->lanes[v->lane].index_bytes);
+        shard_loading_read_whole(v, LOADING_STEP_INDEX, name,
+                                 m->lanes[v->lane].index_bytes);
     } else {
         ckpt_file_name(m->lanes[v->lane].lane, CKPT_FILE_STATE, name);
-        loading_read_whole(v, LOADING_STEP_STATE, name,
-                           v->ckpt->indexes[v->lane].files[1].size);
+        shard_loading_read_whole(v, LOADING_STEP_STATE, name,
+                                 v->ckpt->indexes[v->lane].files[1].size);
     }
     return true;
 }
@@ -596,7 +596,8 @@ static void go_on(struct loading *v)
             waits = begin_part(v);
             if (!waits) {
                 v->lane = 0;
-                v->phase = loading_next_link(v) ? LOADING_INDEX : LOADING_STATE;
+                v->phase =
+                    shard_loading_next_link(v) ? LOADING_INDEX : LOADING_STATE;
             }
         } else {
             waits = read_next(v);
@@ -611,7 +612,7 @@ static void go_on(struct loading *v)
 static int on_chain(struct loading *v, const struct disk_result *r,
                     struct err *e)
 {
-    int rc = loading_on_chain(v, r, e);
+    int rc = shard_loading_on_chain(v, r, e);
 
     if (rc == 1) {
         v->phase = LOADING_INDEX;
@@ -636,7 +637,7 @@ static void on_answer(struct loading *v, const struct disk_result *r)
         v->lane++;
         break;
     case LOADING_STEP_STATE:
-        rc = loading_take_state(v, r->data, r->size, &e);
+        rc = shard_loading_take_state(v, r->data, r->size, &e);
         v->lane++;
         break;
     case LOADING_STEP_OPEN:
@@ -649,7 +650,7 @@ static void on_answer(struct loading *v, const struct disk_result *r)
         return;
     }
     if (rc != PS_OK) {
-        loading_fail(v, rc, e.text);
+        shard_loading_fail(v, rc, e.text);
     } else if (v->phase != LOADING_MANIFEST) {
         go_on(v);
     }
@@ -668,7 +669,7 @@ bool shard_load_on_disk(struct shard *s, const struct disk_result *r)
         return true;
     }
     if (r->status != PS_OK) {
-        loading_fail(v, r->status, r->why);
+        shard_loading_fail(v, r->status, r->why);
     } else {
         on_answer(v, r);
     }
@@ -703,10 +704,10 @@ void shard_load_work(struct shard *s)
         rc = insert_some(v);
     }
     if (rc != PS_OK) {
-        loading_fail(v, rc,
-                     rc == PS_ELIMIT
-                         ? "the rows do not fit into the memory limit"
-                         : ps_status_text(rc));
+        shard_loading_fail(v, rc,
+                           rc == PS_ELIMIT
+                               ? "the rows do not fit into the memory limit"
+                               : ps_status_text(rc));
         return;
     }
     if (v->at == v->n) {

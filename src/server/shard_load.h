@@ -126,36 +126,36 @@ int shard_history_fate(const struct shard_part *p, uint64_t lane,
                        uint64_t session, uint64_t seq);
 
 /* Whether this part is loaded by v. */
-bool loading_is_of(const struct loading *v, const struct shard_part *p);
+bool shard_loading_is_of(const struct loading *v, const struct shard_part *p);
 /* The variable of a part, as the checkpoint has it; NULL with *why where it is
  * not there, *why NULL where it need not be: it begins with initial values. */
-const struct wire_variable *loading_source(const struct loading *v,
-                                           const struct shard_part *p,
-                                           const char **why);
+const struct wire_variable *shard_loading_source(const struct loading *v,
+                                                 const struct shard_part *p,
+                                                 const char **why);
 
-const struct wire_load *loading_load_of(const struct shard *s,
-                                        const struct shard_part *p);
-void loading_close(struct loading *v);
+const struct wire_load *shard_loading_load_of(const struct shard *s,
+                                              const struct shard_part *p);
+void shard_loading_close(struct loading *v);
 
 /* shard_load_again.c: it cannot go on, because of `what`. */
-void loading_fail(struct loading *v, int status, const char *what);
+void shard_loading_fail(struct loading *v, int status, const char *what);
 /* Before all of it is done again; false: no memory. */
-bool loading_renew(struct shard *s) MUST_USE;
+bool shard_loading_renew(struct shard *s) MUST_USE;
 
-void loading_submit(struct loading *v, enum loading_step step,
-                    struct disk_request *r);
+void shard_loading_submit(struct loading *v, enum loading_step step,
+                          struct disk_request *r);
 /* path: in the folder that is read */
-void loading_read_whole(struct loading *v, enum loading_step step,
-                        const char *file, uint64_t size);
+void shard_loading_read_whole(struct loading *v, enum loading_step step,
+                              const char *file, uint64_t size);
 
 /* shard_load_chain.c: the manifests of the chain. 1: all are here, and the
  * oldest is the link that is read; 0: more is asked for; else PS_E*. */
-int loading_begin_chain(struct loading *v) MUST_USE;
-int loading_on_chain(struct loading *v, const struct disk_result *r,
-                     struct err *e) MUST_USE;
-void loading_free_chain(struct loading *v);
+int shard_loading_begin_chain(struct loading *v) MUST_USE;
+int shard_loading_on_chain(struct loading *v, const struct disk_result *r,
+                           struct err *e) MUST_USE;
+void shard_loading_free_chain(struct loading *v);
 /* The next link towards the newest; false: that was it. */
-bool loading_next_link(struct loading *v) MUST_USE;
+bool shard_loading_next_link(struct loading *v) MUST_USE;
 
 /* Runs the writing UDFs of a chain over the rows of an op that are in a part
  * which serves nobody yet. */
@@ -163,7 +163,7 @@ int shard_replay_op(struct shard *s, const struct chain *chain,
                     const struct run_op *op, const struct wire_variable *v,
                     struct shard_part *p) MUST_USE;
 /* shard_load_state.c: one lane's state into the parts that are loaded. */
-int loading_take_state(struct loading *v, const void *data, size_t size,
-                       struct err *e) MUST_USE;
+int shard_loading_take_state(struct loading *v, const void *data, size_t size,
+                             struct err *e) MUST_USE;
 
 #endif

@@ -22,13 +22,13 @@ static void say(struct shard *s, uint32_t failed, const char *why)
 /* Damage is for the scheduler to find another checkpoint. Whatever else it was,
  * the disk, memory, a mount, a plugin, says nothing of the checkpoint: taken
  * for damage it would cost rows. */
-void loading_fail(struct loading *v, int status, const char *what)
+void shard_loading_fail(struct loading *v, int status, const char *what)
 {
     struct shard *s = v->shard;
     uint64_t now = s->net->now_us(s->net);
     char why[sizeof(s->load_why)];
 
-    loading_close(v);
+    shard_loading_close(v);
     v->is_ready = false;
     /* The folder of the load is in front: the scheduler looks for that. */
     if (v->link > 0 && v->link < v->n_links) {
@@ -87,8 +87,8 @@ static size_t count_wanted(const struct shard *s, const struct plan *plan,
         n++;
         *same += p != NULL && p->begin == w->begin && p->end == w->end &&
                  p->since == w->since && p->table != NULL &&
-                 loading_is_of(s->loading, p) &&
-                 is_same_load(loading_load_of(s, p), l);
+                 shard_loading_is_of(s->loading, p) &&
+                 is_same_load(shard_loading_load_of(s, p), l);
     }
     return n;
 }
@@ -102,7 +102,7 @@ void shard_load_before_plan(struct shard *s, const struct plan *plan)
         return;
     }
     for (size_t i = 0; i < s->n_parts; i++) {
-        n += loading_is_of(v, &s->parts[i]);
+        n += shard_loading_is_of(v, &s->parts[i]);
     }
     if (v->phase == LOADING_FAILED || v->phase == LOADING_WAITING ||
         count_wanted(s, plan, &same) != n || same != n) {
@@ -116,12 +116,12 @@ void shard_load_before_plan(struct shard *s, const struct plan *plan)
 
 bool shard_load_keeps(const struct shard *s, const struct shard_part *p)
 {
-    return s->loading != NULL && loading_is_of(s->loading, p);
+    return s->loading != NULL && shard_loading_is_of(s->loading, p);
 }
 
 /* All of it again: parts begin with new tables, because what a late frame has
  * added must not be there when it is added again. */
-bool loading_renew(struct shard *s)
+bool shard_loading_renew(struct shard *s)
 {
     const struct loading *v = s->loading;
     uint64_t limit = s->budget.limit;
@@ -132,7 +132,7 @@ bool loading_renew(struct shard *s)
         struct shard_part *p = &s->parts[i];
         struct table *t;
 
-        if (!loading_is_of(v, p) || p->table == NULL) {
+        if (!shard_loading_is_of(v, p) || p->table == NULL) {
             continue;
         }
         rc = table_new(&t, table_spec(p->table));

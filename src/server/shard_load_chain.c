@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 
-int loading_begin_chain(struct loading *v)
+int shard_loading_begin_chain(struct loading *v)
 {
     v->links = mem_try_zero(sizeof(*v->links));
     if (v->links == NULL) {
@@ -16,11 +16,12 @@ int loading_begin_chain(struct loading *v)
     }
     memcpy(v->links[0].folder, v->folder, sizeof(v->folder));
     v->n_links = 1;
-    loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST, CKPT_JSON_MAX);
+    shard_loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST,
+                             CKPT_JSON_MAX);
     return PS_OK;
 }
 
-void loading_free_chain(struct loading *v)
+void shard_loading_free_chain(struct loading *v)
 {
     for (uint32_t i = 0; i < v->n_links; i++) {
         ckpt_free(v->links[i].ckpt);
@@ -67,7 +68,7 @@ static int on_manifest(struct loading *v, const struct disk_result *r,
         v->ckpt = link->ckpt;
         return 1;
     }
-    loading_submit(v, LOADING_STEP_LIST, &list);
+    shard_loading_submit(v, LOADING_STEP_LIST, &list);
     return 0;
 }
 
@@ -106,18 +107,19 @@ static int on_list(struct loading *v, const struct disk_result *r,
     v->link = v->n_links++;
     v->links[v->link].ckpt = NULL;
     ckpt_folder_name(base, best, false, v->links[v->link].folder);
-    loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST, CKPT_JSON_MAX);
+    shard_loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST,
+                             CKPT_JSON_MAX);
     return 0;
 }
 
-int loading_on_chain(struct loading *v, const struct disk_result *r,
-                     struct err *e)
+int shard_loading_on_chain(struct loading *v, const struct disk_result *r,
+                           struct err *e)
 {
     return (r->tag & 0xff) == LOADING_STEP_LIST ? on_list(v, r, e)
                                                 : on_manifest(v, r, e);
 }
 
-bool loading_next_link(struct loading *v)
+bool shard_loading_next_link(struct loading *v)
 {
     if (v->link == 0) {
         return false;

@@ -230,7 +230,7 @@ static int replay_in_part(struct loading *v, const struct ckpt_state *state,
     struct chain chain;
     int rc;
 
-    w = loading_source(v, p, &why);
+    w = shard_loading_source(v, p, &why);
     if (w == NULL || op->variable != w->id || op->begin >= p->end ||
         op->end <= p->begin) {
         return PS_OK;
@@ -266,7 +266,7 @@ static int replay(struct loading *v, const struct ckpt_state *state,
     }
     for (uint32_t i = 0; i < n && rc == PS_OK; i++) {
         for (size_t k = 0; k < s->n_parts && rc == PS_OK; k++) {
-            if (loading_is_of(v, &s->parts[k]) &&
+            if (shard_loading_is_of(v, &s->parts[k]) &&
                 !(v->brings_lanes &&
                   shard_log_replays(s, &s->parts[k], lane))) {
                 rc = replay_in_part(v, state, &ops[i], &s->parts[k]);
@@ -402,10 +402,10 @@ static int keep_histories(struct loading *v, const struct ckpt_state *state)
         const struct wire_variable *w;
         const char *why;
 
-        if (!loading_is_of(v, p)) {
+        if (!shard_loading_is_of(v, p)) {
             continue;
         }
-        w = loading_source(v, p, &why);
+        w = shard_loading_source(v, p, &why);
         if (w == NULL ||
             !ckpt_needs(v->ckpt, v->lane, w->id, p->begin, p->end)) {
             continue;
@@ -423,8 +423,8 @@ static int keep_histories(struct loading *v, const struct ckpt_state *state)
     return rc;
 }
 
-int loading_take_state(struct loading *v, const void *data, size_t size,
-                       struct err *e)
+int shard_loading_take_state(struct loading *v, const void *data, size_t size,
+                             struct err *e)
 {
     const struct ckpt_index *x = &v->ckpt->indexes[v->lane];
     struct ckpt_state state;

@@ -566,7 +566,7 @@ static void group_done(struct shard_log *l)
         l->again_us = l->shard->net->now_us(l->shard->net) + QUIET_US;
     }
     if (l->shard->saving != NULL) {
-        saving_go_on(l->shard->saving); /* it may wait for the segment */
+        shard_saving_go_on(l->shard->saving); /* it may wait for the segment */
     }
     start(l);
 }

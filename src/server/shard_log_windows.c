@@ -115,6 +115,7 @@ int shard_log_windows_begin(struct shard_part *p, uint64_t lane)
     struct shard_log_need *need = find(p, lane);
     const struct shard_history *h = *history_of(p, lane);
 
+    ASSERT(need != NULL);
     mem_free(need->windows);
     need->n = h != NULL ? h->n : 0;
     need->room = need->n + 8;
@@ -195,9 +196,10 @@ int shard_log_windows_end(struct shard_part *p, uint64_t lane)
     struct shard_log_need *need = find(p, lane);
     struct shard_history **at = history_of(p, lane);
     struct shard_history *old = *at;
-    struct shard_history *h =
-        mem_try_zero(sizeof(*h) + (need->n + 1) * sizeof(h->windows[0]));
+    struct shard_history *h;
 
+    ASSERT(need != NULL);
+    h = mem_try_zero(sizeof(*h) + (need->n + 1) * sizeof(h->windows[0]));
     if (h == NULL) {
         return PS_ENOMEM;
     }

@@ -35,7 +35,7 @@ static bool is_writing(const struct shard *s)
 
 static void free_saving(struct saving *v)
 {
-    saving_drop_tables(v, false);
+    shard_saving_drop_tables(v, false);
     for (uint32_t i = 0; v->writers != NULL && i < v->index.n_parts; i++) {
         ckpt_rows_free(v->writers[i]);
     }
@@ -59,8 +59,8 @@ static void let_go(struct shard *s)
         return;
     }
     s->saving = NULL;
-    saving_drop_tables(v, false);
-    saving_close(v);
+    shard_saving_drop_tables(v, false);
+    shard_saving_close(v);
     if (v->n_busy > 0) {
         PROBE(shard_save_remainder);
         v->phase = SAVING_FAILED;
@@ -88,7 +88,7 @@ void shard_save_fini(struct shard *s)
     }
 }
 
-void saving_fail(struct saving *v, const char *why)
+void shard_saving_fail(struct saving *v, const char *why)
 {
     if (v->phase >= SAVING_DONE) {
         return;
@@ -96,8 +96,8 @@ void saving_fail(struct saving *v, const char *why)
     v->phase = SAVING_FAILED;
     snprintf(v->why, sizeof(v->why), "%s", why);
     base_one_line(v->why);
-    saving_drop_tables(v, false);
-    saving_close(v);
+    shard_saving_drop_tables(v, false);
+    shard_saving_close(v);
     v->shard->owner->saved(v->shard->owner, v->shard->options.shard);
 }
 
@@ -127,15 +127,16 @@ static void cut(struct shard *s)
         s->saving = v;
         rc = s->disk != NULL ? shard_log_cut(s, s->cut) : PS_ENOTREADY;
         rc = rc == PS_OK && s->no_place[0] != '\0' ? PS_EIO : rc;
-        rc = rc == PS_OK ? saving_take_cut(v) : rc;
+        rc = rc == PS_OK ? shard_saving_take_cut(v) : rc;
     }
     if (rc == PS_OK) {
         PROBE(shard_cuts);
-        saving_open_rows(v);
+        shard_saving_open_rows(v);
     } else if (v != NULL) {
-        saving_fail(v, s->no_place[0] != '\0' ? s->no_place
-                       : v->needs_whole ? "it has no changes since the base"
-                                        : ps_status_text(rc));
+        shard_saving_fail(v, s->no_place[0] != '\0' ? s->no_place
+                             : v->needs_whole
+                                 ? "it has no changes since the base"
+                                 : ps_status_text(rc));
     }
     s->owner->saved(s->owner, s->options.shard);
 }
@@ -148,7 +149,7 @@ void shard_set_no_place(struct shard *s, const char *why)
     }
     snprintf(s->no_place, sizeof(s->no_place), "%s", why);
     if (s->no_place[0] != '\0' && s->saving != NULL) {
-        saving_fail(s->saving, s->no_place);
+        shard_saving_fail(s->saving, s->no_place);
     }
 }
 
@@ -207,7 +208,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     if (s->saving != NULL && s->saving->phase == SAVING_DONE &&
         (w.cut == s->saving->cut ? w.state == SAVE_DONE
                                  : w.base == s->saving->cut)) {
-        saving_keep(s->saving);
+        shard_saving_keep(s->saving);
     }
     o->cut = w.cut;
     o->state = w.state;
@@ -223,7 +224,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     }
     cut_if_due(s);
     if (s->saving != NULL) {
-        saving_go_on(s->saving);
+        shard_saving_go_on(s->saving);
     }
     shard_log_trim(s, w.oldest);
     return PS_OK;
@@ -234,9 +235,9 @@ void shard_save_before_plan(struct shard *s, const struct shard_part *parts,
 {
     if (is_writing(s)) {
         PROBE(shard_save_meets_plan);
-        saving_fail(s->saving, "the plan has changed");
+        shard_saving_fail(s->saving, "the plan has changed");
     } else if (s->saving != NULL) {
-        saving_keep_tables(s->saving, parts, n);
+        shard_saving_keep_tables(s->saving, parts, n);
     }
 }
 
@@ -284,7 +285,7 @@ static int put_off(struct saving *v)
         return PS_EBUSY;
     }
     PROBE(shard_save_disk_too_slow);
-    saving_fail(v, "the disk of the checkpoints does not keep up");
+    shard_saving_fail(v, "the disk of the checkpoints does not keep up");
     return PS_OK;
 }
 
@@ -326,7 +327,8 @@ int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
         return PS_OK;
     }
     if (v->late_bytes + frame->body_bytes > LATE_BYTES) {
-        saving_fail(v, "more frames of before the cut came late than are kept");
+        shard_saving_fail(
+            v, "more frames of before the cut came late than are kept");
         return PS_OK;
     }
     if (v->n_lates < v->lates_room) {
@@ -455,7 +457,7 @@ void shard_save_work(struct shard *s)
     }
     send_blocks(v);
     if (v->at == v->n_tables) {
-        saving_go_on(v);
+        shard_saving_go_on(v);
     }
 }
 
@@ -472,7 +474,7 @@ static void block_written(struct saving *v, uint32_t k)
         b->block = NULL;
         if (v->phase == SAVING_ROWS) {
             send_blocks(v);
-            saving_go_on(v);
+            shard_saving_go_on(v);
         }
     }
 }
@@ -483,12 +485,12 @@ static void on_answer(struct saving *v, const struct disk_result *r)
 
     v->n_busy--;
     if (r->status != PS_OK) {
-        saving_fail(v, r->why);
+        shard_saving_fail(v, r->why);
     }
     if (k < SAVING_BLOCKS) {
         block_written(v, k);
     } else if (v->phase < SAVING_DONE) {
-        saving_on_disk(v, r);
+        shard_saving_on_disk(v, r);
     }
 }
 

@@ -128,21 +128,21 @@ uint64_t shard_save_next(const struct shard *s); /* UINT64_MAX: nothing */
 void shard_save_work(struct shard *s);
 
 /* shard_save_cut.c: what is taken at the cut. PS_ENOTREADY with needs_whole. */
-int saving_take_cut(struct saving *v) MUST_USE;
+int shard_saving_take_cut(struct saving *v) MUST_USE;
 /* Ends the snapshots. */
-void saving_drop_tables(struct saving *v, bool kept);
+void shard_saving_drop_tables(struct saving *v, bool kept);
 /* Done here, but not yet said to be whole: other tables than these go. */
-void saving_keep_tables(struct saving *v, const struct shard_part *parts,
-                        size_t n);
+void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
+                              size_t n);
 /* The checkpoint is whole: the next one may build on it. */
-void saving_keep(struct saving *v);
+void shard_saving_keep(struct saving *v);
 
 /* shard_save_files.c: from the last row to the index. */
-void saving_open_rows(struct saving *v);
-void saving_go_on(struct saving *v);
-void saving_close(struct saving *v);
-void saving_on_disk(struct saving *v, const struct disk_result *r);
-void saving_fail(struct saving *v, const char *why);
-int saving_copy_windows(struct saving *v) MUST_USE;
+void shard_saving_open_rows(struct saving *v);
+void shard_saving_go_on(struct saving *v);
+void shard_saving_close(struct saving *v);
+void shard_saving_on_disk(struct saving *v, const struct disk_result *r);
+void shard_saving_fail(struct saving *v, const char *why);
+int shard_saving_copy_windows(struct saving *v) MUST_USE;
 
 #endif

@@ -127,7 +127,7 @@ static int make_writers(struct saving *v)
     return rc;
 }
 
-int saving_take_cut(struct saving *v)
+int shard_saving_take_cut(struct saving *v)
 {
     struct shard *s = v->shard;
     size_t n = 2 * s->n_parts + 1;
@@ -162,10 +162,10 @@ int saving_take_cut(struct saving *v)
     if (rc == PS_OK) {
         rc = make_writers(v);
     }
-    return rc == PS_OK ? saving_copy_windows(v) : rc;
+    return rc == PS_OK ? shard_saving_copy_windows(v) : rc;
 }
 
-void saving_drop_tables(struct saving *v, bool kept)
+void shard_saving_drop_tables(struct saving *v, bool kept)
 {
     for (uint32_t i = 0; i < v->n_tables; i++) {
         struct saving_table *t = &v->tables[i];
@@ -177,8 +177,8 @@ void saving_drop_tables(struct saving *v, bool kept)
     }
 }
 
-void saving_keep_tables(struct saving *v, const struct shard_part *parts,
-                        size_t n)
+void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
+                              size_t n)
 {
     for (uint32_t i = 0; i < v->n_tables; i++) {
         struct saving_table *t = &v->tables[i];
@@ -194,7 +194,7 @@ void saving_keep_tables(struct saving *v, const struct shard_part *parts,
     }
 }
 
-void saving_keep(struct saving *v)
+void shard_saving_keep(struct saving *v)
 {
     struct shard *s = v->shard;
 
@@ -209,5 +209,5 @@ void saving_keep(struct saving *v)
     }
     s->base = v->cut;
     s->base_variables = v->next_variable;
-    saving_drop_tables(v, true);
+    shard_saving_drop_tables(v, true);
 }

@@ -73,14 +73,14 @@ static void write_bytes(struct saving *v, enum step step, uint32_t file,
     submit(v, &r);
 }
 
-void saving_open_rows(struct saving *v)
+void shard_saving_open_rows(struct saving *v)
 {
     create(v, FILE_ROWS);
     v->files_open = true;
     write_bytes(v, STEP_HEADER, FILE_ROWS, &v->header);
 }
 
-void saving_close(struct saving *v)
+void shard_saving_close(struct saving *v)
 {
     for (uint32_t file = FILE_ROWS; v->files_open && file <= FILE_STATE;
          file++) {
@@ -104,7 +104,7 @@ static void copy_window(const struct window *from, struct ckpt_window *to)
     memcpy(to->canceled, from->canceled, sizeof(to->canceled));
 }
 
-int saving_copy_windows(struct saving *v)
+int shard_saving_copy_windows(struct saving *v)
 {
     const struct windows *ws = &v->shard->windows;
     struct ckpt_window *windows =
@@ -223,14 +223,14 @@ static int encode_state(struct saving *v)
 
 static void write_state(struct saving *v)
 {
-    int rc = PLANT(windows_of_after_cut) ? saving_copy_windows(v) : PS_OK;
+    int rc = PLANT(windows_of_after_cut) ? shard_saving_copy_windows(v) : PS_OK;
 
     if (rc == PS_OK) {
         rc = encode_state(v);
     }
 
     if (rc != PS_OK) {
-        saving_fail(v, ps_status_text(rc));
+        shard_saving_fail(v, ps_status_text(rc));
         return;
     }
     v->phase = SAVING_STATE;
@@ -313,11 +313,11 @@ static void write_index(struct saving *v)
     v->index.n_files = 2;
     rc = ckpt_index_encode(&v->index, &v->text);
     if (rc != PS_OK) {
-        saving_fail(v, ps_status_text(rc));
+        shard_saving_fail(v, ps_status_text(rc));
         return;
     }
     v->phase = SAVING_INDEX;
-    saving_close(v);
+    shard_saving_close(v);
     path_of(v, CKPT_FILE_INDEX, r.path);
     r.data = v->text.data;
     r.size = v->text.size;
@@ -336,7 +336,7 @@ static bool rows_are_out(const struct saving *v)
     return v->n_busy == 0 && v->at == v->n_tables;
 }
 
-void saving_go_on(struct saving *v)
+void shard_saving_go_on(struct saving *v)
 {
     const struct save_order *o = &v->shard->save_order;
 
@@ -361,12 +361,12 @@ static void sync_files(struct saving *v)
     submit(v, &state);
 }
 
-void saving_on_disk(struct saving *v, const struct disk_result *r)
+void shard_saving_on_disk(struct saving *v, const struct disk_result *r)
 {
     struct err e;
 
     if (v->phase == SAVING_ROWS) {
-        saving_go_on(v); /* the file is there, its header is written */
+        shard_saving_go_on(v); /* the file is there, its header is written */
     } else if (v->phase == SAVING_STATE && v->n_busy == 0) {
         sync_files(v);
     } else if (v->phase == SAVING_SYNC && v->n_busy == 0 &&
@@ -378,7 +378,7 @@ void saving_on_disk(struct saving *v, const struct disk_result *r)
     } else if (v->phase == SAVING_VERIFY) {
         if (check_read(v, r, &e) != PS_OK) {
             PROBE(shard_save_read_back_wrong);
-            saving_fail(v, e.text);
+            shard_saving_fail(v, e.text);
         } else if (!read_next(v)) {
             write_index(v);
         }

@@ -172,7 +172,7 @@ static void submit(struct client_actor *a, struct client_job *j)
         }
     }
     rc = session_submit(a->session, j->ops, j->n_ops, &j->request);
-    if (rc == PS_EROLLEDBACK && session_is_rolled_back(a->session)) {
+    if (rc == PS_EROLLEDBACK && rollback_is_on(a->session)) {
         return;
     }
     if (rc != PS_OK) {
@@ -329,7 +329,7 @@ static void next_step(struct client_actor *a)
         a->is_closing = true;
         return;
     }
-    if (session_is_rolled_back(a->session)) {
+    if (rollback_is_on(a->session)) {
         workload_save_note(a);
     } else if (a->n_jobs < CLIENT_IN_FLIGHT) {
         if (w->done >= w->burst_at) {

@@ -31,7 +31,7 @@ static void come_to_boundary(struct client_actor *a)
     struct place_in_work at = {.client = a->process->place->index,
                                .life = a->process->life,
                                .steps = ++a->steps};
-    int rc = session_step(a->session, &at, sizeof(at));
+    int rc = step_boundary(a->session, &at, sizeof(at));
 
     if (a->process->stepped_at == 0) {
         a->process->stepped_at = s->now;
@@ -108,7 +108,7 @@ void workload_save_cancel(struct client_actor *a)
     if (a->is_closing || !a->thread->sim->faults_on) {
         return;
     }
-    session_save_state(a->session, &now);
+    step_save_state(a->session, &now);
     v = keep(a, ASK_CANCEL);
     rc = session_cancel_save(a->session, now.ticket, &v->request);
     if (rc != PS_OK) {
@@ -141,10 +141,10 @@ void workload_save_note(struct client_actor *a)
     const struct buf *position;
     uint64_t cut;
 
-    if (!session_knows_position(a->session)) {
+    if (!rollback_knows_position(a->session)) {
         return;
     }
-    position = session_position(a->session, &cut);
+    position = rollback_position(a->session, &cut);
     trace_note(s, "%s takes note of the rollback to cut %llu",
                world_name(a->process), (ull)cut);
     if (position->size == sizeof(at)) {
@@ -158,7 +158,7 @@ void workload_save_note(struct client_actor *a)
                    world_name(a->process));
     }
     s->totals.rollbacks++;
-    session_take_note(a->session);
+    rollback_take_note(a->session);
 }
 
 void workload_save_last(struct client_actor *a)

@@ -64,7 +64,7 @@ static uint64_t reported(const char *position)
 
 static void step(const char *position)
 {
-    assert_int_equal(session_step(stage.session, position, strlen(position)),
+    assert_int_equal(step_boundary(stage.session, position, strlen(position)),
                      PS_OK);
 }
 
@@ -302,7 +302,7 @@ static void a_save_ends_as_its_ticket_does(void **state)
         put_save(TICKET, 3, SAVE_CLOSED); /* it began again */
         stage_pass(LOOK_MS);
         assert_false(request_has_settled(r));
-        session_save_state(stage.session, &now);
+        step_save_state(stage.session, &now);
         assert_int_equal(now.state, PS_SAVE_CLOSED);
         assert_int_equal(now.cut, 3);
         assert_int_equal(now.rows_done, 4);
@@ -359,7 +359,7 @@ static void a_refused_save_has_the_reason(void **state)
     stage_pass(LOOK_MS);
     answer_control(PS_EARGUMENT, 0, "there is no place for it");
     stage_done(r, PS_EARGUMENT);
-    session_save_state(stage.session, &now);
+    step_save_state(stage.session, &now);
     assert_int_equal(now.state, PS_SAVE_NONE);
     assert_string_equal(now.why, "there is no place for it");
 }
@@ -370,14 +370,14 @@ static void a_look_at_the_store_is_newer_than_the_call(void **state)
 
     (void)state;
     stage_run();
-    assert_true(session_save_is_known(stage.session)); /* there is none */
+    assert_true(step_save_is_known(stage.session)); /* there is none */
     put_save(TICKET, 2, SAVE_OPEN);
-    session_save_look(stage.session);
-    session_save_look(stage.session);
-    assert_false(session_save_is_known(stage.session));
+    step_save_look(stage.session);
+    step_save_look(stage.session);
+    assert_false(step_save_is_known(stage.session));
     stage_run(); /* no time passes */
-    assert_true(session_save_is_known(stage.session));
-    session_save_state(stage.session, &now);
+    assert_true(step_save_is_known(stage.session));
+    step_save_state(stage.session, &now);
     assert_int_equal(now.ticket, TICKET);
 }
 
@@ -385,12 +385,12 @@ static void a_look_that_fails_is_done_again(void **state)
 {
     (void)state;
     stage.shelf.is_away = true;
-    session_save_look(stage.session);
+    step_save_look(stage.session);
     stage_pass(LOOK_MS);
-    assert_false(session_save_is_known(stage.session));
+    assert_false(step_save_is_known(stage.session));
     stage.shelf.is_away = false;
     stage_pass(LOOK_MS);
-    assert_true(session_save_is_known(stage.session));
+    assert_true(step_save_is_known(stage.session));
     cut_to(2); /* and it is watched again */
     open_session();
     assert_int_equal(reported(""), 2); /* it was opened at 1 */
@@ -468,16 +468,16 @@ after_a_rollback_the_reader_stands_where_it_was_told_to(void **state)
     say_where("one"); /* of an older restore: it is no answer */
     go_back();
     put_save_of(2, PLAN + 1);
-    assert_true(session_is_rolled_back(stage.session));
+    assert_true(rollback_is_on(stage.session));
     assert_int_not_equal(reported(NULL), 2);
     say_where("three");
     stage_pass(1000);
-    assert_true(session_knows_position(stage.session));
+    assert_true(rollback_knows_position(stage.session));
     assert_int_equal(reported("three"), 2);
     /* A step of the old time that ends now. */
     step("ten");
-    assert_int_equal(session_position(stage.session, &cut)->size, 5);
-    session_take_note(stage.session);
+    assert_int_equal(rollback_position(stage.session, &cut)->size, 5);
+    rollback_take_note(stage.session);
     put_save_of(3, PLAN + 1);
     assert_int_equal(reported("three"), 3);
     step("four");
