@@ -75,7 +75,7 @@ static char peek(struct ckpt_json *j)
                               *j->at == '\r' || *j->at == '\t')) {
         j->at++;
     }
-    return j->at < j->end ? *j->at : '\0';
+    return (char)(j->at < j->end ? *j->at : '\0');
 }
 
 static bool expect(struct ckpt_json *j, char c, const char *why)

@@ -64,7 +64,7 @@ size_t import_text_number(double x, char *out)
         if ((int)i == point) {
             out[size++] = '.';
         }
-        out[size++] = i < n ? digits[i] : '0';
+        out[size++] = (char)(i < n ? digits[i] : '0');
     }
     out[size] = '\0';
     return size;
@@ -115,7 +115,7 @@ static int sheet_open(struct sheet *s, struct import_text *x,
     snprintf(path, sizeof(path), "%s%s%s", variable, slot == NULL ? "" : "&",
              slot == NULL ? "" : slot);
     for (char *p = path; *p != '\0'; p++) {
-        *p = *p == '/' ? '&' : *p;
+        *p = (char)(*p == '/' ? '&' : *p);
     }
     rc = x->to->ops->unlink(x->to, path, e);
     if (rc == PS_OK || rc == PS_ENOTFOUND) {

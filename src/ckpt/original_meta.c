@@ -66,7 +66,7 @@ int original_part_path(const struct original *o,
 
     snprintf(file, sizeof(file), "%s^%" PRIu32, v->name, part);
     for (char *p = file; *p != '\0'; p++) {
-        *p = *p == '/' ? '$' : *p;
+        *p = (char)(*p == '/' ? '$' : *p);
     }
     return original_path(o, file, out, e);
 }
