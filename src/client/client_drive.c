@@ -27,6 +27,7 @@
 #include "client/client_impl.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "kern/kern.h"
@@ -167,7 +168,9 @@ static void pause_driver(ps_client *c, uint64_t deadline_us)
         c->pause_until = until;
     }
     unlock(c);
-    if (!is_spinning) {
+    if (is_spinning) {
+        (void)sched_yield();
+    } else {
         loop_pause(c->loop, until);
     }
     lock(c);

@@ -9,7 +9,9 @@
  * whether the next frame comes in time, which each frame that comes tells: one
  * within the time is a credit, a later one a debit, and without credit there is
  * no spin. So a loop that is idle, or asked once a second, never spins, and one
- * that sleeps still learns that its requests have become frequent.
+ * that sleeps still learns that its requests have become frequent. Between two
+ * looks it yields: where more threads spin than there are CPUs, the one whose
+ * frame has come would wait for the others to have spun their time.
  */
 #include "net/loop.h"
 
@@ -278,9 +280,13 @@ void loop_run(struct loop *l)
 {
     settle(l);
     while (!l->is_quitting) {
-        bool must_poll = l->broken != NULL || loop_is_spinning(l);
+        bool is_spinning = loop_is_spinning(l);
+        bool must_poll = l->broken != NULL || is_spinning;
 
         turn(l, must_poll ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+        if (is_spinning && !l->is_dirty) {
+            (void)sched_yield(); /* to one that has work, if there is one */
+        }
     }
 }
 
