@@ -138,9 +138,11 @@ PS_API uint32_t ps_bucket(uint64_t key);
  *     }
  *     ps_push(variable, lost_keys, n, lost, 0);
  *
- * on a thread of its own: on_loss only notes the loss. Each loss is told once;
- * what was pushed again may be lost again, and is kept like the first. A dense
- * variable is pushed as a whole, so what it lost can only be accepted. */
+ * on a thread of its own: on_loss only notes the loss. Each loss is told once,
+ * and only of numbers that the part had; what its checkpoint still had may be
+ * lost, and told, later, if that turns out to be damaged when the next server
+ * dies. What was pushed again may be lost again, and is kept like the first. A
+ * dense variable is pushed as a whole, so what it lost can only be accepted. */
 struct ps_loss {
     uint64_t session;
     uint64_t lane;
@@ -259,7 +261,8 @@ struct ps_declaration {
 PS_API void ps_declaration_init(struct ps_declaration *declaration);
 
 /* Declares a variable, or joins it if it exists as declared here. Waits until
- * enough servers are there. *variable belongs to the client.
+ * enough servers are there and, where it is new, no save or restore is under
+ * way. *variable belongs to the client.
  * Errors: PS_ECONFLICT with both sides in the text; PS_ELIMIT where the servers
  * have no room (-smem, -snet, -sqps); PS_EARGUMENT; PS_ETIMEOUT. */
 PS_API int ps_declare(ps_client *client, const struct ps_declaration *what,
@@ -385,8 +388,9 @@ PS_API int ps_save_cancel(ps_client *client, int timeout_ms,
  * whole before anything is touched; what was pushed after its cut is gone, for
  * all workers (ps_rollback()). Returns when all rows are back: PS_OK;
  * PS_ENOTFOUND, no checkpoint has this name, or PS_EDATALOSS, it is damaged,
- * with the file and the newest good one in `error`: nothing has changed then;
- * PS_ETIMEOUT: it may go on. */
+ * with the file and the newest good one in `error`, or PS_EIO, the disk does
+ * not answer: nothing has changed then; PS_ETIMEOUT: it may go on. It is done
+ * once, whatever scheduler answers. */
 PS_API int ps_restore(ps_client *client, const char *name, int timeout_ms,
                       struct ps_error *error);
 
@@ -399,8 +403,23 @@ PS_API int ps_restore(ps_client *client, const char *name, int timeout_ms,
  * there. What was declared after the cut is to be declared again. `position`
  * has room for *size bytes; *size becomes what there is (PS_EINDEX where that
  * is more: call again). A worker that the checkpoint does not know has an empty
- * position. PS_ENOTFOUND: nothing was rolled back. */
+ * position. Where all workers together have more than the store holds (16 MiB)
+ * the largest are not there: PS_ELIMIT with *size as it is; note is taken, and
+ * the position is in the checkpoint's manifest. PS_ENOTFOUND: nothing was
+ * rolled back. */
 PS_API int ps_rollback(ps_client *client, void *position, size_t *size,
+                       uint64_t *cut, int timeout_ms, struct ps_error *error);
+
+/* For a worker that begins anew after the whole cluster was stopped: where the
+ * reader of its number (ps_options.worker) stood in the checkpoint that the
+ * cluster came back from, as ps_step() had it, which is where to go on from;
+ * the rows are those of that cut. That is the newest checkpoint that there was
+ * when the present scheduler came up, or the one that was restored since; so a
+ * worker that alone was restarted is told of that one, too, and what it pushed
+ * after it is still there. position, *size, PS_EINDEX and PS_ELIMIT as in
+ * ps_rollback(); cut may be NULL. PS_ENOTFOUND: there was no checkpoint, or it
+ * does not know this worker; begin at the beginning. */
+PS_API int ps_restored(ps_client *client, void *position, size_t *size,
                        uint64_t *cut, int timeout_ms, struct ps_error *error);
 
 /* What has happened to this client so far. */

@@ -40,8 +40,8 @@ extern "C" {
 
 /* State that the updater keeps for each value of a row, such as a momentum. */
 struct ps_plugin_slot {
-    const char *name;
-    int init_param; /* which parameter is its initial value; -1: zero */
+    const char *name; /* no `>` or `/` in it; each slot's its own */
+    int init_param;   /* which parameter is its initial value; -1: zero */
 };
 
 /* Rows that are to be updated. A row is its `dim` values, then its slots in the

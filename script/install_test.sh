@@ -72,6 +72,9 @@ check "a program builds with pkg-config" gcc -Wall -Werror \
 check "and runs" is "$version PS_ETIMEOUT" "$(build/stranger)"
 check "ps-plus runs from where it is installed" is "ps-plus $version" \
     "$("$prefix/bin/ps-plus" --version)"
+for page in man1/ps-plus.1 man3/psplus.3; do
+    check "the manual has $page" test -f "$prefix/share/man/$page"
+done
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -45,6 +45,8 @@ static int run(const struct settings *s, struct train_data *data,
                                   .lr = (float)s->lr,
                                   .sd = (float)s->sd,
                                   .seed = s->seed,
+                                  .durability = s->durability,
+                                  .count = s->count,
                                   .worker = s->worker,
                                   .timeout_ms = (int)s->timeout_s * 1000};
     struct store *store = NULL;
@@ -60,7 +62,9 @@ static int run(const struct settings *s, struct train_data *data,
         rc = train_run(s, store, data, result, e);
     }
     if (rc == PS_OK) {
-        store->counts(store, &counts);
+        rc = store->counts(store, &counts, e);
+    }
+    if (rc == PS_OK) {
         result_end(s, result, &counts);
     }
     if (store != NULL) {

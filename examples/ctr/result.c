@@ -57,6 +57,11 @@ static void print_json(const struct settings *s, const struct train_result *r,
                  (unsigned long long)c->frames_acked,
                  (unsigned long long)c->pushes_dropped,
                  (unsigned long long)c->frames_lost);
+    if (c->is_counted) {
+        (void)printf(",\"counted\":[%llu,%llu]",
+                     (unsigned long long)c->counted_least,
+                     (unsigned long long)c->counted_most);
+    }
     if (r->has_valid) {
         print_quality("valid", &r->valid);
     }
@@ -103,6 +108,12 @@ static void print_text(const struct settings *s, const struct train_result *r,
                      (unsigned long long)c->frames_acked);
     }
     (void)printf("\n");
+    if (c->is_counted) {
+        (void)printf("worker %d: the servers have counted %llu to %llu "
+                     "pushes\n",
+                     s->worker, (unsigned long long)c->counted_least,
+                     (unsigned long long)c->counted_most);
+    }
     if (c->pushes_dropped != 0 || c->frames_lost != 0) {
         (void)printf("worker %d: %llu pushes were not applied; servers "
                      "that died lost %llu frames that were\n",

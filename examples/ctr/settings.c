@@ -18,6 +18,22 @@ static const char usage[] =
     "FILE is libFM text, or CSV if its name ends in .csv.\n"
     "\n";
 
+static int set_durability(struct settings *s, const char *text,
+                          struct ps_error *e)
+{
+    static const char *const names[] = {"memory", "log", "fsync"};
+
+    for (int i = PS_MEMORY; i <= PS_FSYNC; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            s->durability = i;
+            return PS_OK;
+        }
+    }
+    return trouble_set(e, PS_EARGUMENT,
+                       "--durability must be memory, log or fsync, not '%.60s'",
+                       text);
+}
+
 /* A worker's number or their count out of the environment. */
 static int read_env(const char *name, int otherwise, int max, int *value,
                     struct ps_error *e)
@@ -77,14 +93,31 @@ static int check(struct settings *s, struct ps_error *e)
     if (rc == PS_OK && s->plain && s->workers != 1) {
         rc = trouble_set(e, PS_EARGUMENT, "--plain is for one worker");
     }
+    if (rc == PS_OK && s->plain && (s->durability != PS_MEMORY || s->count)) {
+        rc = trouble_set(e, PS_EARGUMENT,
+                         "--plain has no --durability and nothing to --count");
+    }
     if (rc == PS_OK && s->plain && (s->save != NULL || s->save_every != 0)) {
         rc = trouble_set(e, PS_EARGUMENT, "--plain has nothing to --save");
     }
     return rc;
 }
 
+static const struct settings usual = {.model = "fm",
+                                      .name = "ctr",
+                                      .k = 10,
+                                      .lr = 0.1,
+                                      .sd = 0.01,
+                                      .batch = 256,
+                                      .epochs = 20,
+                                      .start_epoch = SETTINGS_START_STORED,
+                                      .seed = 1,
+                                      .timeout_s = 60,
+                                      .meet_s = 600};
+
 int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
 {
+    const char *durability = "memory";
     const struct flag flags[] = {
         {"train", FLAG_TEXT, &s->train, 0, 0, "rows to learn from"},
         {"valid", FLAG_TEXT, &s->valid, 0, 0,
@@ -120,6 +153,10 @@ int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
          "checkpoint of this name at the end, by worker 0"},
         {"save-every", FLAG_COUNT, &s->save_every, 0, 1e15,
          "checkpoint after so many steps of worker 0, while training goes on"},
+        {"durability", FLAG_TEXT, &durability, 0, 0,
+         "of the parameters: memory, log (in a server's --log_path) or fsync"},
+        {"count", FLAG_SWITCH, &s->count, 0, 0,
+         "count on the servers too how many pushes were applied"},
         {"plain", FLAG_SWITCH, &s->plain, 0, 0,
          "train on plain arrays, without servers"},
         {"eval-only", FLAG_SWITCH, &s->eval_only, 0, 0,
@@ -130,17 +167,7 @@ int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
     };
     size_t n = sizeof(flags) / sizeof(flags[0]);
 
-    *s = (struct settings){.model = "fm",
-                           .name = "ctr",
-                           .k = 10,
-                           .lr = 0.1,
-                           .sd = 0.01,
-                           .batch = 256,
-                           .epochs = 20,
-                           .start_epoch = SETTINGS_START_STORED,
-                           .seed = 1,
-                           .timeout_s = 60,
-                           .meet_s = 600};
+    *s = usual;
 
     int rc = flags_parse(flags, n, argc, argv, e);
 
@@ -148,6 +175,9 @@ int settings_read(struct settings *s, int argc, char **argv, struct ps_error *e)
         (void)fputs(usage, stdout);
         flags_help(flags, n);
         return 1;
+    }
+    if (rc == PS_OK) {
+        rc = set_durability(s, durability, e);
     }
     return rc == PS_OK ? check(s, e) : rc;
 }

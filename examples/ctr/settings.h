@@ -31,7 +31,9 @@ struct settings {
     double lr;
     double l2;
     double sd;
+    int durability; /* enum ps_durability */
     int plain;
+    int count;
     int quiet;
     int json;
     int eval_only;

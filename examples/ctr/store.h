@@ -28,6 +28,8 @@ struct store_config {
     float lr;
     float sd; /* standard deviation of the initial factors */
     uint64_t seed;
+    int durability; /* enum ps_durability */
+    int count;      /* of pushes, on the servers too */
     int worker;
     int timeout_ms;
 };
@@ -39,6 +41,10 @@ struct store_counts {
     uint64_t frames_acked;   /* and for the finished epochs too */
     uint64_t pushes_dropped; /* ended as not applied, or not whole */
     uint64_t frames_lost;    /* acknowledged, lost with a server that died */
+    /* What rows on all shards say that each step has added 1 to. */
+    int is_counted;
+    uint64_t counted_least;
+    uint64_t counted_most;
 };
 
 struct store {
@@ -58,7 +64,8 @@ struct store {
     /* How many epochs each worker has finished. */
     int (*finished)(struct store *s, float epochs[STORE_WORKERS_MAX],
                     struct ps_error *e);
-    void (*counts)(struct store *s, struct store_counts *counts);
+    int (*counts)(struct store *s, struct store_counts *counts,
+                  struct ps_error *e);
     void (*free)(struct store *s);
 };
 

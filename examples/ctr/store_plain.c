@@ -170,9 +170,11 @@ static int finished(struct store *s, float epochs[STORE_WORKERS_MAX],
     return PS_OK;
 }
 
-static void counts(struct store *s, struct store_counts *out)
+static int counts(struct store *s, struct store_counts *out, struct ps_error *e)
 {
+    (void)e;
     *out = plain_of(s)->counts;
+    return PS_OK;
 }
 
 static void free_plain(struct store *s)

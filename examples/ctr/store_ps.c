@@ -5,6 +5,8 @@
  *     <name>.w     hash64  rows of 1       weight of each key, from 0
  *     <name>.v     hash64  rows of k       factors of each key, normal
  *     <name>.done  hash64  rows of 1       by worker: epochs it has finished
+ *     <name>.count hash64  rows of 1       COUNTERS a worker, with --count:
+ *                                          each push adds 1 to each
  *
  * A step is two requests, each one ps_submit over all variables: pull the
  * batch's keys, push their gradients. The servers run Adagrad. The finished
@@ -43,6 +45,8 @@
 
 /* A push that ends as not applied is rare, three in a row are no accident. */
 #define FINISH_TRIES 3
+/* So many that each shard has some, however keys are spread. */
+#define COUNTERS 64
 
 struct remote {
     struct store base;
@@ -51,6 +55,9 @@ struct remote {
     ps_variable *weights;
     ps_variable *factors; /* NULL for logistic regression */
     ps_variable *done;
+    ps_variable *counters; /* NULL: not asked for */
+    uint64_t counter_keys[COUNTERS];
+    float counted_before[COUNTERS]; /* by former lives */
     struct store_counts counts;
     ps_request *save;   /* the newest, NULL: none */
     atomic_ullong lost; /* set by the library's I/O thread */
@@ -209,9 +216,24 @@ static int push(struct store *s, const struct batch *b, struct ps_error *e)
          .keys = b->keys,
          .n_keys = b->n_keys,
          .values = b->factor_grads},
+        {.variable = NULL}, /* the counters, perhaps */
     };
+    size_t n = b->k == 0 ? 2 : 3;
+    float ones[COUNTERS];
     ps_request *request = NULL;
-    int rc = ps_submit(r->client, ops, b->k == 0 ? 2 : 3, &request);
+
+    if (r->counters != NULL) {
+        for (size_t i = 0; i < COUNTERS; i++) {
+            ones[i] = 1.0F;
+        }
+        ops[n++] = (struct ps_op){.variable = r->counters,
+                                  .kind = PS_PUSH,
+                                  .keys = r->counter_keys,
+                                  .n_keys = COUNTERS,
+                                  .values = ones};
+    }
+
+    int rc = ps_submit(r->client, ops, n, &request);
 
     if (rc == PS_OK) {
         rc = settle(r, request, 1, e);
@@ -314,12 +336,40 @@ static int finished(struct store *s, float epochs[STORE_WORKERS_MAX],
     return rc == PS_OK ? rc : complain(r, rc, "pull of the finished epochs", e);
 }
 
-static void counts(struct store *s, struct store_counts *out)
+static int pull_counters(struct remote *r, float out[COUNTERS],
+                         struct ps_error *e)
+{
+    int rc =
+        ps_pull(r->counters, r->counter_keys, COUNTERS, out, r->timeout_ms);
+
+    return rc == PS_OK ? rc : complain(r, rc, "pull of the counters", e);
+}
+
+static int counts(struct store *s, struct store_counts *out, struct ps_error *e)
 {
     struct remote *r = remote_of(s);
+    float now[COUNTERS];
 
     *out = r->counts;
     out->frames_lost = atomic_load_explicit(&r->lost, memory_order_relaxed);
+    if (r->counters == NULL) {
+        return PS_OK;
+    }
+
+    int rc = pull_counters(r, now, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    out->is_counted = 1;
+    out->counted_least = UINT64_MAX;
+    for (size_t i = 0; i < COUNTERS; i++) {
+        uint64_t n = (uint64_t)(now[i] - r->counted_before[i]);
+
+        out->counted_least = n < out->counted_least ? n : out->counted_least;
+        out->counted_most = n > out->counted_most ? n : out->counted_most;
+    }
+    return PS_OK;
 }
 
 static void free_remote(struct store *s)
@@ -345,6 +395,7 @@ static int declare(struct remote *r, const struct store_config *config,
         return trouble_set(e, PS_EARGUMENT, "the model's name is too long");
     }
     what->name = name;
+    what->durability = config->durability;
 
     int rc = ps_declare(r->client, what, variable, r->timeout_ms, e);
 
@@ -392,6 +443,27 @@ static int declare_done(struct remote *r, const struct store_config *config,
     what.kind = PS_HASH64;
     what.dim = 1;
     return declare(r, config, "done", &what, &r->done, e);
+}
+
+static int declare_counters(struct remote *r, const struct store_config *config,
+                            struct ps_error *e)
+{
+    struct ps_declaration what;
+
+    if (!config->count) {
+        return PS_OK;
+    }
+    ps_declaration_init(&what);
+    what.updater = (struct ps_updater){.name = "AssignAddUpdater"};
+    what.kind = PS_HASH64;
+    what.dim = 1;
+    for (size_t i = 0; i < COUNTERS; i++) {
+        r->counter_keys[i] = (uint64_t)r->worker * COUNTERS + i;
+    }
+
+    int rc = declare(r, config, "count", &what, &r->counters, e);
+
+    return rc == PS_OK ? pull_counters(r, r->counted_before, e) : rc;
 }
 
 static int open_tally(struct remote *r, const struct store_config *config,
@@ -450,6 +522,9 @@ int store_ps_open(struct store **s, const struct store_config *config,
     rc = declare_model(r, config, e);
     if (rc == PS_OK) {
         rc = declare_done(r, config, e);
+    }
+    if (rc == PS_OK) {
+        rc = declare_counters(r, config, e);
     }
     if (rc == PS_OK) {
         rc = open_tally(r, config, e);

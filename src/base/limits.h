@@ -27,7 +27,9 @@ enum {
     LIMIT_VARIABLES = 49152,
     LIMIT_SERVERS = 4096,
     LIMIT_SHARDS = 256,  /* of one server */
-    LIMIT_CHAINS = 1024, /* chains registered at one shard */
+    /* Chains registered at one shard: above that those go by which no frame
+     * has run yet. */
+    LIMIT_CHAINS = 1024,
     LIMIT_CHAIN_UDFS = 8,
     /* DECLAREs and DROPs that may wait for the plan, and one's body: two texts
      * of 4 KiB and numbers. They are copied until they are answered. */
@@ -54,6 +56,8 @@ enum {
     /* Open files of a process that are not connections of its shards: the
      * store, the log, libraries, the kernel's handles of the main loop. */
     LIMIT_OTHER_FILES = 128,
+    /* A reader's position, in ps_step(). */
+    LIMIT_POSITION_BYTES = 64 << 10,
     /* Ended lanes whose history the plan keeps; older ones answer UNKNOWN. */
     LIMIT_ENDED_LANES = 4096,
     /* Options of one role: about 30 today. */
@@ -72,6 +76,12 @@ enum {
     LIMIT_WATCH_MS = 100,
     /* How often the scheduler looks at servers and sessions during a save. */
     LIMIT_SAVE_LOOK_MS = 50,
+    /* A disk that has not answered the scheduler for this long hangs: what was
+     * asked of it has failed. */
+    LIMIT_DISK_MS = 60000,
+    /* No server has got on with a save for this long. A lane's files are synced
+     * and read back within that, and nothing is said meanwhile. */
+    LIMIT_SAVE_STILL_MS = 1800000,
     /* How long an ended session stays resolvable (protocol 2.4). */
     LIMIT_ENDED_SESSION_MS = 600000,
     /* A frame unanswered for this long: the connection is taken for dead. */

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "limits.h"
@@ -217,6 +218,17 @@ void *mem_try(size_t bytes)
 void *mem_try_zero(size_t bytes)
 {
     return take_call(bytes) ? calloc(1, at_least_1(bytes)) : NULL;
+}
+
+void *mem_wait_zero(size_t bytes)
+{
+    static const struct timespec rest = {.tv_nsec = 1000000};
+    void *p;
+
+    while ((p = mem_try_zero(bytes)) == NULL) {
+        (void)nanosleep(&rest, NULL);
+    }
+    return p;
 }
 
 void *mem_try_resize(void *p, size_t bytes)

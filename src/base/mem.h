@@ -15,6 +15,9 @@ void *mem_new(size_t bytes);
 char *mem_text(const char *text); /* a copy; aborts when out of memory */
 void *mem_try(size_t bytes) MUST_USE;
 void *mem_try_zero(size_t bytes) MUST_USE;
+/* As mem_try_zero, but waits until there is some: for what must neither fail
+ * nor be left out, where the thread has nothing better to do. */
+void *mem_wait_zero(size_t bytes);
 void *mem_try_resize(void *p, size_t bytes) MUST_USE;
 void *mem_try_aligned(size_t align, size_t bytes) MUST_USE;
 void mem_free(void *p);

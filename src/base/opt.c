@@ -145,6 +145,8 @@ static void describe_value(const struct opt *o, char *text, size_t room)
 {
     if (o->type == OPT_BOOL) {
         snprintf(text, room, "true or false");
+    } else if (o->type == OPT_FLAG) {
+        snprintf(text, room, "no value");
     } else if (o->type != OPT_INT) {
         snprintf(text, room, "a value (%s)",
                  o->value == NULL ? "TEXT" : o->value);

@@ -18,7 +18,9 @@
     X(resolves,           "requests", "numbers asked for by resolve")         \
     X(connections,        "number",   "connections open now")                 \
     X(protocol_errors,    "number",   "connections ended for malformed data") \
-    X(keys_refused,       "keys",     "new keys refused by the memory limit")
+    X(parts_unserved,     "number",   "parts whose updater is not here")      \
+    X(keys_refused,       "keys",     "new keys refused by the memory limit") \
+    X(save_hold_us,       "us",       "longest piece of a save, thread time")
 /* clang-format on */
 
 struct stats {

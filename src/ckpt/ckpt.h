@@ -52,8 +52,12 @@ enum ckpt_file_kind {
     CKPT_FILE_INDEX,
     CKPT_FILE_OTHER /* ckpt_other.h */
 };
-/* ckpt-<cut>-<term>, or .new-<cut>-<term> while it is being made. */
+/* ckpt-<cut>-<term>, or .new-<cut>-<term> while a tool makes it. */
 void ckpt_folder_name(uint64_t cut, uint64_t term, bool is_new, char *out);
+/* .new-<cut>-<term>-<cluster>: while a save makes it. Clusters that were given
+ * one root do not meet in it, and each knows what is its own. */
+void ckpt_saving_name(uint64_t cut, uint64_t term, uint64_t cluster_high,
+                      uint64_t cluster_low, char *out);
 /* False where it is no name of a folder of ours. */
 bool ckpt_folder_parse(const char *name, uint64_t *cut, uint64_t *term,
                        bool *is_new) MUST_USE;

@@ -156,7 +156,7 @@ static bool take_name(void *context, const char *name)
         l->entries = entries;
         l->room = room;
     }
-    ckpt_folder_name(x.cut, x.term, x.is_new, x.folder);
+    memcpy(x.folder, name, strlen(name) + 1); /* it has one spelling */
     l->entries[l->n++] = x;
     return true;
 }
@@ -281,43 +281,6 @@ const struct ckpt_entry *ckpt_list_find(const struct ckpt_list *list,
     return found;
 }
 
-int ckpt_newest_good(struct fs *fs, bool verify, char *folder, struct err *e)
-{
-    struct ckpt_list list;
-    int rc = ckpt_list(fs, &list, e);
-    bool is_found = false;
-
-    if (rc != PS_OK) {
-        return rc;
-    }
-    for (uint32_t i = 0; i < list.n && !is_found; i++) {
-        const struct ckpt_entry *x = &list.entries[i];
-        struct ckpt *c;
-
-        if (!x->is_whole || x->base != 0) {
-            continue;
-        }
-        rc = PS_OK;
-        if (verify) {
-            rc = ckpt_open(fs, x->folder, &c, e);
-            if (rc == PS_OK) {
-                rc = ckpt_verify(fs, x->folder, c, NULL, e);
-                ckpt_free(c);
-            }
-        }
-        if (rc == PS_ENOMEM) {
-            break;
-        }
-        is_found = rc == PS_OK;
-        memcpy(folder, x->folder, CKPT_NAME_MAX + 1);
-    }
-    ckpt_list_free(&list);
-    if (is_found || rc == PS_ENOMEM) {
-        return rc;
-    }
-    return err_set(e, PS_ENOTFOUND, "there is no good checkpoint");
-}
-
 /* Under the name of an unfinished one first: if this is interrupted, what is
  * left does not look like a checkpoint that was damaged. */
 static int remove_one(struct fs *fs, const struct ckpt_entry *x, struct err *e)
@@ -345,7 +308,6 @@ int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed, struct err *e)
     uint64_t newest = 0;
     uint64_t kept = 0;
     uint32_t n_kept = 0;
-    uint64_t base = 0;
     int rc = ckpt_list(fs, &list, e);
 
     ASSERT(keep >= 2);
@@ -354,19 +316,13 @@ int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed, struct err *e)
         const struct ckpt_entry *x = &list.entries[i];
         bool is_over = x->is_new && x->cut < newest;
 
-        /* Newest first, so a base comes after what builds on it. Those that
-         * are kept in between have bases at least as old: the oldest of the
-         * bases, and all above it, stay. */
         if (x->is_whole && x->cut == kept) {
             is_over = true; /* what it holds was compacted */
         } else if (x->is_whole) {
             newest = base_max_u64(newest, x->cut);
             kept = x->cut;
-            is_over = n_kept >= keep && (base == 0 || x->cut < base);
-            n_kept++;
-            if (!is_over && x->base != 0) {
-                base = base == 0 ? x->base : base_min_u64(base, x->base);
-            }
+            is_over = n_kept >= keep;
+            n_kept += x->base == 0;
         }
         if (is_over) {
             rc = remove_one(fs, x, e);

@@ -55,11 +55,6 @@ struct ckpt_progress {
  * and offset. progress may be NULL. */
 int ckpt_verify(struct fs *fs, const char *folder, const struct ckpt *c,
                 const struct ckpt_progress *progress, struct err *e) MUST_USE;
-/* The newest checkpoint that is whole and, with verify, right in every byte; no
- * increments. PS_ENOTFOUND. `folder` has CKPT_NAME_MAX + 1 bytes. */
-int ckpt_newest_good(struct fs *fs, bool verify, char *folder,
-                     struct err *e) MUST_USE;
-
 /* Rows of one block, those outside of the range dropped. Valid during the call.
  * False stops with PS_ECANCELED. */
 struct ckpt_batch {
@@ -81,10 +76,10 @@ int ckpt_read_state(struct fs *fs, const char *folder, const struct ckpt *c,
                     uint32_t i, struct arena *arena, struct buf *bytes,
                     struct ckpt_state *s, struct err *e) MUST_USE;
 
-/* Removes whole checkpoints but the newest `keep` (at least 2, asserted) with
- * those that they are increments of, and what older ones left unfinished. Of
- * one cut only the largest term's stays: it was compacted to that. Damaged ones
- * are not counted and not removed. */
+/* Removes all but the newest `keep` (at least 2, asserted) that have no base,
+ * the increments on them, and what older ones left unfinished. Of one cut only
+ * the largest term's stays: it was compacted to that. Damaged ones are not
+ * counted and not removed. */
 int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed,
                struct err *e) MUST_USE;
 
@@ -97,7 +92,8 @@ int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed,
  *     ckpt_writer_end(w, folder, e);             or ckpt_writer_free
  *
  * The manifest's parts and lanes are made of what was written; its variables,
- * sessions and counters are the caller's and are copied. After a failure only
+ * sessions and counters are the caller's and are copied. PS_EEXIST where
+ * somebody makes one of this cut and term. After a failure only
  * ckpt_writer_free is allowed; nothing is left then but an unfinished folder,
  * which is removed if it can be. */
 struct ckpt_writer;

@@ -14,9 +14,9 @@ uint64_t ckpt_block_rows(uint64_t row_bytes);
 /* Sets block_rows and makes room for the sums, all 0. PS_ENOMEM, PS_ELIMIT. */
 int ckpt_tensor_sums(struct ckpt_tensor *t, uint64_t block_rows,
                      struct arena *arena) MUST_USE;
-/* Given the tensors with their offsets from the end of the header: appends the
- * header to out, completes the file and moves the offsets. PS_ELIMIT,
- * PS_ENOMEM. */
+/* Given the tensors with their offsets from the end of the header, and in
+ * header_bytes how long it is at least: appends the header to out, completes
+ * the file and moves the offsets. PS_ELIMIT, PS_ENOMEM. */
 int ckpt_header_encode(struct ckpt_file *file, struct buf *out) MUST_USE;
 /* Whether the tensors fill [header_bytes, size) without a gap. PS_EDATALOSS,
  * PS_ENOMEM. */

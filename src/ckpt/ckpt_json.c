@@ -223,16 +223,12 @@ static bool unescape(const char *p, const char *end, char *out, size_t *size)
     return true;
 }
 
-static bool read_text(struct ckpt_json *j, const char **text)
+/* What the bytes between two quotes say. */
+static bool take_text(struct ckpt_json *j, const char *raw, size_t size,
+                      const char **text)
 {
-    const char *raw;
-    size_t size;
-    char *copy;
+    char *copy = take(j, size + 1);
 
-    if (!read_raw(j, &raw, &size)) {
-        return false;
-    }
-    copy = take(j, size + 1);
     if (copy == NULL) {
         return false;
     }
@@ -242,6 +238,14 @@ static bool read_text(struct ckpt_json *j, const char **text)
     copy[size] = '\0';
     *text = copy;
     return true;
+}
+
+static bool read_text(struct ckpt_json *j, const char **text)
+{
+    const char *raw;
+    size_t size;
+
+    return read_raw(j, &raw, &size) && take_text(j, raw, size, text);
 }
 
 static bool read_u64(struct ckpt_json *j, uint64_t max, uint64_t *out)
@@ -679,22 +683,9 @@ bool ckpt_json_name(struct ckpt_json *j, bool *first, const char **name)
     const char *raw;
     size_t size;
     bool at_end;
-    char *copy;
 
-    if (j->status != PS_OK || !next_member(j, first, &raw, &size, &at_end) ||
-        at_end) {
-        return false;
-    }
-    copy = take(j, size + 1);
-    if (copy == NULL) {
-        return false;
-    }
-    if (!unescape(raw, raw + size, copy, &size) || !wire_is_text(copy, size)) {
-        return refuse(j, "a name that is no text");
-    }
-    copy[size] = '\0';
-    *name = copy;
-    return true;
+    return j->status == PS_OK && next_member(j, first, &raw, &size, &at_end) &&
+           !at_end && take_text(j, raw, size, name);
 }
 
 int ckpt_json_end(struct ckpt_json *j, struct err *e)

@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/hash.h"
 
@@ -21,6 +22,15 @@ void ckpt_folder_name(uint64_t cut, uint64_t term, bool is_new, char *out)
 {
     snprintf(out, CKPT_NAME_MAX + 1, "%s-%012" PRIu64 "-%" PRIu64,
              is_new ? ".new" : "ckpt", cut, term);
+}
+
+void ckpt_saving_name(uint64_t cut, uint64_t term, uint64_t cluster_high,
+                      uint64_t cluster_low, char *out)
+{
+    /* Both halves are random, and there is no room for more than one. */
+    snprintf(out, CKPT_NAME_MAX + 1,
+             ".new-%012" PRIu64 "-%" PRIu64 "-%016" PRIx64, cut, term,
+             cluster_high ^ cluster_low);
 }
 
 /* A number without a sign; *p is behind it then. */
@@ -54,7 +64,11 @@ bool ckpt_folder_parse(const char *name, uint64_t *cut, uint64_t *term,
     if (!read_number(&p, cut) || *p++ != '-' || !read_number(&p, term)) {
         return false;
     }
-    ckpt_folder_name(*cut, *term, *is_new, again);
+    if (*is_new && *p == '-' && strspn(p + 1, "0123456789abcdef") == 16) {
+        ckpt_saving_name(*cut, *term, strtoull(p + 1, NULL, 16), 0, again);
+    } else {
+        ckpt_folder_name(*cut, *term, *is_new, again);
+    }
     return strcmp(name, again) == 0;
 }
 
@@ -157,7 +171,8 @@ int ckpt_header_encode(struct ckpt_file *file, struct buf *out)
         ckpt_json_format(out, "%" PRIu64 "]}", t->offset + t->bytes);
     }
     put(out, "}");
-    while (!out->failed && (out->size - start) % HEADER_ALIGN > 0) {
+    while (!out->failed && (out->size - start < file->header_bytes ||
+                            (out->size - start) % HEADER_ALIGN > 0)) {
         put(out, " ");
     }
     if (out->failed) {

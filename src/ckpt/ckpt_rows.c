@@ -68,25 +68,38 @@ int ckpt_rows_new(struct ckpt_rows **rows, const struct ckpt_part *part,
     return PS_OK;
 }
 
-static void free_list(struct ckpt_filled *b)
+static bool free_first(struct ckpt_rows *w, struct ckpt_filled **list)
 {
-    while (b != NULL) {
-        struct ckpt_filled *next = b->next;
+    struct ckpt_filled *b = *list;
 
+    if (b != NULL) {
+        *list = b->next;
+        w->n_blocks--;
         mem_free(b);
-        b = next;
     }
+    return b != NULL;
+}
+
+bool ckpt_rows_trim(struct ckpt_rows *w)
+{
+    if (w->added < w->part->rows || !free_first(w, &w->idle)) {
+        return false;
+    }
+    w->n_idle--;
+    return true;
+}
+
+bool ckpt_rows_drop(struct ckpt_rows *w)
+{
+    return free_first(w, &w->idle) || free_first(w, &w->filling) ||
+           free_first(w, &w->full) || free_first(w, &w->out);
 }
 
 void ckpt_rows_free(struct ckpt_rows *w)
 {
-    if (w != NULL) {
-        free_list(w->idle);
-        free_list(w->filling);
-        free_list(w->full);
-        free_list(w->out);
-        mem_free(w);
+    while (w != NULL && ckpt_rows_drop(w)) {
     }
+    mem_free(w);
 }
 
 uint64_t ckpt_rows_room(const struct ckpt_rows *w)
@@ -97,6 +110,16 @@ uint64_t ckpt_rows_room(const struct ckpt_rows *w)
         room += w->block_rows - w->filling->rows;
     }
     return base_min_u64(room, w->part->rows - w->added);
+}
+
+uint64_t ckpt_rows_lacks(const struct ckpt_rows *w, uint64_t n)
+{
+    uint64_t room = ckpt_rows_room(w);
+
+    n = base_min_u64(n, w->part->rows - w->added);
+    return n <= room ? 0
+                     : (n - room + w->block_rows - 1) / w->block_rows *
+                           w->block_bytes;
 }
 
 int ckpt_rows_reserve(struct ckpt_rows *w, uint64_t n)
@@ -163,7 +186,7 @@ void ckpt_rows_add(struct ckpt_rows *w, uint64_t key, const float *values)
     }
 }
 
-struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w)
+struct ckpt_filled *ckpt_rows_take_unsummed(struct ckpt_rows *w)
 {
     struct ckpt_filled *b = w->full;
 
@@ -181,11 +204,25 @@ struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w)
         ASSERT(place.rows == b->rows);
         b->pieces[i].offset = place.offset;
         b->pieces[i].size = place.bytes;
-        t->sums[b->block] = hash_bytes(b->pieces[i].data, place.bytes);
     }
     b->next = w->out;
     w->out = b;
     w->n_out++;
+    return b;
+}
+
+void ckpt_rows_sum(const struct ckpt_filled *b, uint32_t piece, uint64_t sum)
+{
+    tensor_of(b->of, piece)->sums[b->block] = sum;
+}
+
+struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w)
+{
+    struct ckpt_filled *b = ckpt_rows_take_unsummed(w);
+
+    for (uint32_t i = 0; b != NULL && i < b->n_pieces; i++) {
+        ckpt_rows_sum(b, i, hash_bytes(b->pieces[i].data, b->pieces[i].size));
+    }
     return b;
 }
 

@@ -44,6 +44,12 @@ int ckpt_rows_new(struct ckpt_rows **w, const struct ckpt_part *part,
                   struct ckpt_file *file) MUST_USE;
 /* Blocks that were taken and not given back die with it. */
 void ckpt_rows_free(struct ckpt_rows *w);
+/* Frees one block that is not in use any more, of one that is done; false:
+ * there is none. */
+bool ckpt_rows_trim(struct ckpt_rows *w);
+/* The first part of ckpt_rows_free: one block of any kind; false: there is
+ * none. */
+bool ckpt_rows_drop(struct ckpt_rows *w);
 /* Rows that may be added now. */
 uint64_t ckpt_rows_room(const struct ckpt_rows *w);
 /* Makes room for n rows, or for all that are still to come if these are fewer.
@@ -52,11 +58,17 @@ int ckpt_rows_reserve(struct ckpt_rows *w, uint64_t n) MUST_USE;
 /* values: dim values, then dim floats of each slot; NULL of erased rows. */
 void ckpt_rows_add(struct ckpt_rows *w, uint64_t key, const float *values);
 struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w);
+/* The same without the checksums: ckpt_rows_sum brings them before the block is
+ * given back. */
+struct ckpt_filled *ckpt_rows_take_unsummed(struct ckpt_rows *w);
+void ckpt_rows_sum(const struct ckpt_filled *b, uint32_t piece, uint64_t sum);
 void ckpt_rows_give(struct ckpt_rows *w, struct ckpt_filled *b);
 /* Rows added so far, and whether all came and all blocks were taken. */
 uint64_t ckpt_rows_added(const struct ckpt_rows *w);
 bool ckpt_rows_is_done(const struct ckpt_rows *w);
 /* Memory that it holds, taken blocks with it. */
 uint64_t ckpt_rows_bytes(const struct ckpt_rows *w);
+/* What ckpt_rows_reserve would take for n rows. */
+uint64_t ckpt_rows_lacks(const struct ckpt_rows *w, uint64_t n);
 
 #endif

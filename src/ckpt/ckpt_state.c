@@ -1,11 +1,13 @@
 /* ckpt_state.c - what a shard knew at the cut beside its rows, as tensors.
  *
- * Each member of a struct is a column, a tensor with a row for each of them:
+ * Each member of a struct is a column, a tensor with a row for each of them,
+ * behind the bodies of late frames, which are one after another:
  *
+ *     late/body
  *     lanes/...    the lane itself, then former lanes; lanes/windows says how
  *                  many of the windows are theirs, one lane's after another's
  *     windows/...  all windows
- *     late/...     late frames; their bodies one after another in late/body
+ *     late/...     late frames
  *     chains/...   likewise, with the texts in chains/definition
  */
 #include "ckpt/ckpt_state.h"
@@ -61,7 +63,7 @@ static const struct column columns[] = {
 };
 /* clang-format on */
 
-enum { LATE_BODY = ARRAY_LEN(columns), CHAIN_TEXT, TENSORS };
+enum { LATE_BODY, COLUMN, CHAIN_TEXT = COLUMN + ARRAY_LEN(columns), TENSORS };
 
 static const size_t row_sizes[TABLES] = {
     [HISTORIES] = sizeof(struct ckpt_history),
@@ -72,13 +74,14 @@ static const size_t row_sizes[TABLES] = {
 
 static struct ckpt_tensor tensor_of(uint32_t i, uint64_t n)
 {
-    if (i >= LATE_BODY) {
+    if (i == LATE_BODY || i == CHAIN_TEXT) {
         return (struct ckpt_tensor){
             .name = i == LATE_BODY ? "late/body" : "chains/definition",
             .dtype = "U8",
             .n_shape = 1,
             .shape = {n}};
     }
+    i -= COLUMN;
     return (struct ckpt_tensor){.name = columns[i].name,
                                 .dtype = columns[i].dtype,
                                 .n_shape = columns[i].width > 0 ? 2 : 1,
@@ -120,13 +123,14 @@ static int lay_out(const struct ckpt_state *s, struct arena *arena,
     count(s, n, &late_bytes, &chain_bytes);
     for (uint32_t i = 0; i < TENSORS; i++) {
         struct ckpt_tensor *t = &file->tensors[i];
-        size_t bytes = i < LATE_BODY ? columns[i].bytes : 1;
+        size_t bytes = 1;
         int rc;
 
-        if (i < LATE_BODY) {
-            *t = tensor_of(i, n[columns[i].table]);
-        } else {
+        if (i == LATE_BODY || i == CHAIN_TEXT) {
             *t = tensor_of(i, i == LATE_BODY ? late_bytes : chain_bytes);
+        } else {
+            *t = tensor_of(i, n[columns[i - COLUMN].table]);
+            bytes = columns[i - COLUMN].bytes;
         }
         rc = ckpt_tensor_sums(t, ckpt_block_rows(bytes), arena);
         if (rc != PS_OK) {
@@ -139,61 +143,104 @@ static int lay_out(const struct ckpt_state *s, struct arena *arena,
         file->size += t->bytes;
         file->n_tensors++;
     }
+    file->header_bytes = CKPT_STATE_BODIES; /* at least */
     return ckpt_header_encode(file, out);
 }
 
-static void write_column(const struct ckpt_state *s, const struct column *c,
-                         struct buf *out)
+/* The next row of a table; NULL: there is none. */
+static const uint8_t *next_row(struct ckpt_state_encoder *x, enum rows_of table,
+                               struct chain_row *chain)
 {
-    uint32_t n = c->table == LATES    ? s->n_lates
-                 : c->table == CHAINS ? s->n_chains
-                                      : s->n_histories;
+    const struct ckpt_state *s = x->state;
+    const struct ckpt_history *h = s->histories;
 
-    for (uint32_t i = 0; i < n; i++) {
-        const struct ckpt_history *h = s->histories + i;
-        const uint8_t *row = (const uint8_t *)h;
-        struct chain_row chain;
-
-        if (c->table == WINDOWS) {
-            for (uint64_t k = 0; k < h->n_windows; k++) {
-                row = (const uint8_t *)&h->windows[k];
-                (void)buf_append(out, row + c->offset, c->bytes);
-            }
-            continue;
-        }
-        if (c->table == LATES) {
-            row = (const uint8_t *)&s->lates[i];
-        } else if (c->table == CHAINS) {
-            chain.id = s->chains[i].id;
-            chain.n_definition = strlen(s->chains[i].definition);
-            row = (const uint8_t *)&chain;
-        }
-        (void)buf_append(out, row + c->offset, c->bytes);
+    if (table == HISTORIES) {
+        return x->row < s->n_histories ? (const uint8_t *)&h[x->row++] : NULL;
     }
+    if (table == LATES) {
+        return x->row < s->n_lates ? (const uint8_t *)&s->lates[x->row++]
+                                   : NULL;
+    }
+    if (table == CHAINS) {
+        if (x->row == s->n_chains) {
+            return NULL;
+        }
+        chain->id = s->chains[x->row].id;
+        chain->n_definition = strlen(s->chains[x->row++].definition);
+        return (const uint8_t *)chain;
+    }
+    while (x->history < s->n_histories && x->row == h[x->history].n_windows) {
+        x->history++;
+        x->row = 0;
+    }
+    return x->history < s->n_histories
+               ? (const uint8_t *)&h[x->history].windows[x->row++]
+               : NULL;
+}
+
+bool ckpt_state_more(struct ckpt_state_encoder *x, uint64_t n)
+{
+    const struct ckpt_state *s = x->state;
+
+    for (; n > 0 && x->column < ARRAY_LEN(columns); n--) {
+        const struct column *c = &columns[x->column];
+        struct chain_row chain;
+        const uint8_t *row = next_row(x, c->table, &chain);
+
+        if (row == NULL) {
+            x->column++;
+            x->history = 0;
+            x->row = 0;
+        } else {
+            (void)buf_append(x->out, row + c->offset, c->bytes);
+        }
+    }
+    for (; n > 0 && x->row < s->n_chains; n--, x->row++) {
+        const char *text = s->chains[x->row].definition;
+
+        (void)buf_append(x->out, text, strlen(text));
+    }
+    return x->column < ARRAY_LEN(columns) || x->row < s->n_chains;
+}
+
+int ckpt_state_begin(struct ckpt_state_encoder *x, const struct ckpt_state *s,
+                     const char *name, struct arena *arena,
+                     struct ckpt_file *file, struct buf *out)
+{
+    size_t start = out->size;
+    int rc;
+
+    *file = (struct ckpt_file){.name = name};
+    *x = (struct ckpt_state_encoder){.state = s, .out = out};
+    rc = lay_out(s, arena, file, out);
+    if (rc != PS_OK) {
+        return rc;
+    }
+    ASSERT(file->header_bytes == CKPT_STATE_BODIES);
+    /* Room for what is behind the bodies, so that nothing is moved later. */
+    if (buf_extend(out, (size_t)(file->size - file->header_bytes -
+                                 file->tensors[LATE_BODY].bytes)) == NULL) {
+        return PS_ENOMEM;
+    }
+    out->size = start + CKPT_STATE_BODIES;
+    return PS_OK;
 }
 
 int ckpt_state_encode(const struct ckpt_state *s, const char *name,
                       struct arena *arena, struct ckpt_file *file,
                       struct buf *out)
 {
+    struct ckpt_state_encoder x;
     size_t start = out->size;
-    int rc;
+    int rc = ckpt_state_begin(&x, s, name, arena, file, out);
 
-    *file = (struct ckpt_file){.name = name};
-    rc = lay_out(s, arena, file, out);
     if (rc != PS_OK) {
         return rc;
-    }
-    for (uint32_t i = 0; i < LATE_BODY; i++) {
-        write_column(s, &columns[i], out);
     }
     for (uint32_t i = 0; i < s->n_lates; i++) {
         (void)buf_append(out, s->lates[i].body, s->lates[i].n_body);
     }
-    for (uint32_t i = 0; i < s->n_chains; i++) {
-        const char *text = s->chains[i].definition;
-
-        (void)buf_append(out, text, strlen(text));
+    while (ckpt_state_more(&x, UINT64_MAX)) {
     }
     if (out->failed) {
         return PS_ENOMEM;
@@ -249,9 +296,9 @@ static int read_columns(struct reading *r)
     const struct ckpt_tensor *found[ARRAY_LEN(columns)];
     bool is_known[TABLES] = {false};
 
-    for (uint32_t i = 0; i < LATE_BODY; i++) {
+    for (uint32_t i = 0; i < ARRAY_LEN(columns); i++) {
         enum rows_of table = columns[i].table;
-        const struct ckpt_tensor *t = find(r, i);
+        const struct ckpt_tensor *t = find(r, COLUMN + i);
 
         found[i] = t;
         if (t == NULL || (is_known[table] && r->n[table] != t->shape[0]) ||
@@ -268,7 +315,7 @@ static int read_columns(struct reading *r)
         }
         memset(r->rows[i], 0, r->n[i] * row_sizes[i]);
     }
-    for (uint32_t i = 0; i < LATE_BODY; i++) {
+    for (uint32_t i = 0; i < ARRAY_LEN(columns); i++) {
         const struct column *c = &columns[i];
         const uint8_t *from = r->data + found[i]->offset;
 

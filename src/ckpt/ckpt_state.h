@@ -3,7 +3,9 @@
  * One safetensors file, lane-<lane>.state.safetensors: the dedup windows of the
  * lane, frozen copies of former lanes that its parts carry, and the late frames
  * (RUN bodies of an older cut that were applied after it) with the chains that
- * they name. Made whole in memory, read whole.
+ * they name. Read whole; made whole in memory, or in pieces: the bodies of late
+ * frames come first in the file, at a place that is known before there are any,
+ * so a shard can write them as they come.
  */
 #ifndef CKPT_STATE_H
 #define CKPT_STATE_H
@@ -61,6 +63,23 @@ struct ckpt_state {
 int ckpt_state_encode(const struct ckpt_state *s, const char *name,
                       struct arena *arena, struct ckpt_file *file,
                       struct buf *out) MUST_USE;
+/* The bodies begin at CKPT_STATE_BODIES of the file. */
+enum { CKPT_STATE_BODIES = 4096 };
+struct ckpt_state_encoder {
+    const struct ckpt_state *state;
+    struct buf *out;
+    uint32_t column;
+    uint32_t history;
+    uint64_t row;
+};
+/* In pieces: appends what is before the bodies, CKPT_STATE_BODIES bytes, and
+ * then, with ckpt_state_more until it says false, some n rows each time, what
+ * is behind them: out has all of the file but the bodies. The sums in *file are
+ * to be filled in. */
+int ckpt_state_begin(struct ckpt_state_encoder *x, const struct ckpt_state *s,
+                     const char *name, struct arena *arena,
+                     struct ckpt_file *file, struct buf *out) MUST_USE;
+bool ckpt_state_more(struct ckpt_state_encoder *x, uint64_t n) MUST_USE;
 /* data: the whole file; bodies of late frames point into it, the rest is in the
  * arena. `file`, from the index, may be NULL: then no checksum is looked at. */
 int ckpt_state_decode(const void *data, size_t size,

@@ -17,7 +17,8 @@ struct ckpt_writer {
     struct arena arena; /* of the manifest */
     struct ckpt_manifest manifest;
     char folder[CKPT_NAME_MAX + 1];
-    bool is_made; /* the folder */
+    bool is_made; /* the folder, or somebody has made it just now */
+    bool is_ours; /* it has a file of ours: who makes the first one has it */
     bool has_failed;
     struct buf places; /* struct ckpt_place */
     struct buf lanes;  /* struct ckpt_lane */
@@ -34,6 +35,28 @@ struct ckpt_writer {
 static int failed(struct ckpt_writer *w, int rc)
 {
     w->has_failed = w->has_failed || rc != PS_OK;
+    return rc;
+}
+
+static bool skip(void *context, const char *name)
+{
+    (void)context;
+    (void)name;
+    return false;
+}
+
+static int make_folder(struct ckpt_writer *w, struct err *e)
+{
+    const struct fs_ops *ops = w->fs->ops;
+    int rc = ops->list(w->fs, w->folder, skip, NULL, NULL);
+
+    if (rc == PS_OK) {
+        return err_set(e, PS_EEXIST,
+                       "%s: another program makes it, or was killed over it",
+                       w->folder);
+    }
+    rc = ops->mkdir(w->fs, w->folder, e);
+    w->is_made = rc == PS_OK;
     return rc;
 }
 
@@ -63,11 +86,7 @@ int ckpt_writer_begin(struct ckpt_writer **writer, struct fs *fs,
     }
     if (rc == PS_OK) {
         ckpt_folder_name(m->cut, m->term, true, w->folder);
-        rc = fs_remove_tree(fs, w->folder, e);
-    }
-    if (rc == PS_OK) {
-        rc = fs->ops->mkdir(fs, w->folder, e);
-        w->is_made = rc == PS_OK;
+        rc = make_folder(w, e);
     }
     if (rc != PS_OK) {
         ckpt_writer_free(w);
@@ -86,6 +105,7 @@ static int create_file(struct ckpt_writer *w, const char *name, struct err *e)
     if (rc != PS_OK) {
         w->open = NULL;
     }
+    w->is_ours = w->is_ours || rc == PS_OK;
     return rc;
 }
 
@@ -230,10 +250,12 @@ static int write_new(struct ckpt_writer *w, const char *name,
                      const struct buf *bytes, struct err *e)
 {
     char path[CKPT_PATH_BYTES];
+    int rc;
 
     ckpt_folder_path(w->folder, name, path);
-    return w->fs->ops->write_new(w->fs, path, bytes->data, bytes->size, true,
-                                 e);
+    rc = w->fs->ops->write_new(w->fs, path, bytes->data, bytes->size, true, e);
+    w->is_ours = w->is_ours || rc == PS_OK;
+    return rc;
 }
 
 static int write_state(struct ckpt_writer *w, const struct ckpt_state *state,
@@ -379,6 +401,9 @@ static int finish(struct ckpt_writer *w, const char *folder, struct err *e)
     if (rc == PS_OK) {
         rc = w->fs->ops->rename(w->fs, w->folder, folder, e);
         w->is_made = rc != PS_OK;
+        if (rc == PS_EEXIST) {
+            (void)err_set(e, rc, "%s was made meanwhile: begin again", folder);
+        }
     }
     return rc == PS_OK ? w->fs->ops->sync_dir(w->fs, ".", e) : rc;
 }
@@ -403,9 +428,10 @@ void ckpt_writer_free(struct ckpt_writer *w)
         (void)w->fs->ops->close(w->fs, w->open, NULL); /* it is given up */
     }
     if (w->is_made) {
-        int rc = fs_remove_tree(w->fs, w->folder, NULL);
+        int rc = w->is_ours ? fs_remove_tree(w->fs, w->folder, NULL)
+                            : w->fs->ops->rmdir(w->fs, w->folder, NULL);
 
-        (void)rc; /* ckpt_prune will find what is left */
+        (void)rc; /* ckpt_list shows what is left */
     }
     free_lane(w);
     buf_fini(&w->places);

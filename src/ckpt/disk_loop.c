@@ -11,7 +11,9 @@
  * turn while another was refused lets it go first.
  *
  * A request for which there is no memory keeps its place in the queue and is
- * answered PS_ENOMEM; closing needs no memory and is done even then.
+ * answered PS_ENOMEM; closing needs no memory and is done even then. When not
+ * even that much is left the loop waits for memory: a request that is dropped
+ * would be waited for without end.
  */
 #include "ckpt/disk_loop.h"
 
@@ -67,7 +69,7 @@ struct disk_loop {
     uint64_t again_us; /* not before that, where the last try was in vain */
     struct list queue;
     struct list at_work; /* the job's while one is under way */
-    struct log_limit dropped;
+    struct log_limit waits;
     struct list spare;
     struct item spare_items[SPARE_ITEMS];
 };
@@ -147,6 +149,7 @@ static void give_answer(struct disk_loop *d, struct item *item)
     } else {
         result.data = full_of(item)->data.data;
         result.size = full_of(item)->data.size;
+        result.memory = &full_of(item)->data;
     }
     d->answer(d->context, &result);
     release(d, item);
@@ -219,18 +222,21 @@ static struct item *new_item(struct disk_loop *d,
                              const struct disk_request *request)
 {
     struct full *f = mem_try_zero(sizeof(*f));
-    struct item *item;
 
-    if (f != NULL) {
-        f->request = *request;
-        buf_init(&f->data);
-        return &f->item;
+    if (f == NULL) {
+        struct item *item = take_first(&d->spare);
+
+        if (item != NULL) {
+            *item = (struct item){.is_spare = true, .status = PS_ENOMEM};
+            return item;
+        }
+        log_limited(&d->waits, loop_now(), LOG_ERROR,
+                    "out of memory: a request to the disk waits for some");
+        f = mem_wait_zero(sizeof(*f));
     }
-    item = take_first(&d->spare);
-    if (item != NULL) {
-        *item = (struct item){.is_spare = true, .status = PS_ENOMEM};
-    }
-    return item;
+    f->request = *request;
+    buf_init(&f->data);
+    return &f->item;
 }
 
 static void submit(struct disk *disk, const struct disk_request *request)
@@ -238,11 +244,6 @@ static void submit(struct disk *disk, const struct disk_request *request)
     struct disk_loop *d = CONTAINER_OF(disk, struct disk_loop, disk);
     struct item *item = new_item(d, request);
 
-    if (item == NULL) {
-        log_limited(&d->dropped, loop_now(), LOG_ERROR,
-                    "out of memory: a request to the disk is dropped");
-        return;
-    }
     item->op = request->op;
     item->tag = request->tag;
     item->file = request->file;

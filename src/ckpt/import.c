@@ -423,7 +423,11 @@ int import_write(const struct import *x, struct fs *to, const char *name,
 {
     struct writing w = {.x = x, .progress = progress};
     struct layout l = {.n_variables = 0};
-    struct ckpt_manifest m = {.name = name,
+    /* An id of its own: who begins with it is another cluster than those that
+     * begin with others. */
+    struct ckpt_manifest m = {.cluster_high = hash_key(time_ms),
+                              .cluster_low = hash_bytes(name, strlen(name)),
+                              .name = name,
                               .time_ms = time_ms,
                               .next_session = 1,
                               .next_lane = LANE + 1};

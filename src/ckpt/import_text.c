@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "ckpt/ckpt_folder_impl.h"
@@ -104,6 +105,43 @@ static void put(struct sheet *s, const char *text, size_t size)
     }
 }
 
+void import_text_init(struct import_text *x)
+{
+    map_init(&x->names);
+    arena_init(&x->arena);
+}
+
+void import_text_fini(struct import_text *x)
+{
+    map_fini(&x->names);
+    arena_fini(&x->arena);
+}
+
+/* Two names may become that of one file. */
+static int take_name(struct import_text *x, const char *path,
+                     const char *variable, struct err *e)
+{
+    uint64_t key = hash_bytes(path, strlen(path));
+    const char *other = map_get(&x->names, key);
+    size_t size = strlen(variable) + 1;
+    char *text;
+
+    if (other != NULL && strcmp(other, variable) != 0) {
+        return err_set(e, PS_EEXIST,
+                       "\"%.80s\" would replace the file %.80s of \"%.80s\": "
+                       "export them one by one (--variable), into two folders",
+                       variable, path, other);
+    }
+    text = other == NULL ? arena_take(&x->arena, size) : NULL;
+    if (text != NULL) {
+        memcpy(text, variable, size);
+    }
+    return other != NULL ||
+                   (text != NULL && map_put(&x->names, key, text) == PS_OK)
+               ? PS_OK
+               : err_set(e, PS_ENOMEM, "out of memory");
+}
+
 /* The text of a name as that of a file. */
 static int sheet_open(struct sheet *s, struct import_text *x,
                       const char *variable, const char *slot, struct err *e)
@@ -117,7 +155,10 @@ static int sheet_open(struct sheet *s, struct import_text *x,
     for (char *p = path; *p != '\0'; p++) {
         *p = (char)(*p == '/' ? '&' : *p);
     }
-    rc = x->to->ops->unlink(x->to, path, e);
+    rc = take_name(x, path, variable, e);
+    if (rc == PS_OK) {
+        rc = x->to->ops->unlink(x->to, path, e);
+    }
     if (rc == PS_OK || rc == PS_ENOTFOUND) {
         rc = x->to->ops->open(x->to, path, FS_CREATE, &s->open, e);
     }

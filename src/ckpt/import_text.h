@@ -12,6 +12,7 @@
 #ifndef IMPORT_TEXT_H
 #define IMPORT_TEXT_H
 
+#include "base/map.h"
 #include "ckpt/ckpt_folder.h"
 
 struct import_text {
@@ -23,9 +24,15 @@ struct import_text {
     bool with_lines;  /* index: a line for each row */
     uint32_t n_files; /* written so far */
     uint64_t n_bytes;
+    struct map names; /* of the files, with their variables (texts) */
+    struct arena arena;
 };
 
-/* Files that are there are replaced. PS_ENOTFOUND: no such variable. */
+/* fs and so on are the caller's; they outlive it. */
+void import_text_init(struct import_text *x);
+void import_text_fini(struct import_text *x);
+/* Files that were there before are replaced. PS_ENOTFOUND: no such variable.
+ * PS_EEXIST: another one was written under the name of a file of this. */
 int import_text_write(struct import_text *x, const char *variable,
                       struct err *e) MUST_USE;
 

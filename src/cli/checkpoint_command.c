@@ -6,9 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { PROGRESS_MS = 500, PROGRESS_PLAIN_MS = 5000, MS = 1000, NS = 1000000 };
+#include "cli/progress.h"
+
+enum { PLAIN_MS = 5000 };
 
 static const struct opt list_table[] = {
     CHECKPOINT_OPTIONS,
@@ -50,25 +51,13 @@ static const struct cli_page verify_page = {
 
 void checkpoint_time(uint64_t time_ms, char *out)
 {
-    time_t seconds = (time_t)(time_ms / MS);
+    time_t seconds = (time_t)(time_ms / 1000);
     struct tm utc;
 
     if (gmtime_r(&seconds, &utc) == NULL ||
         strftime(out, CHECKPOINT_TIME_BYTES, "%Y-%m-%d %H:%M:%S", &utc) == 0) {
         snprintf(out, CHECKPOINT_TIME_BYTES, "?");
     }
-}
-
-int checkpoint_print_json(json_t *root, struct err *e)
-{
-    int rc = PS_OK;
-
-    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(1)) != 0) {
-        rc = err_set(e, PS_EIO, "cannot write the JSON");
-    }
-    printf("\n");
-    json_decref(root);
-    return rc;
 }
 
 /* A folder that is not there holds no checkpoints, but who asks for its
@@ -131,31 +120,30 @@ static int take_words(struct checkpoint_options *o, const struct opt_list *rest,
     if (fs_url_is_none(o->url)) {
         return err_set(e, PS_EARGUMENT, "none:// keeps no checkpoints");
     }
-    return PS_OK;
+    return o->name == NULL ? PS_OK : cli_check_name(o->name, e);
 }
 
 int checkpoint_run(const struct cli_page *page, size_t n_words, int argc,
-                   char **argv,
+                   char **argv, struct checkpoint_options *o,
                    int (*fn)(const struct checkpoint_options *o, struct fs *fs,
                              const struct ckpt_list *list, struct err *e))
 {
-    struct checkpoint_options o = {.rows = 0};
     struct opt_list rest;
     struct err e;
     int status;
 
-    if (!cli_parse(page, argc, argv, &o, &rest, &status)) {
+    if (!cli_parse(page, argc, argv, o, &rest, &status)) {
         return status;
     }
-    o.name = NULL;
-    if (cli_shows_config(page, &o)) {
+    o->name = NULL;
+    if (cli_shows_config(page, o)) {
         opt_list_free(&rest);
         return CLI_OK;
     }
     status =
-        take_words(&o, &rest, n_words, &e) == PS_OK ? CLI_OK : cli_refuse(&e);
+        take_words(o, &rest, n_words, &e) == PS_OK ? CLI_OK : cli_refuse(&e);
     opt_list_free(&rest);
-    if (status == CLI_OK && run(&o, fn, &e) != PS_OK) {
+    if (status == CLI_OK && run(o, fn, &e) != PS_OK) {
         status = e.status == PS_EARGUMENT ? cli_refuse(&e) : cli_fail(&e);
     }
     return status;
@@ -207,7 +195,7 @@ static int list_json(const struct ckpt_list *list, struct err *e)
                       (json_int_t)x->rows, "bytes", (json_int_t)x->bytes,
                       "state", state_of(x), "why", x->why));
     }
-    return checkpoint_print_json(json_pack("{s:o}", "checkpoints", all), e);
+    return cli_print_json(json_pack("{s:o}", "checkpoints", all), e);
 }
 
 static int show_list(const struct checkpoint_options *o, struct fs *fs,
@@ -247,57 +235,40 @@ static int show_list(const struct checkpoint_options *o, struct fs *fs,
 
 int checkpoint_main(int argc, char **argv)
 {
-    return checkpoint_run(&list_page, 1, argc, argv, show_list);
+    struct checkpoint_options o;
+
+    return checkpoint_run(&list_page, 1, argc, argv, &o, show_list);
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * MS + (uint64_t)t.tv_nsec / NS;
-}
-
-/* A line that is written over on a terminal, one now and then elsewhere. */
-struct progress {
+struct verifying {
     const char *folder;
-    uint64_t last_ms;
-    bool is_terminal;
-    bool is_shown;
+    struct progress progress;
 };
 
 static bool show_progress(void *context, uint64_t done, uint64_t total)
 {
-    struct progress *p = context;
-    uint64_t now = now_ms();
+    struct verifying *v = context;
 
-    if (now - p->last_ms >=
-        (p->is_terminal ? PROGRESS_MS : PROGRESS_PLAIN_MS)) {
-        p->last_ms = now;
-        p->is_shown = true;
-        fprintf(stderr, "%s%s: %" PRIu64 " of %" PRIu64 " MB%s",
-                p->is_terminal ? "\r" : "", p->folder, done >> 20, total >> 20,
-                p->is_terminal ? "" : "\n");
+    if (progress_is_due(&v->progress)) {
+        progress_show(&v->progress, "%s: %" PRIu64 " of %" PRIu64 " MB",
+                      v->folder, done >> 20, total >> 20);
     }
     return true;
 }
 
-static int verify_one(struct fs *fs, const struct ckpt_entry *x, struct err *e)
+static int verify_one(struct verifying *v, struct fs *fs,
+                      const struct ckpt_entry *x, struct err *e)
 {
-    struct progress p = {.folder = x->folder,
-                         .last_ms = now_ms(),
-                         .is_terminal = isatty(STDERR_FILENO) == 1};
-    struct ckpt_progress progress = {.fn = show_progress, .context = &p};
+    struct ckpt_progress progress = {.fn = show_progress, .context = v};
     struct ckpt *c;
     int rc = ckpt_open(fs, x->folder, &c, e);
 
+    v->folder = x->folder;
     if (rc == PS_OK) {
         rc = ckpt_verify(fs, x->folder, c, &progress, e);
         ckpt_free(c);
     }
-    if (p.is_terminal && p.is_shown) {
-        fprintf(stderr, "\n");
-    }
+    progress_end(&v->progress);
     if (rc != PS_OK) {
         err_wrap(e, "%s", x->folder);
     }
@@ -309,13 +280,14 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
 {
     const struct ckpt_entry *x;
     const struct ckpt_entry *top;
-    uint64_t start = now_ms();
+    struct verifying v;
     uint64_t bytes = 0;
     int rc = checkpoint_find(o, list, &x, e);
 
     if (rc != PS_OK) {
         return rc;
     }
+    progress_begin(&v.progress, PLAIN_MS);
     top = x;
     while (rc == PS_OK) {
         char base[CKPT_NAME_MAX + 1];
@@ -324,7 +296,7 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
             rc = err_set(e, PS_EDATALOSS, "%s: %s", x->folder, x->why);
             break;
         }
-        rc = verify_one(fs, x, e);
+        rc = verify_one(&v, fs, x, e);
         bytes += x->bytes;
         if (rc != PS_OK || x->base == 0) {
             break;
@@ -335,11 +307,11 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
     }
     if (o->is_json) {
         struct err ignored;
-        int done = checkpoint_print_json(
-            json_pack("{s:s, s:b, s:I, s:s}", "folder", top->folder, "good",
-                      rc == PS_OK, "bytes", (json_int_t)bytes, "why",
-                      rc == PS_OK ? "" : e->text),
-            &ignored);
+        int done = cli_print_json(json_pack("{s:s, s:b, s:I, s:s}", "folder",
+                                            top->folder, "good", rc == PS_OK,
+                                            "bytes", (json_int_t)bytes, "why",
+                                            rc == PS_OK ? "" : e->text),
+                                  &ignored);
 
         return rc == PS_OK && done != PS_OK
                    ? err_set(e, done, "%s", ignored.text)
@@ -349,12 +321,14 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
         printf("%s is good: %" PRIu64 " rows, %" PRIu64
                " bytes, every one checked in %.1f s\n",
                top->folder, top->rows, bytes,
-               (double)(now_ms() - start) / (double)MS);
+               (double)progress_ms(&v.progress) / 1000);
     }
     return rc;
 }
 
 int checkpoint_verify_main(int argc, char **argv)
 {
-    return checkpoint_run(&verify_page, 2, argc, argv, verify);
+    struct checkpoint_options o;
+
+    return checkpoint_run(&verify_page, 2, argc, argv, &o, verify);
 }

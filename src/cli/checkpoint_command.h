@@ -1,8 +1,6 @@
-/* checkpoint_command.h - what checkpoints, verify and inspect share. */
+/* checkpoint_command.h - what the commands share that look at checkpoints. */
 #ifndef CHECKPOINT_COMMAND_H
 #define CHECKPOINT_COMMAND_H
-
-#include <jansson.h>
 
 #include "ckpt/ckpt_folder.h"
 #include "cli/cli.h"
@@ -10,7 +8,7 @@
 struct checkpoint_options {
     struct cli_options cli;
     const char *url;
-    const char *variable; /* inspect */
+    const char *variable; /* inspect; export: several */
     int64_t rows;         /* inspect */
     bool is_json;
     const char *name; /* of the checkpoint; NULL: the newest */
@@ -27,9 +25,10 @@ _Static_assert(offsetof(struct checkpoint_options, cli) == 0, "rows of cli.h");
      .help = "One object of JSON, for programs."}
 /* clang-format on */
 
-/* The command: its options, the checkpoints, then fn. n_words: with NAME 2. */
+/* The command: its options, which begin with o, the checkpoints, then fn.
+ * n_words: with NAME 2. */
 int checkpoint_run(const struct cli_page *page, size_t n_words, int argc,
-                   char **argv,
+                   char **argv, struct checkpoint_options *o,
                    int (*fn)(const struct checkpoint_options *o, struct fs *fs,
                              const struct ckpt_list *list, struct err *e));
 /* What o->name means. PS_ENOTFOUND, saying what there is. */
@@ -39,7 +38,5 @@ int checkpoint_find(const struct checkpoint_options *o,
 /* "2026-11-23 08:31:00"; room for CHECKPOINT_TIME_BYTES. */
 enum { CHECKPOINT_TIME_BYTES = 24 };
 void checkpoint_time(uint64_t time_ms, char *out);
-/* Takes root. */
-int checkpoint_print_json(json_t *root, struct err *e) MUST_USE;
 
 #endif

@@ -321,10 +321,12 @@ static int inspect(const struct checkpoint_options *o, struct fs *fs,
         json_decref(root);
         return rc;
     }
-    return checkpoint_print_json(root, e);
+    return cli_print_json(root, e);
 }
 
 int checkpoint_inspect_main(int argc, char **argv)
 {
-    return checkpoint_run(&page, 2, argc, argv, inspect);
+    struct checkpoint_options o;
+
+    return checkpoint_run(&page, 2, argc, argv, &o, inspect);
 }

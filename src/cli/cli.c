@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/limits.h"
 #include "base/log.h"
+#include "coord/coord.h"
+#include "wire/wire.h"
 
 static void print_page(const struct cli_page *page)
 {
@@ -108,6 +111,27 @@ bool cli_is_empty(const char *text)
     return text == NULL || text[0] == '\0';
 }
 
+int cli_check_kv(const char *kv_path, char *folder, struct err *e)
+{
+    if (kv_path != NULL &&
+        coord_path_parse(kv_path, folder, CLI_FOLDER_BYTES, e) != PS_OK) {
+        return err_wrap(e, "option --scheduler_kv_path or -sp");
+    }
+    return PS_OK;
+}
+
+int cli_check_name(const char *name, struct err *e)
+{
+    if (name[0] == '\0' || strlen(name) > LIMIT_NAME_BYTES ||
+        !wire_is_text(name, strlen(name))) {
+        return err_set(e, PS_EARGUMENT,
+                       "the name has to be 1 to %d bytes of UTF-8 without "
+                       "control characters, or left out",
+                       (int)LIMIT_NAME_BYTES);
+    }
+    return PS_OK;
+}
+
 int cli_check_store(const char *kv_path, const char *folder, struct err *e)
 {
     struct stat info;
@@ -123,4 +147,32 @@ int cli_check_store(const char *kv_path, const char *folder, struct err *e)
         return err_set(e, PS_EIO, "%s is not a folder", folder);
     }
     return PS_OK;
+}
+
+int cli_open(ps_client **client, const char *kv_path, int64_t timeout_ms,
+             struct err *e)
+{
+    struct ps_options options;
+    struct ps_error error = {0};
+    int rc;
+
+    ps_options_init(&options);
+    options.scheduler = kv_path;
+    options.worker = -1; /* a worker that asks is not that worker anew */
+    options.timeout_ms = (int)timeout_ms;
+    options.quiet = 1;
+    rc = ps_open(client, &options, &error);
+    return rc == PS_OK ? rc : err_set(e, rc, "%s", error.text);
+}
+
+int cli_print_json(json_t *root, struct err *e)
+{
+    int rc = PS_OK;
+
+    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(1)) != 0) {
+        rc = err_set(e, PS_EIO, "cannot write the JSON");
+    }
+    printf("\n");
+    json_decref(root);
+    return rc;
 }

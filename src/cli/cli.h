@@ -8,7 +8,10 @@
 #ifndef CLI_H
 #define CLI_H
 
+#include <jansson.h>
+
 #include "base/opt.h"
+#include "psplus.h"
 
 enum cli_exit {
     CLI_OK = 0,
@@ -69,10 +72,22 @@ int cli_fail(const struct err *e);
 /* Whether a text is left out or empty: it asks for nothing. */
 bool cli_is_empty(const char *text);
 
+/* The folder that -sp names, in CLI_FOLDER_BYTES; nothing where it was not
+ * given (NULL). PS_EARGUMENT. */
+enum { CLI_FOLDER_BYTES = 4096 };
+int cli_check_kv(const char *kv_path, char *folder, struct err *e) MUST_USE;
+/* A name that was given for a checkpoint: an empty one may be a mistake of a
+ * script, and would mean another checkpoint. PS_EARGUMENT. */
+int cli_check_name(const char *name, struct err *e) MUST_USE;
 /* A client would wait for the store to come into being; who asks a cluster for
  * something wants to know that it is not there. folder: of kv_path. */
 int cli_check_store(const char *kv_path, const char *folder,
                     struct err *e) MUST_USE;
+/* A client that is no worker, and logs nothing. */
+int cli_open(ps_client **client, const char *kv_path, int64_t timeout_ms,
+             struct err *e) MUST_USE;
+/* On stdout; takes root. */
+int cli_print_json(json_t *root, struct err *e) MUST_USE;
 
 /* Each command, in the file of its first word. argv is without the program's
  * name and the command's word; they return the exit status. */

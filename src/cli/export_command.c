@@ -6,32 +6,29 @@
 
 #include "base/mem.h"
 #include "ckpt/import_text.h"
-#include "cli/cli.h"
+#include "cli/checkpoint_command.h"
 
 struct options {
-    struct cli_options cli;
-    const char *url;
-    const char *name; /* of the checkpoint; NULL: the newest */
-    const char *variables;
+    struct checkpoint_options checkpoint;
     const char *to;
     bool is_text;
     bool with_slots;
     bool with_lines;
-    bool is_json;
 };
-_Static_assert(offsetof(struct options, cli) == 0, "rows of cli.h");
+_Static_assert(offsetof(struct options, checkpoint) == 0, "CHECKPOINT_OPTIONS");
 
 #define AT(field) offsetof(struct options, field)
 
 static const struct opt table[] = {
     {.name = "text",
      .type = OPT_FLAG,
+     .flags = OPT_REQUIRED,
      .offset = AT(is_text),
      .help = "As text, a file for each variable. There is no other form yet."},
     {.name = "variable",
      .type = OPT_TEXT,
      .flags = OPT_REQUIRED,
-     .offset = AT(variables),
+     .offset = AT(checkpoint.variable),
      .value = "V[,W...]",
      .help = "Which variables. Those that are not there are passed over."},
     {.name = "output",
@@ -49,10 +46,7 @@ static const struct opt table[] = {
      .type = OPT_FLAG,
      .offset = AT(with_lines),
      .help = "Each row of a dense variable on a line of its own."},
-    {.name = "json",
-     .type = OPT_FLAG,
-     .offset = AT(is_json),
-     .help = "The end as one object of JSON, for programs."},
+    CHECKPOINT_OPTIONS,
     CLI_OPTIONS("warning"),
 };
 
@@ -79,7 +73,7 @@ static const struct cli_page page = {
 static int write_texts(const struct options *o, struct import_text *x,
                        struct err *e)
 {
-    char *list = mem_text(o->variables);
+    char *list = mem_text(o->checkpoint.variable);
     char *rest = list;
     int rc = PS_OK;
 
@@ -115,88 +109,45 @@ static int write_from(const struct options *o, struct fs *fs,
         return rc;
     }
     x.ckpt = c;
+    import_text_init(&x);
     rc = fs_url_open(&x.to, o->to, e);
     if (rc == PS_OK) {
         rc = write_texts(o, &x, e);
         fs_url_close(x.to);
     }
+    import_text_fini(&x);
     ckpt_free(c);
-    if (rc == PS_OK && o->is_json) {
-        printf("{\"folder\": \"%s\", \"files\": %" PRIu32
-               ", \"bytes\": %" PRIu64 "}\n",
-               entry->folder, x.n_files, x.n_bytes);
-    } else if (rc == PS_OK) {
+    if (rc == PS_OK && o->checkpoint.is_json) {
+        return cli_print_json(
+            json_pack("{s:s, s:I, s:I}", "folder", entry->folder, "files",
+                      (json_int_t)x.n_files, "bytes", (json_int_t)x.n_bytes),
+            e);
+    }
+    if (rc == PS_OK) {
         printf("%s: %" PRIu32 " files, %" PRIu64 " bytes\n", entry->folder,
                x.n_files, x.n_bytes);
     }
     return rc;
 }
 
-static int run(const struct options *o, struct err *e)
+static int export_text(const struct checkpoint_options *checkpoint,
+                       struct fs *fs, const struct ckpt_list *list,
+                       struct err *e)
 {
+    const struct options *o = (const void *)checkpoint; /* its first member */
     const struct ckpt_entry *entry;
-    struct ckpt_list list;
-    struct fs *fs;
-    int rc = fs_url_open(&fs, o->url, e);
+    int rc;
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    rc = ckpt_list(fs, &list, e);
-    if (rc == PS_OK) {
-        entry = ckpt_list_find(&list, o->name);
-        rc = entry != NULL
-                 ? write_from(o, fs, entry, e)
-                 : err_set(e, PS_ENOTFOUND,
-                           "no such checkpoint; ps-plus checkpoints %.100s "
-                           "lists what is there",
-                           o->url);
-        ckpt_list_free(&list);
-    }
-    fs_url_close(fs);
-    return rc;
-}
-
-static int check(struct options *o, const struct opt_list *rest, struct err *e)
-{
-    if (rest->n == 0 || rest->n > 2) {
-        return err_set(e, PS_EARGUMENT,
-                       rest->n == 0 ? "which checkpoint? Wanted is their "
-                                      "folder, such as file:///srv/model"
-                                    : "unexpected word \"%.64s\"",
-                       rest->n > 2 ? rest->items[2] : "");
-    }
-    o->url = rest->items[0];
-    o->name = rest->n > 1 ? rest->items[1] : NULL;
-    if (!o->is_text) {
-        return err_set(e, PS_EARGUMENT,
-                       "--text is wanted: there is no other "
-                       "form yet");
-    }
-    if (fs_url_is_none(o->url) || fs_url_is_none(o->to)) {
+    if (fs_url_is_none(o->to)) {
         return err_set(e, PS_EARGUMENT, "none:// keeps nothing");
     }
-    return PS_OK;
+    rc = checkpoint_find(checkpoint, list, &entry, e);
+    return rc == PS_OK ? write_from(o, fs, entry, e) : rc;
 }
 
 int export_main(int argc, char **argv)
 {
     struct options o;
-    struct opt_list rest;
-    struct err e;
-    int status;
 
-    if (!cli_parse(&page, argc, argv, &o, &rest, &status)) {
-        return status;
-    }
-    status = CLI_OK;
-    if (!cli_shows_config(&page, &o)) {
-        if (check(&o, &rest, &e) != PS_OK) {
-            status = cli_refuse(&e);
-        } else if (run(&o, &e) != PS_OK) {
-            status = cli_fail(&e);
-        }
-    }
-    opt_list_free(&rest);
-    return status;
+    return checkpoint_run(&page, 2, argc, argv, &o.checkpoint, export_text);
 }

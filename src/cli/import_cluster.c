@@ -22,7 +22,7 @@ struct pushing {
     ps_client *client;
     const struct import_variable *v;
     ps_variable *variable;
-    struct import_progress progress;
+    struct progress progress;
     uint64_t done;
     uint64_t total;
     uint64_t room; /* rows of a batch */
@@ -140,13 +140,13 @@ static int push_all(struct pushing *p, const struct import *x, struct err *e)
         p->total +=
             x->variables[i].fate == IMPORT_SERVED ? x->variables[i].n_rows : 0;
     }
-    import_progress_begin(&p->progress);
+    progress_begin(&p->progress, IMPORT_PLAIN_MS);
     for (uint32_t i = 0; i < x->n && rc == PS_OK; i++) {
         if (x->variables[i].fate == IMPORT_SERVED) {
             rc = push_variable(p, x, &x->variables[i], e);
         }
     }
-    import_progress_end(&p->progress);
+    progress_end(&p->progress);
     return rc;
 }
 
@@ -155,18 +155,10 @@ int import_cluster(const struct import_options *o, const struct import *x,
 {
     uint32_t n_kept = import_count(x, IMPORT_KEPT);
     struct pushing p = {.client = NULL};
-    struct ps_options options;
-    struct ps_error error = {0};
-    int rc;
+    int rc = cli_open(&p.client, o->kv_path, ANSWER_MS, e);
 
-    ps_options_init(&options);
-    options.scheduler = o->kv_path;
-    options.worker = -1;
-    options.timeout_ms = ANSWER_MS;
-    options.quiet = 1;
-    rc = ps_open(&p.client, &options, &error);
     if (rc != PS_OK) {
-        return err_set(e, rc, "%s", error.text);
+        return rc;
     }
     rc = push_all(&p, x, e);
     (void)ps_close(p.client, CLOSE_MS); /* nothing else is in flight */

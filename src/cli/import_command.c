@@ -4,20 +4,7 @@
 #include "cli/import_command.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
-
-#include "base/limits.h"
-#include "coord/coord.h"
-
-enum {
-    FOLDER_BYTES = 4096,
-    PROGRESS_MS = 500,
-    PROGRESS_PLAIN_MS = 5000,
-    MS = 1000,
-    NS = 1000000
-};
 
 #define AT(field) offsetof(struct import_options, field)
 
@@ -77,58 +64,30 @@ static const struct cli_page page = {
     .n = ARRAY_LEN(table),
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * MS + (uint64_t)t.tv_nsec / NS;
-}
-
-void import_progress_begin(struct import_progress *p)
-{
-    *p = (struct import_progress){.last_ms = now_ms(),
-                                  .is_terminal = isatty(STDERR_FILENO) == 1};
-}
-
 bool import_progress_show(void *context, uint64_t done, uint64_t total)
 {
-    struct import_progress *p = context;
-    uint64_t now = now_ms();
+    struct progress *p = context;
 
-    if (now - p->last_ms >=
-        (p->is_terminal ? PROGRESS_MS : PROGRESS_PLAIN_MS)) {
-        p->last_ms = now;
-        p->is_shown = true;
-        fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 " rows%s",
-                p->is_terminal ? "\r" : "", done, total,
-                p->is_terminal ? "" : "\n");
+    if (progress_is_due(p)) {
+        progress_show(p, "%" PRIu64 " of %" PRIu64 " rows", done, total);
     }
     return true;
 }
 
-void import_progress_end(struct import_progress *p)
-{
-    if (p->is_terminal && p->is_shown) {
-        fprintf(stderr, "\n");
-    }
-}
-
 static int write_checkpoint(const struct import_options *o,
-                            const struct import *x, char *folder, struct err *e)
+                            const struct import *x, struct progress *p,
+                            char *folder, struct err *e)
 {
-    struct import_progress p;
-    struct ckpt_progress progress = {import_progress_show, &p};
+    struct ckpt_progress progress = {import_progress_show, p};
     struct fs *to;
     int rc = fs_url_open(&to, o->to, e);
 
     if (rc != PS_OK) {
         return rc;
     }
-    import_progress_begin(&p);
     rc = import_write(x, to, o->name != NULL ? o->name : x->original->folder,
-                      (uint64_t)time(NULL) * MS, &progress, folder, e);
-    import_progress_end(&p);
+                      (uint64_t)time(NULL) * 1000, &progress, folder, e);
+    progress_end(p);
     fs_url_close(to);
     return rc;
 }
@@ -136,7 +95,7 @@ static int write_checkpoint(const struct import_options *o,
 static int run(const struct import_options *o, struct err *e)
 {
     char folder[CKPT_NAME_MAX + 1] = "";
-    uint64_t start = now_ms();
+    struct progress p;
     struct import *x = NULL;
     struct err refused = {0};
     struct fs *from;
@@ -145,6 +104,7 @@ static int run(const struct import_options *o, struct err *e)
     if (rc != PS_OK) {
         return rc;
     }
+    progress_begin(&p, IMPORT_PLAIN_MS);
     rc = import_new(&x, from, e);
     if (rc != PS_OK) {
         fs_url_close(from);
@@ -152,7 +112,7 @@ static int run(const struct import_options *o, struct err *e)
         return rc;
     }
     if (!o->is_dry && o->to != NULL) {
-        rc = write_checkpoint(o, x, folder, e);
+        rc = write_checkpoint(o, x, &p, folder, e);
     }
     if (rc == PS_OK && !o->is_dry && o->kv_path != NULL) {
         rc = import_cluster(o, x, &refused);
@@ -161,7 +121,7 @@ static int run(const struct import_options *o, struct err *e)
         }
     }
     if (rc == PS_OK || rc == PS_ENOTIMPL) {
-        rc = import_report(o, x, folder, (double)(now_ms() - start) / MS, e);
+        rc = import_report(o, x, folder, (double)progress_ms(&p) / 1000, e);
         if (rc == PS_OK && refused.status != PS_OK) {
             *e = refused;
             rc = refused.status;
@@ -196,23 +156,15 @@ static int check(struct import_options *o, const struct opt_list *rest,
                        "checkpoints",
                        o->to[0] == '\0' ? "nothing" : o->to);
     }
-    if (o->name != NULL && (strlen(o->name) > LIMIT_NAME_BYTES ||
-                            !wire_is_text(o->name, strlen(o->name)))) {
-        return err_set(e, PS_EARGUMENT,
-                       "the name has to be at most %d bytes of UTF-8 without "
-                       "control characters",
-                       (int)LIMIT_NAME_BYTES);
+    if (o->name != NULL && cli_check_name(o->name, e) != PS_OK) {
+        return e->status;
     }
-    if (o->kv_path != NULL &&
-        coord_path_parse(o->kv_path, folder, FOLDER_BYTES, e) != PS_OK) {
-        return err_wrap(e, "option --scheduler_kv_path or -sp");
-    }
-    return PS_OK;
+    return cli_check_kv(o->kv_path, folder, e);
 }
 
 int import_main(int argc, char **argv)
 {
-    char folder[FOLDER_BYTES];
+    char folder[CLI_FOLDER_BYTES];
     struct import_options o;
     struct opt_list rest;
     struct err e;

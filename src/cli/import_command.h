@@ -4,10 +4,9 @@
 #ifndef IMPORT_COMMAND_H
 #define IMPORT_COMMAND_H
 
-#include <jansson.h>
-
 #include "ckpt/import.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 struct import_options {
     struct cli_options cli;
@@ -20,16 +19,9 @@ struct import_options {
 };
 _Static_assert(offsetof(struct import_options, cli) == 0, "rows of cli.h");
 
-/* A line that is written over on a terminal, one now and then elsewhere. */
-struct import_progress {
-    uint64_t last_ms;
-    bool is_terminal;
-    bool is_shown;
-};
-void import_progress_begin(struct import_progress *p);
-/* Fits struct ckpt_progress. */
+enum { IMPORT_PLAIN_MS = 5000 };
+/* Fits struct ckpt_progress; context: a struct progress. */
 bool import_progress_show(void *context, uint64_t done, uint64_t total);
-void import_progress_end(struct import_progress *p);
 
 /* What became of it, or will; folder: of ours, "" where none was written. */
 int import_report(const struct import_options *o, const struct import *x,

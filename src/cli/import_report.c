@@ -98,7 +98,6 @@ static int report_json(const struct import_options *o, const struct import *x,
     json_t *variables = json_array();
     json_t *queues = json_array();
     json_t *root;
-    int rc = PS_OK;
 
     for (uint32_t i = 0; i < x->n; i++) {
         json_array_append_new(variables, variable_json(o, &x->variables[i]));
@@ -113,12 +112,7 @@ static int report_json(const struct import_options *o, const struct import *x,
         json_object_set_new(root, "xdl_global_step",
                             json_integer((json_int_t)x->original->step));
     }
-    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(1)) != 0) {
-        rc = err_set(e, PS_EIO, "cannot write the JSON");
-    }
-    printf("\n");
-    json_decref(root);
-    return rc;
+    return cli_print_json(root, e);
 }
 
 static void print_fate(const struct import_options *o,

@@ -21,10 +21,8 @@ struct options {
     int64_t workers;
     const char *kv;
     struct role_limits limits;
-    const char *checkpoint_path;
-    int64_t keep;
-    int64_t full_every;
-    const char *on_failure;
+    struct role_saves saves;
+    const char *log_path;
     int64_t wait_s;
     struct opt_list plugins;
     bool binds_cores;
@@ -66,34 +64,13 @@ static const struct opt table[] = {
      .help = "The folder of the store, which stays. Left out: a new one, which "
              "is removed at the end."},
     ROLE_LIMITS(AT(limits)),
-    {.name = "checkpoint_path",
-     .brief = "cp",
+    ROLE_SAVES(AT(saves)),
+    {.name = "log_path",
      .type = OPT_TEXT,
-     .offset = AT(checkpoint_path),
-     .value = "URL",
-     .help = "Where checkpoints go: file://DIR or a folder. They stay. Left "
-             "out: nowhere."},
-    {.name = "keep",
-     .type = OPT_INT,
-     .offset = AT(keep),
-     .min = 2,
-     .max = CLI_KEEP_MAX,
-     .value = "N",
-     .help = "How many checkpoints are kept, 3 if it is left out; older ones "
-             "are removed after each save."},
-    {.name = "full_every",
-     .type = OPT_INT,
-     .offset = AT(full_every),
-     .min = 1,
-     .max = CLI_CHAIN_MAX,
-     .value = "N",
-     .help = "As in -r scheduler: each Nth checkpoint is whole."},
-    {.name = "on-failure",
-     .type = OPT_TEXT,
-     .offset = AT(on_failure),
-     .fallback = "accept",
-     .value = "HOW",
-     .help = "As in -r scheduler: accept or consistent."},
+     .offset = AT(log_path),
+     .value = "DIR",
+     .help = "Where pushes are logged, as in -r server: a folder for each "
+             "server is below it. They stay."},
     {.name = "bind_cores",
      .brief = "bc",
      .type = OPT_BOOL,
@@ -112,8 +89,7 @@ static const struct opt table[] = {
      .type = OPT_LIST,
      .offset = AT(plugins),
      .value = "LIB.so",
-     .help = "Loads a plugin into the scheduler and the servers. May be given "
-             "several times."},
+     .help = "Loads a plugin into the scheduler and the servers."},
     {.name = "json",
      .type = OPT_FLAG,
      .offset = AT(is_json),
@@ -276,7 +252,7 @@ static int run_in_store(const struct local_options *o, const char *kv)
 static int check(struct options *o, const struct opt_list *rest,
                  bool has_command, char *url, struct err *e)
 {
-    char place[ROLE_PLACE_BYTES] = ""; /* the scheduler does it again */
+    char place[ROLE_PLACE_BYTES]; /* the scheduler does it again */
 
     if (rest->n > 0) {
         return err_set(e, PS_EARGUMENT,
@@ -299,11 +275,8 @@ static int check(struct options *o, const struct opt_list *rest,
         o->shards = (int64_t)base_min_u64(
             base_max_u64(loop_cpus() / (uint64_t)o->servers, 1), LIMIT_SHARDS);
     }
-    if (o->checkpoint_path != NULL &&
-        role_place(o->checkpoint_path, place, e) != PS_OK) {
-        return e->status;
-    }
-    if (role_on_failure(o->on_failure, place[0] != '\0', e) != PS_OK) {
+    if (role_saves_check(&o->saves, place, e) != PS_OK ||
+        role_log_check(o->log_path, e) != PS_OK) {
         return e->status;
     }
     return o->kv == NULL ? PS_OK : parse_kv(o->kv, url, e);
@@ -333,13 +306,9 @@ int local_main(int argc, char **argv)
             .shards = (uint32_t)o.shards,
             .workers = (uint32_t)o.workers,
             .wait_s = (uint32_t)o.wait_s,
-            .network_mb = o.limits.network_mb,
-            .memory_mb = o.limits.memory_mb,
-            .queries = o.limits.queries,
-            .checkpoint_path = o.checkpoint_path,
-            .keep = o.keep,
-            .full_every = o.full_every,
-            .on_failure = o.on_failure,
+            .limits = o.limits,
+            .saves = &o.saves,
+            .log_path = o.log_path,
             .plugins = o.plugins.items,
             .n_plugins = o.plugins.n,
             .log_level = o.cli.log_level,

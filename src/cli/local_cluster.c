@@ -26,7 +26,7 @@ enum {
     STOP_ROLES_MS = 12000,
     KILL_MS = 5000,
     READY_LOOK_MS = 50,
-    ARGUMENTS_MAX = 32 + 2 * LOCAL_PLUGINS_MAX,
+    ARGUMENTS_MAX = 48 + 2 * LOCAL_PLUGINS_MAX,
     NUMBER_BYTES = 24,
     TEXT_BYTES = 512
 };
@@ -272,47 +272,74 @@ static void begin_words(struct words *w, const struct local_cluster *c,
     }
 }
 
-int local_cluster_start_roles(struct local_cluster *c, struct err *e)
+static void add_saves(struct words *w, const struct role_saves *s)
+{
+    add_word(w, "-cp");
+    add_word(w, s->path);
+    add_number(w, "--keep", s->keep);
+    add_number(w, "--full_every", s->full_every);
+    add_number(w, "--save_wait", s->wait_s);
+    add_number(w, "--give-up-after", s->give_up_s);
+    add_word(w, "--on-failure");
+    add_word(w, s->on_failure);
+    if (s->accepts_empty) {
+        add_word(w, "--accept-empty");
+    }
+}
+
+static int start_scheduler(struct local_cluster *c, struct err *e)
 {
     const struct local_options *o = c->options;
     struct words w;
-    int rc;
 
     begin_words(&w, c, "scheduler");
     add_number(&w, "-sn", o->servers);
-    if (o->memory_mb != 0) {
-        add_number(&w, "-smem", o->memory_mb);
+    if (o->limits.memory_mb != 0) {
+        add_number(&w, "-smem", o->limits.memory_mb);
     }
-    if (o->network_mb != 0) {
-        add_number(&w, "-snet", o->network_mb);
+    if (o->limits.network_mb != 0) {
+        add_number(&w, "-snet", o->limits.network_mb);
     }
-    if (o->queries != 0) {
-        add_number(&w, "-sqps", o->queries);
+    if (o->limits.queries != 0) {
+        add_number(&w, "-sqps", o->limits.queries);
     }
-    if (o->checkpoint_path != NULL) {
-        add_word(&w, "-cp");
-        add_word(&w, o->checkpoint_path);
-    }
-    if (o->keep != 0) {
-        add_number(&w, "--keep", o->keep);
-    }
-    if (o->full_every != 0) {
-        add_number(&w, "--full_every", o->full_every);
-    }
-    if (o->on_failure != NULL) {
-        add_word(&w, "--on-failure");
-        add_word(&w, o->on_failure);
+    if (o->saves != NULL) {
+        add_saves(&w, o->saves);
     }
     snprintf(c->roles[0].name, sizeof(c->roles[0].name), "scheduler");
-    rc = start_role(c, &w, e);
-    for (uint32_t i = 0; i < o->servers && rc == PS_OK; i++) {
-        struct local_child *server = &c->roles[c->n_roles];
+    return start_role(c, &w, e);
+}
 
-        snprintf(server->name, sizeof(server->name), "server %u", (unsigned)i);
-        begin_words(&w, c, "server");
-        add_number(&w, "-si", i);
-        add_number(&w, "--shards", o->shards);
-        rc = start_role(c, &w, e);
+static int start_server(struct local_cluster *c, uint32_t i, struct err *e)
+{
+    struct local_child *server = &c->roles[c->n_roles];
+    char logs[LOCAL_FOLDER_BYTES];
+    struct words w;
+
+    snprintf(server->name, sizeof(server->name), "server %u", (unsigned)i);
+    begin_words(&w, c, "server");
+    add_number(&w, "-si", i);
+    add_number(&w, "--shards", c->options->shards);
+    if (c->options->log_path != NULL) {
+        int n = snprintf(logs, sizeof(logs), "%s/server-%u",
+                         c->options->log_path, (unsigned)i);
+
+        if (n < 0 || n >= (int)sizeof(logs)) {
+            return err_set(e, PS_EARGUMENT,
+                           "option --log_path: it is too long");
+        }
+        add_word(&w, "--log_path");
+        add_word(&w, logs);
+    }
+    return start_role(c, &w, e);
+}
+
+int local_cluster_start_roles(struct local_cluster *c, struct err *e)
+{
+    int rc = start_scheduler(c, e);
+
+    for (uint32_t i = 0; i < c->options->servers && rc == PS_OK; i++) {
+        rc = start_server(c, i, e);
     }
     return rc;
 }

@@ -6,6 +6,7 @@
 #define LOCAL_CLUSTER_H
 
 #include "cli/local_child.h"
+#include "cli/role.h"
 
 enum {
     LOCAL_FOLDER_BYTES = 4096,
@@ -19,14 +20,10 @@ struct local_options {
     uint32_t shards;
     uint32_t workers;
     uint32_t wait_s; /* 0: for ever */
-    /* Passed on to the scheduler; 0: left out. */
-    int64_t network_mb;
-    int64_t memory_mb;
-    int64_t queries;
-    const char *checkpoint_path; /* NULL: left out */
-    int64_t keep;
-    int64_t full_every;
-    const char *on_failure; /* NULL: left out */
+    /* Passed on to the scheduler. */
+    struct role_limits limits;
+    const struct role_saves *saves; /* NULL: left out */
+    const char *log_path;           /* of all servers; NULL: none */
     /* Passed on to all roles. */
     const char *const *plugins;
     size_t n_plugins;

@@ -1,62 +1,22 @@
 /* restore_command.c - ps-plus restore: a cluster goes back to a checkpoint. */
-#include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/limits.h"
-#include "cli/cli.h"
+#include "cli/order.h"
 #include "client/client_restore.h"
-#include "coord/coord.h"
 
-enum {
-    FOLDER_BYTES = 4096,
-    LINE_BYTES = 512,
-    TEXT_BYTES = 768,
-    WAIT_MAX_S = 7 * 86400,
-    ANSWER_MS = 10000, /* of the store and the scheduler */
-    LOOK_MS = 100,
-    CLOSE_MS = 1000,
-    PROGRESS_MS = 200,
-    PROGRESS_PLAIN_MS = 1000,
-    RENAMES_MAX = 64
-};
+enum { TEXT_BYTES = 768, RENAMES_MAX = 64 };
 
 struct options {
-    struct cli_options cli;
-    const char *kv_path;
-    int64_t wait_s;
-    bool is_json;
-    const char *name; /* "": the newest good one */
+    struct order_options order;
     struct wire_rename renames[RENAMES_MAX];
     char froms[RENAMES_MAX][LIMIT_NAME_BYTES + 1];
     uint32_t n_renames;
 };
-_Static_assert(offsetof(struct options, cli) == 0, "rows of cli.h");
-
-#define AT(field) offsetof(struct options, field)
+_Static_assert(offsetof(struct options, order) == 0, "rows of order.h");
 
 static const struct opt table[] = {
-    {.name = "scheduler_kv_path",
-     .brief = "sp",
-     .type = OPT_TEXT,
-     .flags = OPT_REQUIRED,
-     .offset = AT(kv_path),
-     .value = "KV",
-     .help = "The store where all meet, such as file:///run/ps."},
-    {.name = "wait",
-     .type = OPT_INT,
-     .offset = AT(wait_s),
-     .max = WAIT_MAX_S,
-     .fallback = "0",
-     .value = "SECONDS",
-     .help = "How long it waits for the end; what has begun goes on then, and "
-             "the status is 1. 0 is for ever."},
-    {.name = "json",
-     .type = OPT_FLAG,
-     .offset = AT(is_json),
-     .help = "The end as one object of JSON, for programs."},
+    ORDER_OPTIONS("restore"),
     CLI_OPTIONS("warning"),
 };
 
@@ -69,6 +29,7 @@ static const struct cli_page page = {
         "It is verified whole before anything is touched; one that is damaged\n"
         "is refused with the file and the newest good one. What was pushed\n"
         "after it is gone, and each worker is told where its reader stood.\n"
+        "Once begun it goes on to its end: Ctrl-C ends the waiting only.\n"
         "\n"
         "With FROM=TO only these variables come from it, as TO, which must "
         "not\n"
@@ -83,130 +44,69 @@ static const struct cli_page page = {
     .n = ARRAY_LEN(table),
 };
 
-static uint64_t now_ms(void)
+static void describe(struct order *o, char *text)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    client_restore_text(o->request, text, ORDER_LINE_BYTES);
 }
 
-/* One run of this command. */
-struct run {
-    const struct options *options;
-    ps_client *client;
-    ps_request *request;
-    uint64_t start_ms;
-    uint64_t shown_ms;
-    bool is_terminal;
-    bool is_shown; /* a line stands on the terminal */
-};
-
-static void end_line(struct run *r)
+static void interrupt(struct order *o)
 {
-    if (r->is_shown && r->is_terminal) {
-        fprintf(stderr, "\r\033[K");
-    }
-    r->is_shown = false;
+    (void)o; /* is_over sees it */
 }
 
-static void show_progress(struct run *r)
+static bool is_over(struct order *o)
 {
-    uint64_t now = now_ms();
-    char text[LINE_BYTES];
-
-    if (now - r->shown_ms <
-        (uint64_t)(r->is_terminal ? PROGRESS_MS : PROGRESS_PLAIN_MS)) {
-        return;
-    }
-    r->shown_ms = now;
-    client_restore_text(r->request, text, sizeof(text));
-    if (text[0] == '\0') {
-        ps_client_waits_for(r->client, text, sizeof(text));
-    }
-    base_one_line(text);
-    r->is_shown = true;
-    fprintf(stderr, "%s%s, %.1f s%s", r->is_terminal ? "\r\033[K" : "", text,
-            (double)(now - r->start_ms) / 1000, r->is_terminal ? "" : "\n");
+    return o->is_told_to_end;
 }
 
-static int judge(struct run *r, int rc, struct err *e)
+static int judge(const struct order *o, int rc, struct err *e)
 {
-    double seconds = (double)(now_ms() - r->start_ms) / 1000;
     char text[TEXT_BYTES];
+    int printed = PS_OK;
 
-    end_line(r);
-    client_restore_text(r->request, text, sizeof(text));
-    if (r->options->is_json) {
-        json_t *root =
+    client_restore_text(o->request, text, sizeof(text));
+    if (o->options->is_json) {
+        printed = cli_print_json(
             json_pack("{s:s, s:s, s:s, s:f}", "state",
                       rc == PS_OK ? "restored"
                                   : (rc == PS_ETIMEOUT ? "waiting" : "failed"),
                       "folder", rc == PS_OK ? text : "", "why",
-                      rc == PS_OK ? "" : text, "seconds", seconds);
-
-        json_dumpf(root, stdout, JSON_INDENT(1));
-        printf("\n");
-        json_decref(root);
+                      rc == PS_OK ? "" : text, "seconds", order_seconds(o)),
+            e);
     } else if (rc == PS_OK) {
-        printf("restored %s in %.1f s\n", text, seconds);
+        printf("restored %s in %.1f s\n", text, order_seconds(o));
+    }
+    if (rc == PS_ETIMEOUT && text[0] == '\0') {
+        ps_client_waits_for(o->client, text, sizeof(text));
+        return err_set(
+            e, rc, "whether the restore begins is not known (waits: %s)", text);
     }
     if (rc == PS_ETIMEOUT) {
-        return err_set(e, rc, "the restore has not ended: %s", text);
+        return err_set(e, rc, "the restore has not ended, it goes on: %s",
+                       text);
     }
-    return rc == PS_OK ? rc
+    return rc == PS_OK ? printed
                        : err_set(e, rc, "%s",
                                  text[0] != '\0' ? text : ps_status_text(rc));
 }
 
-static int restore(struct run *r, struct err *e)
+static int run(struct order *o, struct err *e)
 {
-    const struct options *o = r->options;
+    const struct options *options =
+        CONTAINER_OF(o->options, struct options, order);
     struct ps_error error = {0};
-    int rc = client_restore(r->client, o->name, o->renames, o->n_renames,
-                            &r->request, &error);
+    int rc = client_restore(o->client, o->options->name, options->renames,
+                            options->n_renames, &o->request, &error);
 
     if (rc != PS_OK) {
         return err_set(e, rc, "%s", error.text);
     }
-    do {
-        show_progress(r);
-        rc = ps_wait(r->request, LOOK_MS);
-    } while (rc == PS_ETIMEOUT &&
-             (o->wait_s == 0 ||
-              now_ms() < r->start_ms + (uint64_t)o->wait_s * 1000));
-    rc = judge(r, rc, e);
-    ps_request_free(r->request);
+    o->describe = describe;
+    o->interrupt = interrupt;
+    o->is_over = is_over;
+    rc = judge(o, order_wait(o), e);
+    ps_request_free(o->request);
     return rc;
-}
-
-static int run(const struct options *o, struct err *e)
-{
-    struct run r = {.options = o,
-                    .start_ms = now_ms(),
-                    .shown_ms = now_ms(),
-                    .is_terminal = isatty(STDERR_FILENO) == 1};
-    struct ps_options options;
-    struct ps_error error = {0};
-    int rc;
-
-    ps_options_init(&options);
-    options.scheduler = o->kv_path;
-    options.worker = -1;
-    options.timeout_ms = ANSWER_MS;
-    options.quiet = 1;
-    rc = ps_open(&r.client, &options, &error);
-    if (rc != PS_OK) {
-        return err_set(e, rc, "%s", error.text);
-    }
-    rc = restore(&r, e);
-    (void)ps_close(r.client, CLOSE_MS); /* nothing else is in flight */
-    return rc;
-}
-
-static bool is_name(const char *text)
-{
-    return strlen(text) <= LIMIT_NAME_BYTES && wire_is_text(text, strlen(text));
 }
 
 /* FROM=TO; the last `=`, as a name may have one. */
@@ -216,7 +116,7 @@ static int take_rename(struct options *o, const char *word, struct err *e)
     size_t n = equals != NULL ? (size_t)(equals - word) : 0;
 
     if (n == 0 || n > LIMIT_NAME_BYTES || equals[1] == '\0' ||
-        !is_name(equals + 1) || !wire_is_text(word, n)) {
+        cli_check_name(equals + 1, NULL) != PS_OK || !wire_is_text(word, n)) {
         return err_set(e, PS_EARGUMENT,
                        "\"%.64s\" has to be FROM=TO, each a name of at most %d "
                        "bytes; a name of several words stands in quotes",
@@ -233,49 +133,22 @@ static int take_rename(struct options *o, const char *word, struct err *e)
     return PS_OK;
 }
 
-/* Whether the words go together. */
-static int check(struct options *o, const struct opt_list *rest, char *folder,
+static int check(struct order_options *options, const struct opt_list *rest,
                  struct err *e)
 {
+    struct options *o = CONTAINER_OF(options, struct options, order);
     int rc = PS_OK;
 
     o->n_renames = 0;
-    o->name = rest->n > 0 ? rest->items[0] : "";
-    if (!is_name(o->name)) {
-        return err_set(e, PS_EARGUMENT,
-                       "the name has to be at most %d bytes of UTF-8 without "
-                       "control characters",
-                       (int)LIMIT_NAME_BYTES);
-    }
     for (size_t i = 1; i < rest->n && rc == PS_OK; i++) {
         rc = take_rename(o, rest->items[i], e);
-    }
-    if (rc == PS_OK && o->kv_path != NULL &&
-        coord_path_parse(o->kv_path, folder, FOLDER_BYTES, e) != PS_OK) {
-        rc = err_wrap(e, "option --scheduler_kv_path or -sp");
     }
     return rc;
 }
 
 int restore_main(int argc, char **argv)
 {
-    char folder[FOLDER_BYTES];
-    struct opt_list rest;
     struct options o;
-    struct err e;
-    int status;
 
-    if (!cli_parse(&page, argc, argv, &o, &rest, &status)) {
-        return status;
-    }
-    status = CLI_OK;
-    if (check(&o, &rest, folder, &e) != PS_OK) {
-        status = cli_refuse(&e);
-    } else if (!cli_shows_config(&page, &o) &&
-               (cli_check_store(o.kv_path, folder, &e) != PS_OK ||
-                run(&o, &e) != PS_OK)) {
-        status = cli_fail(&e);
-    }
-    opt_list_free(&rest);
-    return status;
+    return order_main(&page, argc, argv, &o.order, check, run);
 }

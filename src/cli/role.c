@@ -14,12 +14,9 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "coord/coord.h"
 #include "fs/fs.h"
 #include "net/address.h"
 #include "udf/udf_plugin.h"
-
-enum { FOLDER_BYTES = 4096 };
 
 /* The value of the first option of that name from word *at on, and in *at the
  * word behind it; "" where it has no value, NULL where it is not there. For
@@ -171,14 +168,12 @@ static int check_addresses(const struct role_options *o, struct err *e)
 
 int role_check(const struct role_options *o, struct err *e)
 {
-    char folder[FOLDER_BYTES];
-    int rc;
+    char folder[CLI_FOLDER_BYTES];
+    int rc = cli_check_kv(o->kv_path, folder, e);
 
-    if (o->kv_path != NULL &&
-        coord_path_parse(o->kv_path, folder, sizeof(folder), e) != PS_OK) {
-        return err_wrap(e, "option --scheduler_kv_path or -sp");
+    if (rc == PS_OK) {
+        rc = check_streams(o, e);
     }
-    rc = check_streams(o, e);
     return rc == PS_OK ? check_addresses(o, e) : rc;
 }
 
@@ -297,7 +292,7 @@ int role_server_count(const char *text, uint32_t *servers, struct err *e)
     return PS_OK;
 }
 
-int role_place(const char *url, char *place, struct err *e)
+static int find_place(const char *url, char *place, struct err *e)
 {
     char here[ROLE_PLACE_BYTES / 2] = "";
     const char *path = url;
@@ -332,20 +327,36 @@ int role_place(const char *url, char *place, struct err *e)
     return PS_OK;
 }
 
-int role_on_failure(const char *how, bool has_place, struct err *e)
+int role_saves_check(const struct role_saves *s, char *place, struct err *e)
 {
-    bool is_consistent = strcmp(how, "consistent") == 0;
+    bool is_consistent = strcmp(s->on_failure, "consistent") == 0;
+    int rc = find_place(s->path, place, e);
 
-    if (!is_consistent && strcmp(how, "accept") != 0) {
+    if (rc != PS_OK) {
+        return rc;
+    }
+    if (!is_consistent && strcmp(s->on_failure, "accept") != 0) {
         return err_set(e, PS_EARGUMENT,
                        "option --on-failure: \"%.80s\" is neither accept nor "
                        "consistent",
-                       how);
+                       s->on_failure);
     }
-    if (is_consistent && !has_place) {
+    if (is_consistent && place[0] == '\0') {
         return err_set(e, PS_EARGUMENT,
                        "option --on-failure: consistent goes back to a "
                        "checkpoint: say where they are with -cp URL");
+    }
+    return PS_OK;
+}
+
+int role_log_check(const char *path, struct err *e)
+{
+    if (path != NULL &&
+        (path[0] == '\0' ||
+         (strstr(path, "://") != NULL && strncmp(path, "file://", 7) != 0))) {
+        return err_set(e, PS_EARGUMENT,
+                       "option --log_path: logs are for a folder on a disk, "
+                       "file://DIR or DIR");
     }
     return PS_OK;
 }

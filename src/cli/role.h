@@ -32,6 +32,18 @@ struct role_limits {
     int64_t queries;
 };
 
+/* Checkpoints, of the scheduler and of `local`. */
+struct role_saves {
+    const char *path;
+    int64_t keep;
+    int64_t full_every;
+    int64_t wait_s;
+    int64_t give_up_s;
+    const char *on_failure;
+    bool accepts_empty;
+};
+enum { ROLE_SAVES_WAIT_MAX_S = 7 * 86400 };
+
 /* clang-format off */
 #define ROLE_LIMITS(at)                                                       \
     {.name = "server_network_limit", .brief = "snet", .type = OPT_INT,        \
@@ -50,6 +62,46 @@ struct role_limits {
      .offset = (at) + offsetof(struct role_limits, queries), .min = 1,        \
      .max = INT32_MAX, .value = "N",                                          \
      .help = "What a server may be asked a second. Left out: no limit."}
+
+#define ROLE_SAVES(at)                                                        \
+    {.name = "checkpoint_path", .brief = "cp", .type = OPT_TEXT,              \
+     .offset = (at) + offsetof(struct role_saves, path),                      \
+     .fallback = "none://", .value = "URL",                                   \
+     .help = "Where checkpoints go: file://DIR or a folder that all servers " \
+             "reach under this name; none:// is nowhere."},                   \
+    {.name = "keep", .type = OPT_INT,                                         \
+     .offset = (at) + offsetof(struct role_saves, keep), .fallback = "3",     \
+     .min = 2, .max = CLI_KEEP_MAX, .value = "N",                             \
+     .help = "How many whole checkpoints are kept, with the increments on "   \
+             "them; older ones are removed after each save."},                \
+    {.name = "full_every", .type = OPT_INT,                                   \
+     .offset = (at) + offsetof(struct role_saves, full_every),                \
+     .fallback = "1", .min = 1, .max = CLI_CHAIN_MAX, .value = "N",           \
+     .help = "Each Nth checkpoint is whole, and between them only what "      \
+             "changed since the one before is saved. 1: all are whole. More " \
+             "than 1 takes some 25 ns more for each row of a push."},         \
+    {.name = "save_wait", .type = OPT_INT,                                    \
+     .offset = (at) + offsetof(struct role_saves, wait_s),                    \
+     .fallback = "600", .max = ROLE_SAVES_WAIT_MAX_S, .value = "SECONDS",     \
+     .help = "How long a save waits until all workers have come to a step; "  \
+             "then it fails, and names those that have not. 0: for ever."},   \
+    {.name = "accept-empty", .type = OPT_FLAG,                                \
+     .offset = (at) + offsetof(struct role_saves, accepts_empty),             \
+     .help = "A new store begins empty where checkpoints are there but none " \
+             "is good; without this the scheduler ends and names them."},     \
+    {.name = "give-up-after", .type = OPT_INT,                                \
+     .offset = (at) + offsetof(struct role_saves, give_up_s),                 \
+     .fallback = "30", .max = ROLE_SAVES_WAIT_MAX_S, .value = "SECONDS",      \
+     .help = "A server that is away for so long is not waited for: others "   \
+             "that have room take its parts, from the newest checkpoint. 0 "  \
+             "is never."},                                                    \
+    {.name = "on-failure", .type = OPT_TEXT,                                  \
+     .offset = (at) + offsetof(struct role_saves, on_failure),                \
+     .fallback = "accept", .value = "HOW",                                    \
+     .help = "When a server dies: accept, and only its rows come back from "  \
+             "the newest checkpoint, what was lost is reported; or "          \
+             "consistent, and the whole cluster goes back to the newest "     \
+             "good one, which wants -cp."}
 
 #define ROLE_AT(field) offsetof(struct role_options, field)
 #define ROLE_FIRST_OPTIONS                                                    \
@@ -82,7 +134,7 @@ struct role_limits {
     {.name = "plugin", .type = OPT_LIST, .offset = ROLE_AT(plugins),          \
      .value = "LIB.so",                                                       \
      .help = "Loads a plugin with updaters; scheduler and servers all need "  \
-             "it. May be given several times."},                              \
+             "it."},                                                          \
     {.name = "bind", .type = OPT_TEXT, .offset = ROLE_AT(bind),               \
      .fallback = "127.0.0.1", .value = "ADDR",                                \
      .help = "The address it listens on. There is no token and no TLS yet: "  \
@@ -123,17 +175,13 @@ int role_server_count(const char *text, uint32_t *servers,
 int role_scheduler_main(int argc, char **argv);
 int role_server_main(int argc, char **argv);
 
-/* Where checkpoints go, absolute: servers read the URL in other folders. ""
- * for none://. `place` has ROLE_PLACE_BYTES. PS_EARGUMENT, PS_EIO. */
+/* Whether these can be had; place: where checkpoints go, absolute, as servers
+ * read the URL in other folders, and "" for none://. It has ROLE_PLACE_BYTES.
+ * PS_EARGUMENT, PS_EIO. */
 enum { ROLE_PLACE_BYTES = 4096 };
-int role_place(const char *url, char *place, struct err *e) MUST_USE;
-
-/* --on-failure: accept, or consistent where there is a place for checkpoints.
- * PS_EARGUMENT. */
-#define ROLE_ON_FAILURE_HELP                                                   \
-    "When a server dies: accept, and only its rows come back from the newest " \
-    "checkpoint, what was lost is reported; or consistent, and the whole "     \
-    "cluster goes back to the newest good one, which wants -cp."
-int role_on_failure(const char *how, bool has_place, struct err *e) MUST_USE;
+int role_saves_check(const struct role_saves *s, char *place,
+                     struct err *e) MUST_USE;
+/* Logs are for a disk: PS_EARGUMENT for another kind of place. NULL is none. */
+int role_log_check(const char *path, struct err *e) MUST_USE;
 
 #endif

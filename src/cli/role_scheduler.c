@@ -7,20 +7,14 @@
 #include "cli/role.h"
 #include "scheduler/schedule.h"
 
-enum { MB_BITS = 20, GIVE_UP_MAX_S = 7 * 86400 };
+enum { MB_BITS = 20 };
 
 struct options {
     struct role_options role;
     const char *server_num;
     struct role_limits limits;
-    const char *checkpoint_path;
-    int64_t keep;
-    int64_t full_every;
-    int64_t save_wait_s;
-    bool accepts_empty;
-    int64_t give_up_s;
-    const char *on_failure;
-    char place[ROLE_PLACE_BYTES]; /* checkpoint_path, absolute */
+    struct role_saves saves;
+    char place[ROLE_PLACE_BYTES];
 };
 _Static_assert(offsetof(struct options, role) == 0, "rows of role.h");
 
@@ -37,61 +31,7 @@ static const struct opt table[] = {
      .help = "How many servers there are; behind a comma how many model "
              "servers, which are not built yet."},
     ROLE_LIMITS(AT(limits)),
-    {.name = "checkpoint_path",
-     .brief = "cp",
-     .type = OPT_TEXT,
-     .offset = AT(checkpoint_path),
-     .fallback = "none://",
-     .value = "URL",
-     .help = "Where checkpoints go: file://DIR or a folder that all servers "
-             "reach under this name; none:// is nowhere."},
-    {.name = "keep",
-     .type = OPT_INT,
-     .offset = AT(keep),
-     .fallback = "3",
-     .min = 2,
-     .max = CLI_KEEP_MAX,
-     .value = "N",
-     .help = "How many checkpoints are kept; older ones are removed after each "
-             "save, but for what those that are kept build on."},
-    {.name = "full_every",
-     .type = OPT_INT,
-     .offset = AT(full_every),
-     .fallback = "1",
-     .min = 1,
-     .max = CLI_CHAIN_MAX,
-     .value = "N",
-     .help = "Each Nth checkpoint is whole, and between them only what changed "
-             "since the one before is saved. 1: all are whole. More than 1 "
-             "takes some 25 ns more for each row of a push."},
-    {.name = "save_wait",
-     .type = OPT_INT,
-     .offset = AT(save_wait_s),
-     .fallback = "600",
-     .max = GIVE_UP_MAX_S,
-     .value = "SECONDS",
-     .help = "How long a save waits until all workers have come to a step; "
-             "then it fails, and names those that have not. 0: for ever."},
-    {.name = "accept-empty",
-     .type = OPT_FLAG,
-     .offset = AT(accepts_empty),
-     .help = "A new store begins empty where checkpoints are there but none "
-             "is good; without this the scheduler ends and names them."},
-    {.name = "give-up-after",
-     .type = OPT_INT,
-     .offset = AT(give_up_s),
-     .fallback = "30",
-     .max = GIVE_UP_MAX_S,
-     .value = "SECONDS",
-     .help = "A server that is away for so long is not waited for: others "
-             "that have room take its parts, from the newest checkpoint. 0 is "
-             "never."},
-    {.name = "on-failure",
-     .type = OPT_TEXT,
-     .offset = AT(on_failure),
-     .fallback = "accept",
-     .value = "HOW",
-     .help = ROLE_ON_FAILURE_HELP},
+    ROLE_SAVES(AT(saves)),
     ROLE_OPTIONS,
 };
 
@@ -122,10 +62,7 @@ static int fill_in(struct options *o, struct schedule_options *run,
         rc = role_server_count(o->server_num, &servers, e);
     }
     if (rc == PS_OK) {
-        rc = role_place(o->checkpoint_path, o->place, e);
-    }
-    if (rc == PS_OK) {
-        rc = role_on_failure(o->on_failure, o->place[0] != '\0', e);
+        rc = role_saves_check(&o->saves, o->place, e);
     }
     if (rc != PS_OK) {
         return rc;
@@ -142,12 +79,12 @@ static int fill_in(struct options *o, struct schedule_options *run,
                    .network_bytes = (uint64_t)o->limits.network_mb << MB_BITS,
                    .queries = (uint64_t)o->limits.queries},
         .checkpoints = o->place[0] != '\0' ? o->place : NULL,
-        .keep = (uint32_t)o->keep,
-        .full_every = (uint32_t)o->full_every,
-        .save_wait_s = (uint32_t)o->save_wait_s,
-        .accept_empty = o->accepts_empty,
-        .give_up_s = (uint32_t)o->give_up_s,
-        .consistent = strcmp(o->on_failure, "consistent") == 0,
+        .keep = (uint32_t)o->saves.keep,
+        .full_every = (uint32_t)o->saves.full_every,
+        .save_wait_s = (uint32_t)o->saves.wait_s,
+        .accept_empty = o->saves.accepts_empty,
+        .give_up_s = (uint32_t)o->saves.give_up_s,
+        .consistent = strcmp(o->saves.on_failure, "consistent") == 0,
         .bind = o->role.bind,
         .advertise = o->role.advertise,
         .port = (uint16_t)o->role.port,

@@ -75,11 +75,9 @@ static int fill_in(struct options *o, struct serve_options *run, struct err *e)
                        "%d",
                        (int)o->shards, UINT16_MAX + 1 - (int)o->shards);
     }
-    if (o->log_path != NULL && strstr(o->log_path, "://") != NULL &&
-        strncmp(o->log_path, "file://", 7) != 0) {
-        return err_set(e, PS_EARGUMENT,
-                       "option --log_path: logs are for a folder on a disk, "
-                       "file://DIR or DIR");
+    rc = role_log_check(o->log_path, e);
+    if (rc != PS_OK) {
+        return rc;
     }
     *run = (struct serve_options){
         .kv_path = o->role.kv_path,

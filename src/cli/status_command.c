@@ -5,9 +5,8 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "client/status.h"
-#include "coord/coord.h"
 
-enum { FOLDER_BYTES = 4096, CLOSE_MS = 1000, WAIT_MAX_S = 86400 };
+enum { CLOSE_MS = 1000, WAIT_MAX_S = 86400 };
 
 struct options {
     struct cli_options cli;
@@ -48,8 +47,9 @@ static const struct cli_page page = {
         "Shows servers and shards, variables with their rows and bytes, and\n"
         "how many pulls and pushes there were. Repeats suppressed are pushes\n"
         "that came again after a lost answer and were not applied again. A\n"
-        "server that came back empty has lost the rows that it held. Says\n"
-        "where checkpoints go, and how far a save is or how the last ended.\n"
+        "server that came back had died, and had lost what is not in a\n"
+        "checkpoint or a log. Says where checkpoints go, and how far a save\n"
+        "is or how the last ended.\n"
         "Ends with status 1 where there is no cluster, and where no shard\n"
         "answers.\n"
         "\n"
@@ -122,28 +122,19 @@ static int show(ps_client *client, const struct options *o, struct err *e)
 
 static int run(const struct options *o, struct err *e)
 {
-    struct ps_options options;
-    struct ps_error error = {0};
     ps_client *client = NULL;
-    int rc;
+    int rc = cli_open(&client, o->kv_path, o->wait_s * 1000, e);
 
-    ps_options_init(&options);
-    options.scheduler = o->kv_path;
-    options.worker = -1; /* a worker that asks is not that worker anew */
-    options.timeout_ms = (int)o->wait_s * 1000;
-    options.quiet = 1;
-    rc = ps_open(&client, &options, &error);
-    if (rc != PS_OK) {
-        return err_set(e, rc, "%s", error.text);
+    if (rc == PS_OK) {
+        rc = show(client, o, e);
+        (void)ps_close(client, CLOSE_MS); /* nothing is in flight */
     }
-    rc = show(client, o, e);
-    (void)ps_close(client, CLOSE_MS); /* nothing is in flight */
     return rc;
 }
 
 int status_main(int argc, char **argv)
 {
-    char folder[FOLDER_BYTES];
+    char folder[CLI_FOLDER_BYTES];
     struct options o;
     struct err e;
     int status;
@@ -151,9 +142,7 @@ int status_main(int argc, char **argv)
     if (!cli_parse(&page, argc, argv, &o, NULL, &status)) {
         return status;
     }
-    if (o.kv_path != NULL &&
-        coord_path_parse(o.kv_path, folder, sizeof(folder), &e) != PS_OK) {
-        err_wrap(&e, "option --scheduler_kv_path or -sp");
+    if (cli_check_kv(o.kv_path, folder, &e) != PS_OK) {
         return cli_refuse(&e);
     }
     if (cli_shows_config(&page, &o)) {

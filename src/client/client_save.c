@@ -3,15 +3,13 @@
 
 #include "base/limits.h"
 
-enum { POSITION_BYTES = 64 << 10 };
-
 int ps_step(ps_client *client, const void *position, size_t size)
 {
     struct client_guard g;
     int rc;
 
     if (client == NULL || (position == NULL && size > 0) ||
-        size > POSITION_BYTES) {
+        size > LIMIT_POSITION_BYTES) {
         return PS_EARGUMENT;
     }
     client_enter(client, &g);
@@ -146,21 +144,98 @@ static bool knows_position(void *context)
     return rollback_knows_position(((ps_client *)context)->session);
 }
 
-/* Within client_enter. */
-static int take_note(ps_client *c, void *position, size_t *size, uint64_t *cut)
+/* Into the caller's room of *size, which becomes what there is. */
+static int give_position(const struct buf *b, uint64_t bytes, void *position,
+                         size_t *size)
 {
-    const struct buf *b = rollback_position(c->session, cut);
     size_t room = *size;
 
-    *size = b->size;
+    *size = (size_t)bytes;
+    if (b->size < bytes) {
+        return PS_ELIMIT;
+    }
     if (b->size > room) {
         return PS_EINDEX;
     }
     if (b->size > 0) {
         memcpy(position, b->data, b->size);
     }
-    rollback_take_note(c->session);
     return PS_OK;
+}
+
+static int position_error(struct ps_error *error, int rc, size_t size)
+{
+    if (rc == PS_EINDEX) {
+        return client_error(error, rc, "the position has %zu bytes", size);
+    }
+    if (rc == PS_ELIMIT) {
+        return client_error(error, rc,
+                            "the position has %zu bytes, and the store has no "
+                            "room for those of all workers: it is in the "
+                            "checkpoint's manifest",
+                            size);
+    }
+    if (rc == PS_ENOTFOUND) {
+        return client_error(error, rc,
+                            "no checkpoint that the cluster began with has "
+                            "this worker");
+    }
+    return client_error(error, rc,
+                        "the store does not say where the readers stood");
+}
+
+static bool has_looked(void *context)
+{
+    const struct session *s = ((ps_client *)context)->session;
+    const struct buf *b;
+    uint64_t cut, size;
+
+    return rollback_began(s, &b, &cut, &size) != PS_EBUSY;
+}
+
+int ps_restored(ps_client *client, void *position, size_t *size, uint64_t *cut,
+                int timeout_ms, struct ps_error *error)
+{
+    struct client_guard g;
+    const struct buf *b;
+    uint64_t number = 0, bytes = 0;
+    int rc;
+
+    if (client == NULL || size == NULL || (position == NULL && *size > 0)) {
+        return client_error(error, PS_EARGUMENT, "a NULL argument");
+    }
+    client_enter(client, &g);
+    rollback_look(client->session);
+    rc = client_wait(client, has_looked, client,
+                     client_deadline(client, timeout_ms));
+    if (rc == PS_OK) {
+        rc = rollback_began(client->session, &b, &number, &bytes);
+    }
+    if (rc == PS_OK) {
+        rc = give_position(b, bytes, position, size);
+    }
+    if (rc != PS_OK) {
+        rc = position_error(error, rc, *size);
+    }
+    client_leave(client, &g);
+    if (cut != NULL) {
+        *cut = number;
+    }
+    return rc;
+}
+
+/* Within client_enter. A position that is nowhere here is taken note of, too:
+ * nothing would go on for want of it. */
+static int take_note(ps_client *c, void *position, size_t *size, uint64_t *cut)
+{
+    uint64_t bytes;
+    const struct buf *b = rollback_position(c->session, cut, &bytes);
+    int rc = give_position(b, bytes, position, size);
+
+    if (rc == PS_OK || rc == PS_ELIMIT) {
+        rollback_take_note(c->session);
+    }
+    return rc;
 }
 
 int ps_rollback(ps_client *client, void *position, size_t *size, uint64_t *cut,
@@ -183,12 +258,7 @@ int ps_rollback(ps_client *client, void *position, size_t *size, uint64_t *cut,
             rc = take_note(client, position, size, &number);
         }
         if (rc != PS_OK) {
-            rc = client_error(error, rc,
-                              rc == PS_EINDEX
-                                  ? "the position has %zu bytes"
-                                  : "the store does not say where the readers "
-                                    "stood (%zu)",
-                              *size);
+            rc = position_error(error, rc, *size);
         }
     }
     client_leave(client, &g);

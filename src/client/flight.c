@@ -2,9 +2,14 @@
  * flights end as applied, refused for good, or - where the lane or the session
  * ended first - resolved: asked for, part by part, at the parts' present
  * holders. Only what is known not to be applied is cut anew (protocol 4.3). */
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
+
+/* Of more ranges of acknowledged numbers the last goes on over what was
+ * refused: too much is told then if it is lost. */
+enum { ACKED_SPANS_MAX = 4096 };
 
 void flight_append(struct flight_list *list, struct flight *f)
 {
@@ -105,20 +110,32 @@ int flight_make_acked_room(struct session *s)
     return PS_OK;
 }
 
-/* Keeps the highest acknowledged number for the report of losses. */
+/* Keeps the acknowledged numbers for the report of losses. */
 static void note_acked(struct session *s, const struct flight *f)
 {
-    for (size_t i = s->n_acked; i > 0; i--) {
-        struct acked *a = &s->acked[i - 1];
+    struct acked *a = NULL;
 
-        if (a->lane == f->lane && a->session == f->session) {
-            a->max = base_max_u64(a->max, f->seq);
-            a->n++;
-            return;
+    if (plan_lane(s->plan, f->lane) == NULL) {
+        return; /* conclude has kept it */
+    }
+    for (size_t i = s->n_acked; i > 0 && a == NULL; i--) {
+        a = &s->acked[i - 1];
+        if (a->lane != f->lane || a->session != f->session) {
+            a = NULL;
         }
     }
-    if (s->n_acked < s->acked_room) {
-        s->acked[s->n_acked++] = (struct acked){f->session, f->lane, f->seq, 1};
+    if (a == NULL && s->n_acked < s->acked_room) {
+        a = &s->acked[s->n_acked++];
+        *a = (struct acked){f->session, f->lane, {NULL, 0, 0}};
+    }
+    if (a == NULL) {
+        return;
+    }
+    if (a->numbers.n >= ACKED_SPANS_MAX) {
+        a->numbers.at[a->numbers.n - 1].last =
+            base_max_u64(a->numbers.at[a->numbers.n - 1].last, f->seq);
+    } else if (spans_add(&a->numbers, f->seq, f->seq) != PS_OK) {
+        log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost");
     }
 }
 
@@ -443,6 +460,13 @@ static void route_resolve(struct session *s, struct flight *r)
     r->link = l;
 }
 
+/* Of what a restore of the whole left nothing is told number by number. */
+static bool is_of_ended_lane(const struct session *s, const struct flight *f)
+{
+    return plan_lane(s->plan, f->lane) == NULL &&
+           f->request->restore >= s->plan->w.restore;
+}
+
 /* Every slice has its fate: applied, or cut anew. */
 static void conclude(struct session *s, struct flight *f)
 {
@@ -458,6 +482,10 @@ static void conclude(struct session *s, struct flight *f)
         if (fate != PS_OK && fate != PS_ECANCELED && fate != PS_EUNSURE) {
             refused = fate;
         }
+    }
+    if (n_applied > 0 && is_of_ended_lane(s, f) && loss_keep(s, f) != PS_OK) {
+        s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+        return;
     }
     if (n_applied == f->n) {
         bool must_pull = false;

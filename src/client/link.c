@@ -636,15 +636,17 @@ static void take_losses(struct link *l)
 
     for (size_t i = 0; i < s->n_acked; i++) {
         struct acked a = s->acked[i];
+        uint64_t n = spans_count(&a.numbers);
 
         if (a.lane != l->lane) {
             s->acked[kept++] = a;
         } else if (loss_add(s, &a, l) != PS_OK) {
-            s->counters.losses += a.n;
+            s->counters.losses += n;
             log_write(LOG_ERROR,
                       "out of memory: nobody can be asked which of %llu pushes "
                       "on lane %llu were lost",
-                      (unsigned long long)a.n, (unsigned long long)a.lane);
+                      (unsigned long long)n, (unsigned long long)a.lane);
+            spans_fini(&a.numbers);
         }
     }
     s->n_acked = kept;

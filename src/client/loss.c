@@ -1,47 +1,71 @@
-/* What a lane's end has lost (protocol 11). The parts' new holders are asked
- * how much of the lane's numbers their rows have: none where they began anew,
+/* What lanes' ends have lost (protocol 11). The holders of a lane's parts are
+ * asked how much of its numbers their rows have: none where they began anew,
  * those of the checkpoint and of the log where they were loaded. What this
  * client was told is applied, less that, is reported, once.
  *
- *     acknowledged  1 ........................... max
- *     kept          1 ....... below - 1   but for gaps
+ *     acknowledged  1 ........................... max    but for refused ones
+ *     kept          1 ....... below - 1                  but for gaps
  *     lost                 [gap]          below .. max
- */
+ *
+ * What was kept may be lost by the next holder's end, where that has to begin
+ * with an older checkpoint. So a lane is remembered, and asked for again of
+ * each next holder, until all of it is told, or no checkpoint is left that does
+ * not have what was kept: all that there are were begun after the lane's end.
+ * Parts keep their ranges until the cluster goes back as a whole, and of what
+ * was before that nothing is told here. */
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
 
-enum { PART_TO_ASK, PART_ASKED, PART_TOLD };
-
-/* `below` of a part whose variable was dropped: there is nothing to lose. */
-#define GONE UINT64_MAX
+enum loss_state { PART_TO_ASK, PART_ASKED, PART_TOLD, PART_GONE };
 
 struct loss_part {
     uint32_t variable;
     uint32_t begin;
     uint32_t end;
-    int state;
-    uint64_t below; /* numbers below are kept, but for the gaps */
-    struct wire_span *gaps;
-    uint32_t n_gaps;
+    enum loss_state state;
+    uint64_t lane;       /* of the holder that was asked, or is */
+    uint64_t since;      /* ... and the plan that gave it the part */
+    struct spans lost;   /* what that one does not have */
+    struct spans also;   /* of frames that were applied here, not elsewhere */
+    struct spans told;   /* never again */
+    struct spans fresh;  /* in conclude: what is told now */
+    struct spans so_far; /* ... and all that is told with that */
 };
 
 struct loss {
     struct loss *next;
-    struct acked acked;
+    uint64_t session;
+    uint64_t lane;
     uint32_t server;
     uint32_t shard;
-    uint32_t n_parts;
-    uint32_t n_flights; /* that ask for it */
+    struct spans acked;   /* by the lane, so in all of its parts */
+    struct spans counted; /* told of any part */
+    bool has_all_parts;
     bool is_over;       /* nobody is told of it any more */
-    struct loss_part parts[];
+    uint32_t n_flights; /* that ask for it */
+    struct loss_part *parts;
+    uint32_t n_parts;
+    uint32_t room;
 };
+
+static void free_scratch(struct loss_part *p)
+{
+    spans_fini(&p->fresh);
+    spans_fini(&p->so_far);
+}
 
 static void free_loss(struct loss *x)
 {
     for (uint32_t i = 0; i < x->n_parts; i++) {
-        mem_free(x->parts[i].gaps);
+        spans_fini(&x->parts[i].lost);
+        spans_fini(&x->parts[i].also);
+        spans_fini(&x->parts[i].told);
+        free_scratch(&x->parts[i]);
     }
+    spans_fini(&x->acked);
+    spans_fini(&x->counted);
+    mem_free(x->parts);
     mem_free(x);
 }
 
@@ -53,6 +77,10 @@ void loss_fini(struct session *s)
         s->losses = x->next;
         free_loss(x);
     }
+    for (size_t i = 0; i < s->n_acked; i++) {
+        spans_fini(&s->acked[i].numbers);
+    }
+    s->n_acked = 0;
 }
 
 static void drop_loss(struct session *s, struct loss *x)
@@ -77,78 +105,130 @@ void loss_undo_all(struct session *s)
             drop_loss(s, x);
         }
     }
+    for (size_t i = 0; i < s->n_acked; i++) {
+        spans_fini(&s->acked[i].numbers);
+    }
+    s->n_acked = 0;
 }
 
 /* ---- telling ------------------------------------------------------------ */
 
-static bool are_alike(const struct loss_part *a, const struct loss_part *b)
+static void tell(struct session *s, const struct loss *x,
+                 const struct loss_part *p, bool is_all)
 {
-    return a->below == b->below && a->n_gaps == b->n_gaps &&
-           (a->n_gaps == 0 ||
-            memcmp(a->gaps, b->gaps, a->n_gaps * sizeof(*a->gaps)) == 0);
-}
-
-/* Ranges of one part, or of all of the lane; returns how many numbers. */
-static uint64_t tell(struct session *s, const struct loss *x,
-                     const struct loss_part *p, bool is_all)
-{
-    const struct wire_variable *v =
-        is_all ? NULL : plan_variable(s->plan, p->variable);
+    const struct wire_variable *v = plan_variable(s->plan, p->variable);
     struct ps_loss loss = {
-        .session = x->acked.session,
-        .lane = x->acked.lane,
+        .session = x->session,
+        .lane = x->lane,
         .server = x->server,
         .shard = x->shard,
-        .variable = v != NULL ? v->name : NULL,
+        .variable = is_all ? NULL : v->name,
         .begin = is_all ? 0 : p->begin,
         .end = is_all ? LIMIT_BUCKETS : p->end,
     };
-    uint64_t n = 0;
 
-    if (!is_all && v == NULL) {
-        return 0; /* its variable was dropped meanwhile */
+    for (uint32_t i = 0; i < p->fresh.n; i++) {
+        PROBE(loss_is_told);
+        loss.first = p->fresh.at[i].first;
+        loss.last = p->fresh.at[i].last;
+        s->owner->lost(s->owner, &loss);
     }
-    for (uint32_t i = 0; i <= p->n_gaps; i++) {
-        bool is_gap = i < p->n_gaps;
-
-        loss.first = is_gap ? p->gaps[i].first : p->below;
-        loss.last = is_gap ? p->gaps[i].last : x->acked.max;
-        if (loss.last > x->acked.max) {
-            loss.last = x->acked.max;
-        }
-        if (loss.first <= loss.last) {
-            PROBE(loss_is_told);
-            n += loss.last - loss.first + 1;
-            s->owner->lost(s->owner, &loss);
-        }
-    }
-    return n;
 }
 
-static void conclude(struct session *s, struct loss *x)
+/* What of the part's numbers was told, or is to be now: fresh and so_far. */
+static int find_fresh(const struct loss *x, struct loss_part *p)
 {
-    const struct loss_part *first = NULL;
-    uint64_t most = 0;
-    bool is_all = true;
+    struct spans all = {NULL, 0, 0}, gone = {NULL, 0, 0};
+    int rc = spans_combine(&x->acked, SPANS_EITHER, &p->also, &all);
 
+    if (rc == PS_OK) {
+        rc = spans_combine(&all, SPANS_BOTH, &p->lost, &gone);
+    }
+    if (rc == PS_OK) {
+        rc = spans_combine(&gone, SPANS_WITHOUT, &p->told, &p->fresh);
+    }
+    if (rc == PS_OK) {
+        rc = spans_combine(&p->told, SPANS_EITHER, &gone, &p->so_far);
+    }
+    spans_fini(&all);
+    spans_fini(&gone);
+    return rc;
+}
+
+/* Whether there is nothing left in it that could still be lost. */
+static bool is_settled(const struct session *s, const struct loss *x)
+{
+    const struct wire_ended *e = plan_ended(s->plan, x->lane);
+
+    if (e == NULL || e->cut < s->step.oldest) {
+        return true;
+    }
     for (uint32_t i = 0; i < x->n_parts; i++) {
         const struct loss_part *p = &x->parts[i];
 
-        if (p->below == GONE) {
+        if (p->state != PART_GONE &&
+            (!spans_are_same(&p->told, &x->acked) || p->also.n > 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int find_all_fresh(struct loss *x, bool *is_all)
+{
+    const struct loss_part *first = NULL;
+    int rc = PS_OK;
+
+    *is_all = x->has_all_parts;
+    for (uint32_t i = 0; i < x->n_parts && rc == PS_OK; i++) {
+        struct loss_part *p = &x->parts[i];
+
+        if (p->state == PART_GONE) {
+            *is_all = *is_all && p->told.n == 0; /* not to it, again */
             continue;
         }
-        is_all = is_all && (first == NULL || are_alike(first, p));
+        rc = find_fresh(x, p);
         first = first == NULL ? p : first;
-    }
-    for (uint32_t i = 0; i < x->n_parts && first != NULL; i++) {
-        const struct loss_part *p = &x->parts[i];
-
-        if (is_all ? p == first : p->below != GONE) {
-            most = base_max_u64(most, tell(s, x, p, is_all));
+        *is_all = *is_all && spans_are_same(&first->fresh, &p->fresh);
+        if (rc == PS_OK) {
+            rc = spans_join(&x->counted, &p->fresh);
         }
     }
-    s->counters.losses += base_min_u64(most, x->acked.n);
-    drop_loss(s, x);
+    return rc;
+}
+
+/* All holders have answered. */
+static void conclude(struct session *s, struct loss *x)
+{
+    uint64_t counted = spans_count(&x->counted);
+    bool is_all, has_told_all = false;
+    int rc = find_all_fresh(x, &is_all);
+
+    for (uint32_t i = 0; i < x->n_parts; i++) {
+        struct loss_part *p = &x->parts[i];
+        struct spans told = p->told;
+
+        if (rc == PS_OK && p->state != PART_GONE) {
+            if (p->fresh.n > 0 && p->told.n > 0) {
+                PROBE(loss_of_what_was_kept);
+            }
+            if (!is_all || !has_told_all) {
+                tell(s, x, p, is_all);
+            }
+            has_told_all = true;
+            p->told = p->so_far;
+            p->so_far = told;
+        }
+        free_scratch(p);
+    }
+    if (rc != PS_OK) {
+        s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+        return;
+    }
+    s->counters.losses += spans_count(&x->counted) - counted;
+    if (is_settled(s, x)) {
+        drop_loss(s, x);
+    }
 }
 
 /* ---- asking ------------------------------------------------------------- */
@@ -157,7 +237,7 @@ static struct frame *encode(struct session *s, const struct flight *f)
 {
     const struct loss *x = f->loss;
     struct wire_lost m = {
-        .session = x->acked.session, .lane = x->acked.lane, .n_parts = f->n};
+        .session = x->session, .lane = x->lane, .n_parts = f->n};
     struct wire_range *parts;
     struct frame *frame = NULL;
     struct buf b;
@@ -184,14 +264,13 @@ static struct frame *encode(struct session *s, const struct flight *f)
     return frame;
 }
 
-static uint64_t holder_of(const struct session *s, const struct loss_part *p)
+static const struct wire_part *holder_of(const struct session *s,
+                                         const struct loss_part *p)
 {
-    const struct wire_part *w = plan_part(s->plan, p->variable, p->begin);
-
-    return w != NULL ? w->lane : 0;
+    return plan_part(s->plan, p->variable, p->begin);
 }
 
-/* One question for all parts that `lane` holds. */
+/* One question for all parts that `lane` holds, or as many as go into one. */
 static int ask(struct session *s, struct loss *x, uint64_t lane)
 {
     struct link *l = link_for(s, lane);
@@ -208,10 +287,13 @@ static int ask(struct session *s, struct loss *x, uint64_t lane)
     f->id = s->next_id++;
     f->lane = lane;
     f->plan = s->plan->w.plan;
-    for (uint32_t i = 0; i < x->n_parts; i++) {
+    for (uint32_t i = 0; i < x->n_parts && f->n < LIMIT_FRAME_OPS; i++) {
         struct loss_part *p = &x->parts[i];
+        const struct wire_part *w = holder_of(s, p);
 
-        if (p->state == PART_TO_ASK && holder_of(s, p) == lane) {
+        if (p->state == PART_TO_ASK && w != NULL && w->lane == lane) {
+            p->lane = lane;
+            p->since = w->since;
             f->slices[f->n++] = (struct slice){
                 .op = i,
                 .variable = p->variable,
@@ -234,8 +316,8 @@ static int ask(struct session *s, struct loss *x, uint64_t lane)
     return PS_OK;
 }
 
-/* Asks for what nobody was asked for yet; parts whose lane has ended wait for
- * the next plan. */
+/* Asks who was not asked yet; parts whose lane has ended wait for the next
+ * plan. */
 static void go_on(struct session *s, struct loss *x)
 {
     bool all = true;
@@ -248,17 +330,20 @@ static void go_on(struct session *s, struct loss *x)
     }
     for (uint32_t i = 0; i < x->n_parts; i++) {
         struct loss_part *p = &x->parts[i];
-        uint64_t lane;
+        const struct wire_part *w = holder_of(s, p);
 
-        if (p->state == PART_TO_ASK) {
-            lane = holder_of(s, p);
-            if (lane == 0) {
-                p->state = PART_TOLD;
-                p->below = GONE;
-            } else if (ask(s, x, lane) != PS_OK) {
-                s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
-                return;
-            }
+        if (w == NULL) {
+            p->state = PART_GONE; /* its variable was dropped */
+            continue;
+        }
+        if (p->state == PART_TOLD &&
+            (p->lane != w->lane || p->since != w->since)) {
+            PROBE(loss_asks_next_holder);
+            p->state = PART_TO_ASK;
+        }
+        if (p->state == PART_TO_ASK && ask(s, x, w->lane) != PS_OK) {
+            s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
+            return;
         }
         all = all && p->state == PART_TOLD;
     }
@@ -304,55 +389,148 @@ static void ask_later(struct session *s)
     s->recut_us = session_now(s) + LIMIT_WATCH_MS * 1000;
 }
 
-/* The parts that the lane had, by the plan of before its end. */
-int loss_add(struct session *s, const struct acked *acked, const struct link *l)
+/* ---- what is asked for --------------------------------------------------- */
+
+static struct loss *find_loss(const struct session *s, uint64_t session,
+                              uint64_t lane)
+{
+    struct loss *x = s->losses;
+
+    while (x != NULL &&
+           (x->session != session || x->lane != lane || x->is_over)) {
+        x = x->next;
+    }
+    return x;
+}
+
+static struct loss *make_loss(struct session *s, uint64_t session,
+                              uint64_t lane, uint32_t server, uint32_t shard)
+{
+    struct loss *x = mem_try_zero(sizeof(*x));
+
+    if (x != NULL) {
+        x->session = session;
+        x->lane = lane;
+        x->server = server;
+        x->shard = shard;
+        x->next = s->losses;
+        s->losses = x;
+    }
+    return x;
+}
+
+/* The part, made if absent; NULL without memory. */
+static struct loss_part *part_of(struct loss *x, uint32_t variable,
+                                 uint32_t begin, uint32_t end)
+{
+    struct loss_part *p;
+
+    for (uint32_t i = 0; i < x->n_parts; i++) {
+        p = &x->parts[i];
+        if (p->variable == variable && p->begin == begin && p->end == end) {
+            return p;
+        }
+    }
+    if (x->n_parts == x->room) {
+        p = mem_try_resize(x->parts,
+                           mem_array(2 * (size_t)x->room + 2, sizeof(*p)));
+        if (p == NULL) {
+            return NULL;
+        }
+        x->parts = p;
+        x->room = 2 * x->room + 2;
+    }
+    p = &x->parts[x->n_parts++];
+    *p = (struct loss_part){.variable = variable, .begin = begin, .end = end};
+    return p;
+}
+
+int loss_add(struct session *s, struct acked *acked, const struct link *l)
 {
     const struct wire_plan *w = &s->former->w;
-    struct loss *x;
-    uint32_t n = 0;
+    struct loss *x = make_loss(s, acked->session, l->lane, l->server, l->shard);
 
-    for (uint32_t i = 0; i < w->n_parts; i++) {
-        n += w->parts[i].lane == l->lane;
-    }
-    x = mem_try_zero(sizeof(*x) + (n + 1) * sizeof(x->parts[0]));
     if (x == NULL) {
         return PS_ENOMEM;
     }
-    x->acked = *acked;
-    x->server = l->server;
-    x->shard = l->shard;
+    x->has_all_parts = true;
     for (uint32_t i = 0; i < w->n_parts; i++) {
         const struct wire_part *p = &w->parts[i];
 
-        if (p->lane == l->lane) {
-            x->parts[x->n_parts++] = (struct loss_part){
-                .variable = p->variable, .begin = p->begin, .end = p->end};
+        if (p->lane == l->lane &&
+            part_of(x, p->variable, p->begin, p->end) == NULL) {
+            drop_loss(s, x);
+            return PS_ENOMEM;
         }
     }
-    if (n == 0) {
-        mem_free(x);
-        return PS_OK;
-    }
-    x->next = s->losses;
-    s->losses = x;
+    x->acked = acked->numbers;
+    acked->numbers = (struct spans){NULL, 0, 0};
     return PS_OK;
+}
+
+int loss_keep(struct session *s, const struct flight *f)
+{
+    struct loss *x = find_loss(s, f->session, f->lane);
+
+    for (uint32_t i = 0; i < f->n; i++) {
+        const struct slice *slice = &f->slices[i];
+        struct loss_part *p;
+
+        if (slice->fate != PS_OK) {
+            continue;
+        }
+        if (x == NULL) {
+            x = make_loss(s, f->session, f->lane, f->server, f->shard);
+        }
+        p = x != NULL ? part_of(x, slice->variable, slice->begin, slice->end)
+                      : NULL;
+        if (p == NULL || spans_add(&p->also, f->seq, f->seq) != PS_OK) {
+            return PS_ENOMEM;
+        }
+    }
+    if (x != NULL) {
+        go_on(s, x);
+    }
+    return PS_OK;
+}
+
+uint64_t loss_settled(const struct session *s)
+{
+    uint64_t settled = s->plan->w.plan;
+
+    for (const struct loss *x = s->losses; x != NULL; x = x->next) {
+        const struct wire_ended *e = plan_ended(s->plan, x->lane);
+
+        settled = e != NULL ? base_min_u64(settled, e->plan - 1) : settled;
+    }
+    for (const struct flight *f = s->resolving.first; f != NULL; f = f->next) {
+        const struct wire_ended *e = plan_ended(s->plan, f->lane);
+
+        settled = e != NULL ? base_min_u64(settled, e->plan - 1) : settled;
+    }
+    return settled;
 }
 
 static int keep(struct loss_part *p, const struct wire_keep *k)
 {
-    struct wire_span *gaps = NULL;
+    struct spans lost = {NULL, 0, 0};
+    int rc = PS_OK;
 
-    if (k->n_gaps > 0) {
-        gaps = mem_try(k->n_gaps * sizeof(*gaps));
-        if (gaps == NULL) {
-            return PS_ENOMEM;
-        }
-        memcpy(gaps, k->gaps, k->n_gaps * sizeof(*gaps));
+    if (k->below < SPANS_END) {
+        rc = spans_add(&lost, k->below, SPANS_END);
     }
-    mem_free(p->gaps);
-    p->gaps = gaps;
-    p->n_gaps = k->n_gaps;
-    p->below = k->below;
+    for (uint32_t i = 0; i < k->n_gaps && rc == PS_OK; i++) {
+        if (k->gaps[i].first <= k->gaps[i].last &&
+            k->gaps[i].last <= SPANS_END) {
+            rc = spans_add(&lost, k->gaps[i].first, k->gaps[i].last);
+        }
+    }
+    if (rc != PS_OK) {
+        spans_fini(&lost);
+        return rc;
+    }
+    spans_fini(&p->lost);
+    p->lost = lost;
     p->state = PART_TOLD;
     return PS_OK;
 }

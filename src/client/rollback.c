@@ -23,7 +23,6 @@ void rollback_begin(struct session *s, uint64_t restore)
     s->rollback.restore = restore;
     /* What of it is lost is not told number by number, nor what a server lost
      * that took all back with it. */
-    s->n_acked = 0;
     loss_undo_all(s);
     if (!s->rollback.is_reading) {
         read_position(s);
@@ -92,6 +91,7 @@ void rollback_on_restored(struct session *s, const struct coord_result *r)
         return;
     }
     b->cut = w.cut;
+    b->size = ours != NULL ? ours->size : 0;
     b->is_known = true;
     step_on_plan(s);
 }
@@ -120,9 +120,11 @@ bool rollback_knows_position(const struct session *s)
     return s->rollback.is_known;
 }
 
-const struct buf *rollback_position(const struct session *s, uint64_t *cut)
+const struct buf *rollback_position(const struct session *s, uint64_t *cut,
+                                    uint64_t *size)
 {
     *cut = s->rollback.cut;
+    *size = s->rollback.size;
     return &s->rollback.position;
 }
 
@@ -130,4 +132,49 @@ void rollback_take_note(struct session *s)
 {
     s->rollback.is_on = false;
     s->rollback.retry_us = 0;
+}
+
+/* ---- a worker that begins anew ------------------------------------------ */
+
+void rollback_look(struct session *s)
+{
+    if (!s->began.is_reading) {
+        s->began.is_reading = true;
+        s->began.status = PS_EBUSY;
+        session_ask(s, COORD_GET, TAG_READERS, "readers", 0, NULL);
+    }
+}
+
+void rollback_on_readers(struct session *s, const struct coord_result *r)
+{
+    struct began *b = &s->began;
+    const struct wire_reader *ours = NULL;
+    struct wire_restored w;
+    int rc = r->status;
+
+    b->is_reading = false;
+    arena_reset(&s->arena);
+    if (rc == PS_OK) {
+        rc = wire_restored_decode(r->data, r->size, &s->arena, &w);
+    }
+    if (rc == PS_OK) {
+        ours = find_ours(s, &w);
+        rc = ours != NULL ? PS_OK : PS_ENOTFOUND;
+    }
+    if (rc == PS_OK) {
+        buf_clear(&b->position);
+        b->cut = w.cut;
+        b->size = ours->size;
+        rc = buf_append(&b->position, ours->position.data, ours->position.size);
+    }
+    b->status = rc;
+}
+
+int rollback_began(const struct session *s, const struct buf **position,
+                   uint64_t *cut, uint64_t *size)
+{
+    *position = &s->began.position;
+    *cut = s->began.cut;
+    *size = s->began.size;
+    return s->began.status;
 }

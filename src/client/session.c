@@ -31,6 +31,7 @@ int session_new(struct session **session, const struct session_options *options,
     buf_init(&s->step.position);
     buf_init(&s->step.at_cut);
     buf_init(&s->rollback.position);
+    buf_init(&s->began.position);
     arena_init(&s->arena);
     map_init(&s->links);
     map_init(&s->by_connection);
@@ -75,6 +76,7 @@ void session_free(struct session *s)
     buf_fini(&s->step.position);
     buf_fini(&s->step.at_cut);
     buf_fini(&s->rollback.position);
+    buf_fini(&s->began.position);
     arena_fini(&s->arena);
     mem_free(s->chains);
     mem_free(s->acked);
@@ -228,12 +230,24 @@ static void on_plan(struct session *s, const struct coord_result *r)
     } else {
         s->plan_is_reading = false;
     }
-    if (r->status == PS_OK && r->version > s->plan_version) {
+    if (s->is_over) {
+        return;
+    }
+    if (r->status == PS_OK && r->version != s->plan_version) {
         if (plan_new(&plan, r->data, r->size) != PS_OK) {
             s->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
             return;
         }
-        adopt(s, plan, r->version);
+        if (s->plan != NULL && anew_is_other(s, &plan->w, r->version)) {
+            plan_free(plan);
+            anew_end(s);
+            return;
+        }
+        if (r->version > s->plan_version) {
+            adopt(s, plan, r->version);
+        } else {
+            plan_free(plan);
+        }
     }
     if (r->status == PS_OK || r->status == PS_ENOTFOUND) {
         watch_plan(s);
@@ -265,6 +279,9 @@ void session_on_coord(struct session *s, const struct coord_result *r)
         break;
     case TAG_RESTORED:
         rollback_on_restored(s, r);
+        break;
+    case TAG_READERS:
+        rollback_on_readers(s, r);
         break;
     case TAG_FORGET:
         break;

@@ -112,8 +112,15 @@ int session_restore(struct session *s, const char *name,
 bool rollback_is_on(const struct session *s);
 /* Whether the cut's number and the reader's position are known by now. */
 bool rollback_knows_position(const struct session *s);
-const struct buf *rollback_position(const struct session *s, uint64_t *cut);
+/* *size: of the position; where the store had no room for it that is more. */
+const struct buf *rollback_position(const struct session *s, uint64_t *cut,
+                                    uint64_t *size);
 void rollback_take_note(struct session *s);
+/* Where this worker's reader stood in the checkpoint that the cluster began
+ * with: asks the store; what it said: PS_EBUSY until it has answered. */
+void rollback_look(struct session *s);
+int rollback_began(const struct session *s, const struct buf **position,
+                   uint64_t *cut, uint64_t *size);
 /* A boundary between two steps of the caller's reader, which stands there.
  * PS_ENOMEM: it is none. */
 int step_boundary(struct session *s, const void *position,

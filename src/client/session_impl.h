@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "client/dedup.h"
 #include "client/session.h"
+#include "client/spans.h"
 #include "coord/lease.h"
 #include "kern/kern.h"
 #include "wire/run.h"
@@ -132,8 +133,7 @@ struct link {
 struct acked {
     uint64_t session;
     uint64_t lane;
-    uint64_t max; /* the highest */
-    uint64_t n;   /* how many: refused numbers lie between */
+    struct spans numbers; /* refused ones lie between */
 };
 
 struct chain_entry {
@@ -230,6 +230,8 @@ struct step {
     struct buf position; /* of the last boundary */
     struct buf at_cut;   /* of the one that took `cut` */
     uint64_t version;    /* of the record `save` */
+    uint64_t oldest;     /* ... and its cut of the oldest that is kept */
+    uint64_t settled;    /* in the lease: loss_settled */
     uint32_t n_reads;    /* gets of it that are unanswered */
     bool is_known;       /* it was read, or is not there */
     bool is_watching;
@@ -246,6 +248,16 @@ struct rollback {
     uint64_t restore;
     uint64_t cut;
     struct buf position;
+    uint64_t size; /* of it; more than there is: the store had no room */
+};
+
+/* What the record `readers` says of this worker: rollback.c. */
+struct began {
+    bool is_reading;
+    int status; /* PS_EBUSY: not read yet */
+    uint64_t cut;
+    struct buf position;
+    uint64_t size;
 };
 
 enum session_tag {
@@ -256,6 +268,7 @@ enum session_tag {
     TAG_SCHEDULER,
     TAG_SAVE,
     TAG_RESTORED,
+    TAG_READERS,
     TAG_FORGET
 };
 
@@ -271,6 +284,7 @@ struct session {
 
     struct plan *plan;
     uint64_t plan_version;
+    bool is_over; /* anew.c: nothing is accepted, nothing asked any more */
     bool plan_is_watching;
     bool plan_is_reading;
 
@@ -296,11 +310,12 @@ struct session {
     struct acked *acked;
     size_t n_acked;
     size_t acked_room;
-    struct loss *losses; /* that are being asked for */
+    struct loss *losses; /* of ended lanes */
     struct plan *former; /* while a newer one is adopted */
 
     struct control control;
     struct rollback rollback;
+    struct began began;
     struct step step;
     struct request *first; /* unsettled, oldest first */
     struct request *last;
@@ -390,9 +405,15 @@ void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
 
 /* loss.c */
-/* A lane has ended, whose parts `former` names. PS_ENOMEM. */
-int loss_add(struct session *s, const struct acked *acked,
+/* A lane has ended, whose parts `former` names: takes its numbers.
+ * PS_ENOMEM. */
+int loss_add(struct session *s, struct acked *acked,
              const struct link *l) MUST_USE;
+/* The slices of a frame of an ended lane that were found applied: they may be
+ * lost later. PS_ENOMEM: call again. */
+int loss_keep(struct session *s, const struct flight *f) MUST_USE;
+/* Nothing is to be asked any more of lanes that had ended by this plan. */
+uint64_t loss_settled(const struct session *s);
 void loss_ask_all(struct session *s);
 void loss_ask_again(struct session *s, struct flight *f);
 void loss_on_answer(struct session *s, struct flight *f,
@@ -401,12 +422,19 @@ void loss_fini(struct session *s);
 /* The cluster has gone back, as a whole: what was to be asked is not. */
 void loss_undo_all(struct session *s);
 
+/* anew.c: whether a plan of the store's is of another cluster than ours, and
+ * what is to be done then: everything settles as PS_ECLOSED. */
+bool anew_is_other(const struct session *s, const struct wire_plan *w,
+                   uint64_t version);
+void anew_end(struct session *s);
+
 /* rollback.c */
 /* A plan of a later restore is here, its lanes not looked at yet. */
 void rollback_begin(struct session *s, uint64_t restore);
 /* ... and now they are: settles what nobody can know more of. */
 void rollback_settle(struct session *s);
 void rollback_on_restored(struct session *s, const struct coord_result *r);
+void rollback_on_readers(struct session *s, const struct coord_result *r);
 void rollback_tick(struct session *s);
 uint64_t rollback_next(const struct session *s);
 

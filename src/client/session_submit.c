@@ -156,6 +156,9 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
     struct slice *slices;
     int rc = PS_OK;
 
+    if (s->is_over) {
+        return PS_ECLOSED;
+    }
     if (s->rollback.is_on) {
         return PS_EROLLEDBACK;
     }
@@ -210,6 +213,9 @@ static int submit_control(struct session *s, enum request_kind kind,
     if (body->failed) {
         return PS_ENOMEM;
     }
+    if (s->is_over) {
+        return PS_ECLOSED;
+    }
     r = request_new(s, kind);
     if (r == NULL) {
         return PS_ENOMEM;
@@ -263,7 +269,8 @@ int session_drop(struct session *s, const char *name, struct request **request)
 static int save(struct session *s, const char *name, bool whole,
                 struct request **request)
 {
-    struct wire_save_request m = {.name = name, .whole = whole};
+    struct wire_save_request m = {
+        .nonce = s->net->random(s->net), .name = name, .whole = whole};
     struct buf b;
     int rc;
 
@@ -324,8 +331,8 @@ int session_status(struct session *s, uint64_t lane, struct request **request)
     struct flight *f;
     struct link *l;
 
-    if (s->plan == NULL) {
-        return PS_ENOTREADY;
+    if (s->plan == NULL || s->is_over) {
+        return s->plan == NULL ? PS_ENOTREADY : PS_ECLOSED;
     }
     l = link_for(s, lane);
     if (l == NULL) {

@@ -7,7 +7,7 @@
  *     {"term", "plan", "servers_wanted", "checkpoints",
  *      "save": {"state", "ticket", "cut", "name", "folder", "rows",
  *               "rows_done", "why"},
- *      "servers": [{"id", "state", "emptied",
+ *      "servers": [{"id", "state", "emptied", "from",
  *          "shards": [{"shard", "lane", "address", "state", "sessions", "plan",
  *                      "rows", "bytes", "counters": {...}}]}],
  *      "variables": [{"name", "kind", "dim", "rows", "bytes", "parts"}],
@@ -15,7 +15,8 @@
  *                 "bytes"}}
  *
  * States of a server: "serving", "degraded" (some shards are silent or without
- * a lease), "silent", "missing" (expected, and not in the plan). checkpoints is
+ * a lease), "silent", "missing" (expected, and not in the plan). from: the
+ * checkpoint that its rows came back from, "" where none did. checkpoints is
  * their URL, "" where there is none; states of the save that is under way, or
  * was last: client_save_word, or "unknown".
  */

@@ -80,8 +80,37 @@ static json_t *server_of(json_t *servers, uint32_t id)
     set(server, "id", number(id));
     set(server, "state", json_string("missing"));
     set(server, "emptied", number(0));
+    set(server, "from", json_string(""));
     set(server, "shards", json_array());
     return server;
+}
+
+/* Which checkpoint the rows of a server came from: the newest of its parts. */
+static void add_sources(json_t *servers, const struct wire_plan *w)
+{
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_load *from = NULL;
+
+        for (uint32_t k = 0; k < w->n_loads; k++) {
+            const struct wire_load *l = &w->loads[k];
+
+            if (l->since == w->parts[i].since &&
+                (l->variable == w->parts[i].variable ||
+                 (l->variable == 0 && from == NULL))) {
+                from = l;
+            }
+        }
+        for (uint32_t k = 0; k < w->n_lanes && from != NULL; k++) {
+            json_t *server = server_of(servers, w->lanes[k].server);
+            const char *old =
+                json_string_value(json_object_get(server, "from"));
+
+            if (w->lanes[k].lane == w->parts[i].lane &&
+                (old == NULL || strcmp(from->folder, old) > 0)) {
+                set(server, "from", json_string(from->folder));
+            }
+        }
+    }
 }
 
 static void add_lanes(struct gathering *g, json_t *servers,
@@ -158,6 +187,7 @@ static json_t *start_tree(struct gathering *g, const struct wire_plan *w)
     g->n = w->n_lanes;
     g->n_variables = w->n_variables;
     add_lanes(g, servers, w);
+    add_sources(servers, w);
     add_variables(g, variables, w);
     add(g->totals, "pulls", 0);
     add(g->totals, "pushes_applied", 0);
@@ -410,9 +440,17 @@ static void print_servers(const json_t *servers, struct buf *out)
     json_array_foreach(servers, i, server)
     {
         json_t *shards = json_object_get(server, "shards");
+        unsigned long long deaths = get(server, "emptied");
+        const char *from = text_of(server, "from");
+        char back[128] = "";
         size_t k;
         json_t *shard;
 
+        if (deaths > 0) {
+            snprintf(back, sizeof(back), " (came back %llu time%s%s%.60s)",
+                     deaths, deaths > 1 ? "s" : "",
+                     from[0] != '\0' ? ", from " : "", from);
+        }
         if (json_array_size(shards) == 0) {
             line(out, "%-6llu %-5s %-21s %-8s %8s %12s %12s  %s",
                  (unsigned long long)get(server, "id"), "-", "-", "-", "-", "-",
@@ -428,8 +466,7 @@ static void print_servers(const json_t *servers, struct buf *out)
                  (unsigned long long)get(shard, "sessions"),
                  (unsigned long long)get(shard, "rows"),
                  (unsigned long long)get(shard, "bytes"),
-                 text_of(shard, "state"),
-                 get(server, "emptied") > 0 ? " (came back empty)" : "");
+                 text_of(shard, "state"), back);
         }
     }
 }

@@ -42,19 +42,34 @@ static bool all_are_answered(const struct session *s)
     return true;
 }
 
+/* What is said of ended lanes, where there are any that it was not said of. */
+static uint64_t settled_now(const struct session *s)
+{
+    const struct wire_plan *w = s->plan != NULL ? &s->plan->w : NULL;
+
+    return w != NULL && w->n_ended > 0 &&
+                   w->ended[w->n_ended - 1].plan > s->step.settled
+               ? loss_settled(s)
+               : s->step.settled;
+}
+
 void step_report(struct session *s)
 {
     struct step *p = &s->step;
-    struct wire_guest m = {.cut = p->cut};
+    uint64_t settled = settled_now(s);
+    struct wire_guest m = {.settled = settled};
     struct buf b;
 
-    if (p->reported >= p->cut || !s->has_lease ||
+    if ((p->reported >= p->cut && settled == p->settled) || !s->has_lease ||
         (s->number_state != NUMBER_LEASING && s->number_state != NUMBER_OPEN) ||
         (!all_are_answered(s) && !PLANT(report_before_answers))) {
         return;
     }
-    m.position.data = p->at_cut.data;
-    m.position.size = (uint32_t)p->at_cut.size;
+    if (p->cut > p->opened) {
+        m.cut = p->cut;
+        m.position.data = p->at_cut.data;
+        m.position.size = (uint32_t)p->at_cut.size;
+    }
     if (PLANT(position_of_now)) {
         m.position.data = p->position.data;
         m.position.size = (uint32_t)p->position.size;
@@ -64,6 +79,7 @@ void step_report(struct session *s)
     if (!b.failed && lease_set_body(&s->lease, b.data, b.size) == PS_OK) {
         PROBE(step_reports);
         p->reported = p->cut;
+        p->settled = settled;
     } else {
         s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
     }
@@ -101,6 +117,7 @@ void step_on_opened(struct session *s, uint64_t cut)
     }
     /* The table has it: a session need not report the cut it was opened at. */
     s->step.reported = cut;
+    s->step.settled = 0;
 }
 
 void step_on_submit(struct session *s, struct request *r)
@@ -233,6 +250,10 @@ void step_on_save(struct session *s, const struct coord_result *r)
         }
         p->version = r->version;
         p->wanted = base_max_u64(p->wanted, w.cut);
+        if (w.oldest > p->oldest) {
+            p->oldest = w.oldest;
+            loss_ask_all(s); /* some of it can be lost no more */
+        }
         p->plan = w.plan;
         if (s->plan != NULL && s->plan->w.plan < w.plan) {
             PROBE(step_waits_for_plan);

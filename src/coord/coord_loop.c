@@ -19,8 +19,9 @@
 #include "fs/fs.h"
 
 enum {
-    /* Requests that are there when memory is not, so that an answer comes
-     * nevertheless. Logic has a handful in flight at a time. */
+    /* Requests that are there when memory is not, so that leases are renewed
+     * nevertheless. Logic has a handful in flight at a time; for more of them
+     * the loop waits for memory: an answer must come. */
     SPARE_ITEMS = 32
 };
 
@@ -50,7 +51,7 @@ struct coord_loop {
     struct list watches;
     struct list at_work; /* the job's while one is under way */
     uint64_t look_us;    /* when the watches are due */
-    struct log_limit dropped;
+    struct log_limit waits;
     struct list spare;
     struct item spare_items[SPARE_ITEMS];
 };
@@ -171,8 +172,11 @@ static struct item *new_item(struct coord_loop *c)
     item = take_first(&c->spare);
     if (item != NULL) {
         *item = (struct item){.is_spare = true};
+        return item;
     }
-    return item;
+    log_limited(&c->waits, loop_now(), LOG_ERROR,
+                "out of memory: a request to the store waits for some");
+    return mem_wait_zero(sizeof(*item));
 }
 
 static void submit(struct coord *coord, const struct coord_request *request)
@@ -180,11 +184,6 @@ static void submit(struct coord *coord, const struct coord_request *request)
     struct coord_loop *c = CONTAINER_OF(coord, struct coord_loop, coord);
     struct item *item = new_item(c);
 
-    if (item == NULL) {
-        log_limited(&c->dropped, loop_now(), LOG_ERROR,
-                    "out of memory: a request to the store is dropped");
-        return;
-    }
     item->request = *request;
     buf_init(&item->value);
     if (request->size > 0) {

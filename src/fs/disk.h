@@ -13,7 +13,7 @@
 #ifndef DISK_H
 #define DISK_H
 
-#include "base/base.h"
+#include "base/buf.h"
 
 enum { DISK_PATH_MAX = 255 };
 
@@ -22,6 +22,7 @@ enum disk_op {
     DISK_OPEN,       /* opens a file for reading as number `file` */
     DISK_WRITE,      /* data[size] at offset */
     DISK_READ,       /* up to `size` bytes from offset; fewer at the end only */
+    DISK_SUM,        /* the same, but the answer is their struct disk_sum */
     DISK_SYNC,       /* makes an open file durable */
     DISK_CLOSE,      /* an answer of any status ends the number */
     DISK_RENAME,     /* path to `to`, then syncs the folders of both */
@@ -31,6 +32,13 @@ enum disk_op {
     DISK_READ_WHOLE, /* data: a whole file of at most `size` bytes */
     DISK_WRITE_WHOLE /* a new file with data[size]: makes its folder, syncs
                       * the file and the folder */
+};
+
+/* What was read or written: how many bytes, and their XXH3-64. So the loop need
+ * not touch the bytes again. */
+struct disk_sum {
+    uint64_t size;
+    uint64_t sum;
 };
 
 struct disk_request {
@@ -43,6 +51,11 @@ struct disk_request {
     /* Of writes: borrowed until the answer (not copied). */
     const void *data;
     size_t size;
+    bool wants_sum; /* of DISK_WRITE and DISK_WRITE_WHOLE: as of DISK_SUM */
+    /* Of DISK_WRITE_WHOLE, instead of data: makes it, where the work is done;
+     * `context` is borrowed until the answer. */
+    int (*make)(const void *context, struct buf *out);
+    const void *context;
 };
 
 struct disk_result {
@@ -52,6 +65,8 @@ struct disk_result {
     const char *why;  /* a sentence where status is not PS_OK; else "" */
     const void *data; /* of reads and lists; valid during the call only */
     size_t size;
+    struct buf *memory; /* where data is: who moves it away keeps it; NULL: it
+                         * is lent only */
 };
 
 struct disk {

@@ -1,6 +1,7 @@
 /* disk_work.c - does the requests of a disk on a file system. */
 #include "fs/disk_work.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/probe.h"
 
@@ -129,6 +130,40 @@ static int read_part(struct disk_work *w, const struct disk_request *r,
     return rc;
 }
 
+static int answer_sum(const void *data, size_t size, struct buf *out,
+                      struct err *e)
+{
+    struct disk_sum sum = {size, hash_bytes(data, size)};
+
+    return buf_append(out, &sum, sizeof(sum)) == PS_OK
+               ? PS_OK
+               : err_set(e, PS_ENOMEM, "out of memory");
+}
+
+static int write_part(struct disk_work *w, const struct disk_request *r,
+                      struct fs_open_file *file, struct buf *out, struct err *e)
+{
+    int rc = w->fs->ops->write_at(w->fs, file, r->offset, r->data, r->size, e);
+
+    return rc == PS_OK && r->wants_sum ? answer_sum(r->data, r->size, out, e)
+                                       : rc;
+}
+
+static int sum_part(struct disk_work *w, const struct disk_request *r,
+                    struct fs_open_file *file, struct buf *out, struct err *e)
+{
+    struct buf read;
+    int rc;
+
+    buf_init(&read);
+    rc = read_part(w, r, file, &read, e);
+    if (rc == PS_OK) {
+        rc = answer_sum(read.data, read.size, out, e);
+    }
+    buf_fini(&read);
+    return rc;
+}
+
 static int do_open_file(struct disk_work *w, const struct disk_request *r,
                         struct buf *out, struct err *e)
 {
@@ -138,11 +173,13 @@ static int do_open_file(struct disk_work *w, const struct disk_request *r,
         return err_set(e, PS_EIO, "the file is not open");
     }
     if (r->op == DISK_WRITE) {
-        return w->fs->ops->write_at(w->fs, f->file, r->offset, r->data, r->size,
-                                    e);
+        return write_part(w, r, f->file, out, e);
     }
     if (r->op == DISK_READ) {
         return read_part(w, r, f->file, out, e);
+    }
+    if (r->op == DISK_SUM) {
+        return sum_part(w, r, f->file, out, e);
     }
     return w->fs->ops->sync(w->fs, f->file, e);
 }
@@ -188,17 +225,36 @@ static int list_folder(struct disk_work *w, const struct disk_request *r,
 }
 
 static int write_whole(struct disk_work *w, const struct disk_request *r,
-                       struct err *e)
+                       struct buf *out, struct err *e)
 {
-    int rc = make_folder_of(w, r->path, e);
+    const void *data = r->data;
+    size_t size = r->size;
+    struct buf made;
+    int rc = PS_OK;
 
+    buf_init(&made);
+    if (r->make != NULL) {
+        rc = r->make(r->context, &made);
+        if (rc != PS_OK) {
+            err_set(e, rc, "write %s: %s", r->path, ps_status_text(rc));
+        }
+        data = made.data;
+        size = made.size;
+    }
     if (rc == PS_OK) {
-        rc = w->fs->ops->write_new(w->fs, r->path, r->data, r->size,
+        rc = make_folder_of(w, r->path, e);
+    }
+    if (rc == PS_OK) {
+        rc = w->fs->ops->write_new(w->fs, r->path, data, size,
                                    !PLANT(whole_file_not_synced), e);
     }
     if (rc == PS_OK) {
         rc = sync_folder_of(w, r->path, e);
     }
+    if (rc == PS_OK && r->wants_sum) {
+        rc = answer_sum(data, size, out, e);
+    }
+    buf_fini(&made);
     return rc;
 }
 
@@ -211,6 +267,7 @@ int disk_work_do(struct disk_work *w, const struct disk_request *r,
         return open_file(w, r, e);
     case DISK_WRITE:
     case DISK_READ:
+    case DISK_SUM:
     case DISK_SYNC:
         return do_open_file(w, r, out, e);
     case DISK_CLOSE:
@@ -228,7 +285,7 @@ int disk_work_do(struct disk_work *w, const struct disk_request *r,
     case DISK_READ_WHOLE:
         return w->fs->ops->read(w->fs, r->path, r->size, out, e);
     case DISK_WRITE_WHOLE:
-        return write_whole(w, r, e);
+        return write_whole(w, r, out, e);
     default:
         return err_set(e, PS_EARGUMENT, "no such request");
     }

@@ -106,64 +106,61 @@ static int check_name(const char *path, bool is_folder, struct err *e)
     }
 }
 
-static void lock(struct url *u)
+static int none_takes(const char *path, struct err *e)
+{
+    return err_set(e, PS_EARGUMENT, "%s: none:// takes nothing", path);
+}
+
+/* What a call answers without asking what is under: a name that is refused, and
+ * none://, which keeps nothing and takes nothing. Else PS_OK. */
+static int check_file(const struct url *u, const char *path, bool writes,
+                      struct err *e)
+{
+    int rc = check_name(path, false, e);
+
+    if (rc != PS_OK || u->under != NULL) {
+        return rc;
+    }
+    return writes ? none_takes(path, e)
+                  : err_set(e, PS_ENOTFOUND, "%s: none:// keeps nothing", path);
+}
+
+static struct fs *enter(struct url *u)
 {
     if (u->shared != NULL) {
         pthread_mutex_lock(&u->shared->m);
     }
+    return u->under;
 }
 
-static void unlock(struct url *u)
+static int leave(struct url *u, int rc)
 {
     if (u->shared != NULL) {
         pthread_mutex_unlock(&u->shared->m);
     }
+    return rc;
 }
 
-static int not_there(struct err *e, const char *path)
-{
-    return err_set(e, PS_ENOTFOUND, "%s: none:// keeps nothing", path);
-}
-
-static int cannot_write(struct err *e, const char *path)
-{
-    return err_set(e, PS_EARGUMENT, "%s: none:// takes nothing", path);
-}
+/* The call of what is under. */
+#define CALL(u, call, ...) \
+    leave(u, enter(u)->ops->call((u)->under, __VA_ARGS__))
 
 static int write_new(struct fs *fs, const char *path, const void *data,
                      size_t size, bool sync, struct err *e)
 {
     struct url *u = url_of(fs);
-    int rc = check_name(path, false, e);
+    int rc = check_file(u, path, true, e);
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return cannot_write(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->write_new(u->under, path, data, size, sync, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, write_new, path, data, size, sync, e) : rc;
 }
 
 static int read_file(struct fs *fs, const char *path, size_t limit,
                      struct buf *out, struct err *e)
 {
     struct url *u = url_of(fs);
-    int rc = check_name(path, false, e);
+    int rc = check_file(u, path, false, e);
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return not_there(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->read(u->under, path, limit, out, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, read, path, limit, out, e) : rc;
 }
 
 static int link_file(struct fs *fs, const char *from, const char *to,
@@ -173,18 +170,9 @@ static int link_file(struct fs *fs, const char *from, const char *to,
     int rc = check_name(from, false, e);
 
     if (rc == PS_OK) {
-        rc = check_name(to, false, e);
+        rc = check_file(u, to, true, e);
     }
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return cannot_write(e, to);
-    }
-    lock(u);
-    rc = u->under->ops->link(u->under, from, to, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, link, from, to, e) : rc;
 }
 
 static int rename_file(struct fs *fs, const char *from, const char *to,
@@ -194,35 +182,17 @@ static int rename_file(struct fs *fs, const char *from, const char *to,
     int rc = check_name(from, false, e);
 
     if (rc == PS_OK) {
-        rc = check_name(to, false, e);
+        rc = check_file(u, to, true, e);
     }
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return cannot_write(e, to);
-    }
-    lock(u);
-    rc = u->under->ops->rename(u->under, from, to, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, rename, from, to, e) : rc;
 }
 
 static int unlink_file(struct fs *fs, const char *path, struct err *e)
 {
     struct url *u = url_of(fs);
-    int rc = check_name(path, false, e);
+    int rc = check_file(u, path, false, e);
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return not_there(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->unlink(u->under, path, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, unlink, path, e) : rc;
 }
 
 static int make_folders(struct fs *fs, const char *path, struct err *e)
@@ -230,33 +200,18 @@ static int make_folders(struct fs *fs, const char *path, struct err *e)
     struct url *u = url_of(fs);
     int rc = check_name(path, true, e);
 
-    if (rc != PS_OK) {
-        return rc;
+    if (rc == PS_OK && u->under == NULL) {
+        return none_takes(path, e);
     }
-    if (u->under == NULL) {
-        return cannot_write(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->mkdir(u->under, path, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, mkdir, path, e) : rc;
 }
 
 static int remove_folder(struct fs *fs, const char *path, struct err *e)
 {
     struct url *u = url_of(fs);
-    int rc = check_name(path, false, e);
+    int rc = check_file(u, path, false, e);
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return not_there(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->rmdir(u->under, path, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, rmdir, path, e) : rc;
 }
 
 static int sync_folder(struct fs *fs, const char *path, struct err *e)
@@ -264,13 +219,7 @@ static int sync_folder(struct fs *fs, const char *path, struct err *e)
     struct url *u = url_of(fs);
     int rc = check_name(path, true, e);
 
-    if (rc != PS_OK || u->under == NULL) {
-        return rc;
-    }
-    lock(u);
-    rc = u->under->ops->sync_dir(u->under, path, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK && u->under != NULL ? CALL(u, sync_dir, path, e) : rc;
 }
 
 static bool gather(void *context, const char *name)
@@ -293,9 +242,7 @@ static int list_folder(struct fs *fs, const char *path,
         return rc;
     }
     buf_init(&names);
-    lock(u);
-    rc = u->under->ops->list(u->under, path, gather, &names, e);
-    unlock(u);
+    rc = CALL(u, list, path, gather, &names, e);
     if (rc == PS_OK && names.failed) {
         rc = err_set(e, PS_ENOMEM, "list %s: out of memory", path);
     }
@@ -316,89 +263,44 @@ static int check_local(struct fs *fs, const char *path, struct err *e)
     struct url *u = url_of(fs);
     int rc = check_name(path, true, e);
 
-    if (rc != PS_OK || u->under == NULL) {
-        return rc;
-    }
-    lock(u);
-    rc = u->under->ops->is_local(u->under, path, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK && u->under != NULL ? CALL(u, is_local, path, e) : rc;
 }
 
 static int open_file(struct fs *fs, const char *path, enum fs_open_how how,
                      struct fs_open_file **file, struct err *e)
 {
     struct url *u = url_of(fs);
-    int rc = check_name(path, false, e);
+    int rc = check_file(u, path, how != FS_READ, e);
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    if (u->under == NULL) {
-        return how == FS_READ ? not_there(e, path) : cannot_write(e, path);
-    }
-    lock(u);
-    rc = u->under->ops->open(u->under, path, how, file, e);
-    unlock(u);
-    return rc;
+    return rc == PS_OK ? CALL(u, open, path, how, file, e) : rc;
 }
 
 static int write_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
                     const void *data, size_t size, struct err *e)
 {
-    struct url *u = url_of(fs);
-    int rc;
-
-    lock(u);
-    rc = u->under->ops->write_at(u->under, file, offset, data, size, e);
-    unlock(u);
-    return rc;
+    return CALL(url_of(fs), write_at, file, offset, data, size, e);
 }
 
 static int read_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
                    void *data, size_t size, size_t *got, struct err *e)
 {
-    struct url *u = url_of(fs);
-    int rc;
-
-    lock(u);
-    rc = u->under->ops->read_at(u->under, file, offset, data, size, got, e);
-    unlock(u);
-    return rc;
+    return CALL(url_of(fs), read_at, file, offset, data, size, got, e);
 }
 
 static int file_size(struct fs *fs, struct fs_open_file *file, uint64_t *size,
                      struct err *e)
 {
-    struct url *u = url_of(fs);
-    int rc;
-
-    lock(u);
-    rc = u->under->ops->file_size(u->under, file, size, e);
-    unlock(u);
-    return rc;
+    return CALL(url_of(fs), file_size, file, size, e);
 }
 
 static int sync_file(struct fs *fs, struct fs_open_file *file, struct err *e)
 {
-    struct url *u = url_of(fs);
-    int rc;
-
-    lock(u);
-    rc = u->under->ops->sync(u->under, file, e);
-    unlock(u);
-    return rc;
+    return CALL(url_of(fs), sync, file, e);
 }
 
 static int close_file(struct fs *fs, struct fs_open_file *file, struct err *e)
 {
-    struct url *u = url_of(fs);
-    int rc;
-
-    lock(u);
-    rc = u->under->ops->close(u->under, file, e);
-    unlock(u);
-    return rc;
+    return CALL(url_of(fs), close, file, e);
 }
 
 /* NULL: no memory. */

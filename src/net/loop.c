@@ -54,6 +54,15 @@ static uint64_t now_us(struct net *net)
     return loop_now();
 }
 
+static uint64_t thread_us(struct net *net)
+{
+    struct timespec now = {0};
+
+    (void)net;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 static uint64_t random_number(struct net *net)
 {
     uint64_t number = 0;
@@ -455,6 +464,7 @@ int loop_new(struct loop **loop, const struct loop_options *options,
         .send = conn_send,
         .close = conn_close,
         .now_us = now_us,
+        .thread_us = thread_us,
         .random = random_number,
         .peer = conn_peer,
     };

@@ -27,6 +27,8 @@ struct net {
     /* Where a connection that came to it is from, "host:port", for people to
      * read; lasts until the next call. NULL: this one does not know. */
     const char *(*peer)(struct net *net, uint64_t connection);
+    /* What this thread has run so far, in microseconds. NULL: nobody knows. */
+    uint64_t (*thread_us)(struct net *net);
 };
 
 static inline const char *net_peer(struct net *net, uint64_t connection)

@@ -416,36 +416,50 @@ static int check_variable(const struct wire_plan *w,
     return PS_OK;
 }
 
-/* A dense part is pushed and pulled whole, in one frame. */
-static int check_frames(const struct placing *p, const struct wire_part *parts,
-                        uint32_t n, struct err *e)
+/* A dense part is pushed and pulled whole, in one frame: what is larger becomes
+ * several parts of the same shard. */
+static int cut_to_frames(const struct placing *p, struct wire_part **parts,
+                         uint32_t *n, struct err *e)
 {
     const struct wire_variable *v = p->v;
     uint64_t per = v->rows / LIMIT_BUCKETS + (v->rows % LIMIT_BUCKETS != 0);
     uint64_t most = LIMIT_FRAME_TARGET_BYTES / base_max_u64(value_bytes(v), 1);
     uint64_t fit = most / per; /* buckets, where `most` counts rows */
-    char need[32];
+    struct wire_part *out;
+    uint32_t n_out = 0;
 
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t begin;
-        uint64_t end;
+    if (fit == 0 && v->rows > most) {
+        return err_set(e, PS_ELIMIT,
+                       "cannot place \"%.*s\": a dense variable of that "
+                       "many rows is too large for any number of shards",
+                       shown_bytes(v->name), v->name);
+    }
+    if (fit == 0 || fit >= LIMIT_BUCKETS) {
+        return PS_OK;
+    }
+    out = arena_take(p->arena, (*n + LIMIT_BUCKETS / fit + 1) * sizeof(*out));
+    if (out == NULL) {
+        return err_set(e, PS_ENOMEM, "out of memory");
+    }
+    for (uint32_t i = 0; i < *n; i++) {
+        const struct wire_part *part = &(*parts)[i];
+        uint64_t begin, end, used, pieces;
 
-        plan_dense_rows(v->rows, parts[i].begin, parts[i].end, &begin, &end);
-        if (end - begin > most && fit == 0) {
-            return err_set(e, PS_ELIMIT,
-                           "cannot place \"%.*s\": a dense variable of that "
-                           "many rows is too large for any number of shards",
-                           shown_bytes(v->name), v->name);
-        }
-        if (end - begin > most) {
-            return err_set(
-                e, PS_ELIMIT,
-                "cannot place \"%.*s\": at most %d MB of a dense variable go "
-                "to one shard: it needs %s shards, or fewer rows",
-                shown_bytes(v->name), v->name, LIMIT_FRAME_TARGET_BYTES >> 20,
-                grouped((used_buckets(v) + fit - 1) / fit, need));
+        plan_dense_rows(v->rows, part->begin, part->end, &begin, &end);
+        used = (end - begin + per - 1) / per;
+        pieces = base_max_u64((used + fit - 1) / fit, 1);
+        for (uint64_t k = 0; k < pieces; k++) {
+            out[n_out] = *part;
+            out[n_out].begin = part->begin + (uint32_t)(used * k / pieces);
+            if (k + 1 < pieces) {
+                out[n_out].end =
+                    part->begin + (uint32_t)(used * (k + 1) / pieces);
+            }
+            n_out++;
         }
     }
+    *parts = out;
+    *n = n_out;
     return PS_OK;
 }
 
@@ -474,7 +488,7 @@ int place_variable(const struct wire_plan *w, const struct wire_variable *v,
     } else {
         n = deal(&p, given);
     }
-    rc = v->kind == PS_DENSE ? check_frames(&p, given, n, e) : PS_OK;
+    rc = v->kind == PS_DENSE ? cut_to_frames(&p, &given, &n, e) : PS_OK;
     if (rc == PS_OK) {
         rc = check_limits(&p, e);
     }

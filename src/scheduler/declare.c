@@ -538,6 +538,23 @@ bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
     return apply_declare(s, p, w);
 }
 
+void declare_while_held(struct scheduler *s)
+{
+    struct pending *next;
+
+    for (struct pending *p = s->first; p != NULL; p = next) {
+        struct wire_plan w = s->plan->w;
+
+        next = p->next;
+        if (declare_apply(s, p, &w)) {
+            PROBE(declare_waits_for_save);
+            answer_and_forget(s, p, PS_ENOTREADY,
+                              "a checkpoint is being saved: variables come and "
+                              "go after it");
+        }
+    }
+}
+
 bool declare_refuse_update(struct scheduler *s, int status, const char *text)
 {
     bool had_any = false;

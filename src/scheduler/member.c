@@ -6,7 +6,9 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/readers.h"
 #include "scheduler/restore.h"
+#include "scheduler/lane_end.h"
 #include "scheduler/save.h"
 
 int member_start(struct scheduler *s)
@@ -364,11 +366,14 @@ static void follow_table(struct scheduler *s, const struct wire_sessions *w)
     size_t i = 0;
     char key[COORD_KEY_MAX + 1];
 
+    lane_end_tick(s);
+    readers_go_on(s);
     for (uint32_t k = 0; k < w->n_open; k++) {
         if (map_get(&s->guests, w->open[k].session) == NULL) {
             g = mem_try_zero(sizeof(*g));
             if (g == NULL || map_put(&s->guests, w->open[k].session, g)) {
                 mem_free(g);
+                lane_end_on_session(s, 0); /* it says nothing for now */
                 return;
             }
             g->session = w->open[k].session;
@@ -385,6 +390,7 @@ static void follow_table(struct scheduler *s, const struct wire_sessions *w)
             snprintf(key, sizeof(key), "session/%llu",
                      (unsigned long long)g->session);
             scheduler_ask(s, COORD_DEL, TAG_FORGET, key, 0, NULL);
+            lane_end_on_session(s, g->settled);
             free_guest(map_take(&s->guests, g->session));
             i = 0;
         }
@@ -422,8 +428,11 @@ static void keep_report(struct guest *g, const struct wire_lease *w,
     struct wire_guest m;
 
     if (w->body.size == 0 ||
-        wire_guest_decode(w->body.data, w->body.size, arena, &m) != PS_OK ||
-        m.cut <= g->cut) {
+        wire_guest_decode(w->body.data, w->body.size, arena, &m) != PS_OK) {
+        return;
+    }
+    g->settled = base_max_u64(g->settled, m.settled);
+    if (m.cut <= g->cut) {
         return;
     }
     buf_clear(&g->position);

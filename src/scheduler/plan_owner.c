@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/lane_end.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 
@@ -137,6 +138,7 @@ static void begin_to_run(struct scheduler *s)
     if (member_start(s) != PS_OK) {
         try_later(s);
     }
+    lane_end_start(s);
     save_start(s);
     restore_start(s);
 }
@@ -341,7 +343,9 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
     forget =
         w->n_ended > LIMIT_ENDED_LANES ? w->n_ended - LIMIT_ENDED_LANES : 0;
     for (uint32_t i = forget; i < w->n_ended; i++) {
-        ended[n_ended++] = w->ended[i];
+        if (!lane_end_is_over(s, w, i)) {
+            ended[n_ended++] = w->ended[i];
+        }
     }
     for (uint32_t i = 0; i < w->n_lanes; i++) {
         const struct wire_lane *l = &w->lanes[i];
@@ -351,8 +355,8 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
         if (!is_known) {
             lanes[n_lanes++] = *l;
         } else if (!has_lane(&s->members[l->server], l->lane)) {
-            ended[n_ended++] =
-                (struct wire_ended){l->lane, l->server, l->shard, w->plan + 1};
+            ended[n_ended++] = (struct wire_ended){
+                l->lane, l->server, l->shard, w->plan + 1, lane_end_cut(s)};
         }
     }
     for (uint32_t i = 0; i < s->options.servers; i++) {
@@ -386,6 +390,7 @@ void plan_owner_update(struct scheduler *s)
         /* Nothing moves while a cut is open, and a lane's end ends that. */
         save_look(s);
         if (save_holds_plan(s)) {
+            declare_while_held(s);
             return;
         }
     }
@@ -404,6 +409,13 @@ void plan_owner_update(struct scheduler *s)
     }
     if (s->state != SCHEDULER_RUN) {
         return;
+    }
+    if (s->restore->order.is_loading) {
+        bool is_new;
+
+        /* Without memory in the next one. */
+        changed =
+            (restore_order_note(s, &w, &is_new) == PS_OK && is_new) || changed;
     }
     for (struct pending *p = s->first; p != NULL; p = next) {
         next = p->next;

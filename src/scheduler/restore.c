@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/probe.h"
+#include "scheduler/readers.h"
 #include "scheduler/save.h"
 
 enum { LOOK_AGAIN_MS = 1000 };
@@ -50,7 +51,10 @@ void restore_search(struct scheduler *s, enum restore_job job,
     v->retry_us = UINT64_MAX;
     w.cluster_high = s->cluster_high;
     w.cluster_low = s->cluster_low;
-    w.restore = s->plan != NULL ? s->plan->w.restore : 0;
+    if (w.kind != RESTORE_OLDER) {
+        w.restore = s->plan != NULL ? s->plan->w.restore : 0;
+    }
+    v->heard_us = scheduler_now(s);
     restore_find_begin(&v->find, s->disk, &w);
 }
 
@@ -254,8 +258,7 @@ void restore_stop(struct scheduler *s)
     restore_rest(s);
     drop_source(v);
     v->is_paused = false;
-    v->has_instead = false;
-    v->failed[0] = '\0';
+    restore_failed_forget(v);
     v->order.n = 0;
     v->order.is_open = false;
     v->order.is_loading = false;
@@ -284,20 +287,21 @@ bool restore_needs(const struct scheduler *s, const char *folder)
 {
     const struct restore *v = s->restore;
 
+    for (uint32_t i = 0; i < v->n_failures; i++) {
+        if (strcmp(v->failures[i].instead.folder, folder) == 0) {
+            return true;
+        }
+    }
     return (v->find.is_active && strcmp(v->find.folder, folder) == 0) ||
-           (v->source != NULL && strcmp(v->folder, folder) == 0) ||
-           (v->has_instead && strcmp(v->instead.folder, folder) == 0);
+           (v->source != NULL && strcmp(v->folder, folder) == 0);
 }
 
-void restore_on_saved(struct scheduler *s, const char *folder, uint64_t cut,
-                      uint64_t plan)
+void restore_on_saved(struct scheduler *s, const struct restore_source *x)
 {
-    struct restore_source *x = &s->restore->newest;
+    struct restore_source *newest = &s->restore->newest;
 
-    if (x->folder[0] == '\0' || cut >= x->cut) {
-        snprintf(x->folder, sizeof(x->folder), "%s", folder);
-        x->cut = cut;
-        x->plan = plan;
+    if (newest->folder[0] == '\0' || x->cut >= newest->cut) {
+        *newest = *x;
     }
 }
 
@@ -309,6 +313,7 @@ static struct restore_source take_found(const struct restore *v)
         memcpy(x.folder, v->find.folder, sizeof(x.folder));
         x.cut = v->find.c->manifest.cut;
         x.plan = v->find.c->manifest.plan;
+        x.restore = v->find.c->manifest.restore;
     }
     return x;
 }
@@ -323,49 +328,27 @@ static void on_look_found(struct scheduler *s)
         return;
     }
     if (x.folder[0] != '\0') {
-        restore_on_saved(s, x.folder, x.cut, x.plan);
+        readers_note(s, &v->find.c->manifest, x.cut, s->plan->w.restore,
+                     x.folder);
+        restore_on_saved(s, &x);
     }
     v->knows_newest = true;
     restore_rest(s);
     plan_owner_update(s);
 }
 
-static void on_older_found(struct scheduler *s)
+static void on_failed_looked(struct scheduler *s)
 {
     struct restore *v = s->restore;
+    const struct restore_source x = take_found(v);
 
     if (!has_answer(v)) {
         cannot_look(s);
-        return;
+    } else if (v->job == RESTORE_JOB_CONFIRM) {
+        restore_failed_confirmed(s);
+    } else {
+        restore_failed_found(s, &x);
     }
-    v->instead = take_found(v);
-    v->has_instead = true;
-    restore_rest(s);
-    plan_owner_update(s);
-}
-
-/* A shard has given a load up: what else is there? */
-static void look_at_failures(struct scheduler *s)
-{
-    struct restore *v = s->restore;
-    struct restore_wish wish = {.kind = RESTORE_OLDER};
-    const struct wire_load *l = restore_plan_failed(s);
-
-    if (l == NULL || strlen(l->folder) > CKPT_NAME_MAX ||
-        (v->has_instead && strcmp(v->failed, l->folder) == 0)) {
-        return;
-    }
-    memcpy(v->failed, l->folder, strlen(l->folder) + 1);
-    v->has_instead = false;
-    if (l->brings_lanes == 0) {
-        /* Another cluster's: there is no timeline to go back on. */
-        v->instead = (struct restore_source){.cut = 0};
-        v->has_instead = true;
-        return;
-    }
-    memcpy(wish.name, l->folder, strlen(l->folder) + 1);
-    restore_consistent_wish(s, &wish);
-    restore_search(s, RESTORE_JOB_OLDER, &wish);
 }
 
 /* ---- the order of a client ---------------------------------------------- */
@@ -444,17 +427,20 @@ static void on_demand_found(struct scheduler *s)
     struct restore *v = s->restore;
     struct restore_wish wish = {.kind = RESTORE_NEWEST, .verifies = true};
     struct restore_order *o = &v->order;
-    char text[640];
 
     if (v->find.status == PS_OK) {
         memcpy(o->folder, v->find.folder, sizeof(o->folder));
         restore_settle(s);
-    } else if (v->find.status == PS_EDATALOSS && o->name[0] != '\0') {
-        snprintf(o->text, sizeof(o->text), "%s", v->find.why);
+    } else if (o->name[0] != '\0' && (v->find.status == PS_EDATALOSS ||
+                                      v->find.status == PS_ENOTFOUND)) {
+        o->status = v->find.status;
+        if (o->status == PS_EDATALOSS) {
+            snprintf(o->text, sizeof(o->text), "%s", v->find.why);
+        } else {
+            snprintf(o->text, sizeof(o->text), "no checkpoint is \"%s\"",
+                     o->name);
+        }
         restore_search(s, RESTORE_JOB_BEST, &wish);
-    } else if (v->find.status == PS_ENOTFOUND && o->name[0] != '\0') {
-        snprintf(text, sizeof(text), "no checkpoint is \"%s\"", o->name);
-        give_up(s, PS_ENOTFOUND, text);
     } else {
         give_up(s, v->find.status,
                 v->find.why[0] != '\0' ? v->find.why
@@ -471,10 +457,10 @@ static void on_best_found(struct scheduler *s)
         snprintf(text, sizeof(text), "%.500s; the newest good one is %s",
                  v->order.text, v->find.folder);
     } else {
-        snprintf(text, sizeof(text), "%.500s; no other one is good",
-                 v->order.text);
+        snprintf(text, sizeof(text), "%.500s; %s is good", v->order.text,
+                 v->order.status == PS_EDATALOSS ? "no other one" : "none");
     }
-    give_up(s, PS_EDATALOSS, text);
+    give_up(s, v->order.status, text);
 }
 
 /* Goes on when no save is open; the save machine waits then until the store's
@@ -518,16 +504,8 @@ static bool is_in_plan(const struct scheduler *s)
     if (v->planned == 0 || w->plan < v->planned) {
         return false;
     }
-    if (v->target > v->old_restore) {
-        return w->restore >= v->target;
-    }
-    for (uint32_t i = 0; i < w->n_loads; i++) {
-        if (w->loads[i].since == v->planned &&
-            strcmp(w->loads[i].folder, v->folder) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return v->job == RESTORE_JOB_DEMAND ? restore_order_noted(s) > 0
+                                        : w->restore >= v->target;
 }
 
 void restore_on_plan(struct scheduler *s)
@@ -545,8 +523,7 @@ void restore_on_plan(struct scheduler *s)
     if (v->target > v->old_restore) {
         v->newest = (struct restore_source){.cut = 0};
     }
-    v->has_instead = false;
-    v->failed[0] = '\0';
+    restore_failed_forget(v);
     if (v->job == RESTORE_JOB_DEMAND) {
         o->is_loading = true;
         o->plan = s->plan->w.plan;
@@ -564,13 +541,14 @@ void restore_look(struct scheduler *s)
         s->plan_must_read) {
         return;
     }
-    if (v->order.is_loading && plan_owner_what_moves(s) == NULL) {
+    if (v->order.is_loading && plan_owner_what_moves(s) == NULL &&
+        restore_order_noted(s) == v->order.n) {
         log_write(LOG_INFO, "restored %s", v->order.folder);
         end_order(s, PS_OK, "");
     }
     if (v->phase == RESTORE_IDLE && v->knows_newest && s->disk != NULL &&
         !restore_consistent_look(s)) {
-        look_at_failures(s);
+        restore_failed_look(s);
     }
 }
 
@@ -581,13 +559,10 @@ void restore_on_coord(struct scheduler *s, const struct coord_result *r)
     restore_raise_on_coord(s, r);
 }
 
-void restore_on_disk(struct scheduler *s, const struct disk_result *r)
+static void has_found(struct scheduler *s)
 {
     struct restore *v = s->restore;
 
-    if (!restore_find_on_disk(&v->find, r) || v->phase != RESTORE_FINDING) {
-        return;
-    }
     switch (v->job) {
     case RESTORE_JOB_START:
         on_start_found(s);
@@ -601,8 +576,9 @@ void restore_on_disk(struct scheduler *s, const struct disk_result *r)
     case RESTORE_JOB_BEST:
         on_best_found(s);
         break;
+    case RESTORE_JOB_CONFIRM:
     case RESTORE_JOB_OLDER:
-        on_older_found(s);
+        on_failed_looked(s);
         break;
     case RESTORE_JOB_CONSISTENT:
         restore_consistent_found(s);
@@ -612,10 +588,33 @@ void restore_on_disk(struct scheduler *s, const struct disk_result *r)
     }
 }
 
+void restore_on_disk(struct scheduler *s, const struct disk_result *r)
+{
+    struct restore *v = s->restore;
+
+    if (r->tag >> 8 == v->find.serial) {
+        v->heard_us = scheduler_now(s);
+    }
+    if (restore_find_on_disk(&v->find, r) && v->phase == RESTORE_FINDING) {
+        has_found(s);
+    }
+}
+
+static uint64_t disk_deadline(const struct restore *v)
+{
+    return v->phase == RESTORE_FINDING && v->find.is_active
+               ? v->heard_us + (uint64_t)LIMIT_DISK_MS * 1000
+               : UINT64_MAX;
+}
+
 void restore_tick(struct scheduler *s)
 {
     struct restore *v = s->restore;
 
+    if (scheduler_now(s) >= disk_deadline(v)) {
+        restore_find_give_up(&v->find);
+        has_found(s);
+    }
     if (scheduler_now(s) < v->retry_us) {
         return;
     }
@@ -627,7 +626,6 @@ void restore_tick(struct scheduler *s)
         } else if (v->job == RESTORE_JOB_START) {
             look_for_start(s);
         } else {
-            v->failed[0] = '\0';
             restore_rest(s);
         }
         break;
@@ -645,5 +643,5 @@ void restore_tick(struct scheduler *s)
 
 uint64_t restore_next(const struct scheduler *s)
 {
-    return s->restore->retry_us;
+    return base_min_u64(s->restore->retry_us, disk_deadline(s->restore));
 }

@@ -6,12 +6,13 @@
  *        v         is open)     in the      into the      the order is
  *     IDLE: none, or damaged    store)      plan)         answered then)
  *
- * Five jobs, one at a time:
+ * Six jobs, one at a time:
  *     START   a new store and a root with checkpoints: the newest good one is
  *             the model, before anybody serves
  *     LOOK    which checkpoint do parts come from whose server dies?
  *     DEMAND  a client's WIRE_RESTORE: the whole cluster goes back, or some
  *             variables come from there
+ *     CONFIRM a shard does not find a file: is it so?
  *     OLDER   a shard cannot load a part: from which one instead?
  *     CONSISTENT  a server died: the whole cluster goes back
  */
@@ -21,7 +22,11 @@
 #include "scheduler/restore_find.h"
 #include "scheduler/scheduler_impl.h"
 
-enum { RESTORE_ORDERS_MAX = 16 };
+enum {
+    RESTORE_ORDERS_MAX = 16, /* that share one restore */
+    RESTORE_DONE_MAX = 64,   /* that the plan knows to be done */
+    RESTORE_FAILURES_MAX = 16
+};
 
 enum restore_phase {
     RESTORE_IDLE,
@@ -36,7 +41,8 @@ enum restore_job {
     RESTORE_JOB_START,
     RESTORE_JOB_LOOK,
     RESTORE_JOB_DEMAND,
-    RESTORE_JOB_BEST, /* of a DEMAND for a damaged one: which is good? */
+    RESTORE_JOB_BEST, /* of a DEMAND that cannot be done: which one is good? */
+    RESTORE_JOB_CONFIRM,
     RESTORE_JOB_OLDER,
     RESTORE_JOB_CONSISTENT
 };
@@ -45,11 +51,30 @@ enum restore_job {
 struct restore_source {
     char folder[CKPT_NAME_MAX + 1]; /* "": none */
     uint64_t cut;
-    uint64_t plan; /* that it was saved under */
+    uint64_t plan;    /* that it was saved under */
+    uint64_t restore; /* likewise */
+};
+
+/* A folder that some shard cannot load, and what parts come from instead. */
+struct restore_failure {
+    char folder[CKPT_NAME_MAX + 1];
+    bool is_missing; /* so it says; else it is damaged */
+    bool has_instead;
+    struct restore_source instead; /* folder "": none is left */
+    uint64_t again_us;             /* it was here; looked at again then */
+};
+
+/* The one that is looked at now. */
+struct restore_failing {
+    char folder[CKPT_NAME_MAX + 1];
+    bool is_missing;
+    bool is_foreign;
+    uint64_t restore;
 };
 
 /* What a client asked for last. It asks again until it is answered, by the
- * same nonce; orders for the same share one restore. */
+ * same nonce; orders for the same share one restore. What is done is in the
+ * plan (struct wire_order). */
 struct restore_order {
     uint64_t nonces[RESTORE_ORDERS_MAX];
     uint32_t n;
@@ -59,7 +84,7 @@ struct restore_order {
     uint32_t n_renames;
     bool is_open;    /* not ended yet */
     bool is_loading; /* the plan is written */
-    int status;      /* when it has ended */
+    int status;      /* when it has ended, or is as good as refused */
     uint64_t restore;
     uint64_t plan;
     char folder[CKPT_NAME_MAX + 1];
@@ -71,6 +96,7 @@ struct restore {
     enum restore_job job;
     uint64_t retry_us; /* UINT64_MAX: nothing to try */
     struct restore_find find;
+    uint64_t heard_us; /* the disk answered, or was asked first */
     bool has_looked;   /* START is over, in this process */
     bool knows_newest; /* LOOK is over, in this run */
     bool is_paused;    /* the save machine waits for us */
@@ -87,10 +113,10 @@ struct restore {
     uint64_t planned; /* the number of the plan with it, if it was written */
     struct restore_order order;
 
-    /* OLDER: for parts that cannot be loaded from `failed`. */
-    char failed[CKPT_NAME_MAX + 1];
-    bool has_instead;
-    struct restore_source instead; /* folder "": none is left */
+    /* CONFIRM, OLDER */
+    struct restore_failing failing;
+    struct restore_failure failures[RESTORE_FAILURES_MAX];
+    uint32_t n_failures;
 
     /* CONSISTENT: lanes that have ended up to this plan take nobody back with
      * them: there was nothing to go back to. */
@@ -113,8 +139,7 @@ void restore_stop(struct scheduler *s);
 /* NULL, or why nothing may be declared, dropped or saved now. */
 const char *restore_is_under_way(const struct scheduler *s);
 /* A checkpoint is whole. */
-void restore_on_saved(struct scheduler *s, const char *folder, uint64_t cut,
-                      uint64_t plan);
+void restore_on_saved(struct scheduler *s, const struct restore_source *x);
 /* Members were looked at. */
 void restore_look(struct scheduler *s);
 /* A folder that must stay: it is being looked at. */
@@ -130,6 +155,12 @@ uint64_t restore_next(const struct scheduler *s);
 /* restore_order.c: WIRE_RESTORE. */
 void restore_on_request(struct scheduler *s, uint64_t connection,
                         const struct frame_header *h, struct frame *frame);
+/* Writes into w that it does the order, for all who share it; *changed where
+ * that was not there. */
+int restore_order_note(struct scheduler *s, struct wire_plan *w,
+                       bool *changed) MUST_USE;
+/* Of how many of those, oldest first, the plan that was read says so. */
+uint32_t restore_order_noted(const struct scheduler *s);
 
 /* restore.c: v->order is to be done. */
 void restore_begin_order(struct scheduler *s);
@@ -157,13 +188,22 @@ bool restore_plan_move(struct scheduler *s, struct wire_plan *w);
 bool restore_plan_instead(struct scheduler *s, struct wire_plan *w);
 /* Loads that no part has any more. */
 void restore_plan_prune(struct scheduler *s, struct wire_plan *w);
-/* The load of a part that its shard has given up; NULL: none. */
-const struct wire_load *restore_plan_failed(const struct scheduler *s);
 /* What w says of a lane that has ended; NULL: it lives. */
 const struct wire_ended *restore_plan_ended(const struct wire_plan *w,
                                             uint64_t lane);
 /* What it acknowledged is in the log of its server. */
 bool restore_plan_is_logged(const struct wire_plan *w, uint32_t variable);
+
+/* restore_failed.c. The load of a part that its shard says cannot be done; what
+ * it says of a former load is not about this one. NULL: none. */
+const struct wire_load *restore_failed_load(const struct scheduler *s,
+                                            const struct wire_part *part,
+                                            bool *is_missing);
+/* Begins with one that nothing is known of. */
+void restore_failed_look(struct scheduler *s);
+void restore_failed_confirmed(struct scheduler *s);
+void restore_failed_found(struct scheduler *s, const struct restore_source *x);
+void restore_failed_forget(struct restore *v);
 
 /* restore_consistent.c. Parts of w stay on their ended lanes: all go back. */
 bool restore_consistent_holds(const struct scheduler *s,

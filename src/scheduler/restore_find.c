@@ -77,6 +77,20 @@ static bool end(struct restore_find *f, int status)
     return true;
 }
 
+void restore_find_give_up(struct restore_find *f)
+{
+    if (f->is_checking) {
+        restore_check_stop(&f->check);
+        f->is_checking = false;
+    }
+    f->serial++;
+    snprintf(f->why, sizeof(f->why),
+             "the disk of the checkpoints has not answered the scheduler for "
+             "%d s",
+             LIMIT_DISK_MS / 1000);
+    (void)end(f, PS_EIO);
+}
+
 /* ---- the listing -------------------------------------------------------- */
 
 static int compare_folders(const void *a, const void *b)

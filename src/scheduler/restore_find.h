@@ -121,6 +121,8 @@ void restore_find_begin(struct restore_find *f, struct disk *disk,
  * nothing. */
 bool restore_find_on_disk(struct restore_find *f,
                           const struct disk_result *r) MUST_USE;
+/* The disk does not answer: it has ended, with PS_EIO. */
+void restore_find_give_up(struct restore_find *f);
 /* Drops what it has found, or stops. */
 void restore_find_end(struct restore_find *f);
 /* The checkpoint that was found, the caller's from now on. */

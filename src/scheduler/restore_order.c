@@ -1,14 +1,74 @@
 /* WIRE_RESTORE: a restore takes minutes, so it is asked for again and again,
  * by the same nonce, and each answer but the last says NOT_READY and how far it
- * is. Whoever asks for the same meanwhile shares it. */
+ * is. Whoever asks for the same meanwhile shares it.
+ *
+ * The plan that does an order has its nonce, so it is done once: by whatever
+ * scheduler it is asked for again, and whatever was ordered since. Of an order
+ * that failed nothing is kept but the last one's reason: nothing was done. */
 #include <stdio.h>
 
+#include "base/probe.h"
 #include "scheduler/restore.h"
 
-static void answer_done(struct scheduler *s, uint64_t connection,
-                        const struct frame_header *h)
+PLANT_DECLARE(restore_order_forgotten);
+
+static const struct wire_order *find_done(const struct wire_plan *w,
+                                          uint64_t nonce)
+{
+    for (uint32_t i = 0; i < w->n_orders; i++) {
+        if (w->orders[i].nonce == nonce) {
+            return &w->orders[i];
+        }
+    }
+    return NULL;
+}
+
+uint32_t restore_order_noted(const struct scheduler *s)
 {
     const struct restore_order *o = &s->restore->order;
+    uint32_t n = 0;
+
+    while (n < o->n && find_done(&s->plan->w, o->nonces[n]) != NULL) {
+        n++;
+    }
+    return n;
+}
+
+int restore_order_note(struct scheduler *s, struct wire_plan *w, bool *changed)
+{
+    const struct restore_order *o = &s->restore->order;
+    uint32_t n = w->n_orders, drop = 0;
+    struct wire_order *orders = arena_take(
+        &s->arena, ((size_t)n + RESTORE_ORDERS_MAX) * sizeof(*orders));
+
+    if (orders == NULL) {
+        return PS_ENOMEM;
+    }
+    if (n > 0) {
+        memcpy(orders, w->orders, n * sizeof(*orders));
+    }
+    for (uint32_t i = 0; i < o->n; i++) {
+        if (find_done(w, o->nonces[i]) == NULL) {
+            orders[n++] = (struct wire_order){
+                .nonce = o->nonces[i],
+                .restore = o->is_loading ? o->restore : w->restore,
+                .plan = o->is_loading ? o->plan : s->plan->w.plan + 1,
+                .folder = o->folder};
+        }
+    }
+    *changed = n > w->n_orders;
+    if (*changed) {
+        drop = n > RESTORE_DONE_MAX ? n - RESTORE_DONE_MAX : 0;
+        w->orders = orders + drop;
+        w->n_orders = n - drop;
+    }
+    return PS_OK;
+}
+
+static void answer_done(struct scheduler *s, uint64_t connection,
+                        const struct frame_header *h,
+                        const struct wire_order *o)
+{
     struct wire_restore_answer a = {
         .restore = o->restore, .plan = o->plan, .folder = o->folder};
     struct buf b;
@@ -23,14 +83,9 @@ static void answer_progress(struct scheduler *s, uint64_t connection,
                             const struct frame_header *h)
 {
     const struct restore *v = s->restore;
-    const char *moves;
     char text[256];
 
-    if (v->order.is_loading) {
-        moves = plan_owner_what_moves(s);
-        snprintf(text, sizeof(text), "%s: %s", v->order.folder,
-                 moves != NULL ? moves : "loaded");
-    } else if (v->phase == RESTORE_FINDING && v->find.is_checking) {
+    if (v->phase == RESTORE_FINDING && v->find.is_checking) {
         const struct restore_check *k = &v->find.check;
 
         snprintf(text, sizeof(text), "%s: %.0f %% verified", v->find.folder,
@@ -42,6 +97,22 @@ static void answer_progress(struct scheduler *s, uint64_t connection,
                                              : s->says);
     }
     declare_answer_text(s, connection, h, PS_ENOTREADY, text);
+}
+
+/* It is in the plan, and its rows may be on their way. */
+static void answer_planned(struct scheduler *s, uint64_t connection,
+                           const struct frame_header *h,
+                           const struct wire_order *o)
+{
+    const char *moves = plan_owner_what_moves(s);
+    char text[256];
+
+    if (moves == NULL) {
+        answer_done(s, connection, h, o);
+    } else {
+        snprintf(text, sizeof(text), "%.100s: %s", o->folder, moves);
+        declare_answer_text(s, connection, h, PS_ENOTREADY, text);
+    }
 }
 
 static bool is_known(const struct restore_order *o, uint64_t nonce)
@@ -115,6 +186,7 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
 {
     struct restore *v = s->restore;
     struct restore_order *o = &v->order;
+    const struct wire_order *done;
     struct wire_restore_request m;
 
     if (frame->body_bytes > LIMIT_DECLARE_BYTES ||
@@ -128,16 +200,21 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
         declare_answer_text(s, connection, h, PS_EARGUMENT, refusal(s, &m));
         return;
     }
+    done = find_done(&s->plan->w, m.nonce);
+    if (done != NULL && !is_known(o, m.nonce)) {
+        PROBE(restore_order_of_before);
+        done = PLANT(restore_order_forgotten) ? NULL : done;
+    }
+    if (done != NULL) {
+        answer_planned(s, connection, h, done);
+        return;
+    }
     if (o->is_open && is_same(o, &m) && !is_known(o, m.nonce) &&
         o->n < RESTORE_ORDERS_MAX) {
         o->nonces[o->n++] = m.nonce;
     }
-    if (is_known(o, m.nonce) && !o->is_open) {
-        if (o->status == PS_OK) {
-            answer_done(s, connection, h);
-        } else {
-            declare_answer_text(s, connection, h, o->status, o->text);
-        }
+    if (is_known(o, m.nonce) && !o->is_open && o->status != PS_OK) {
+        declare_answer_text(s, connection, h, o->status, o->text);
         return;
     }
     if (!is_known(o, m.nonce)) {

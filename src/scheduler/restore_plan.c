@@ -105,7 +105,9 @@ static bool end_group(struct group *g)
 }
 
 /* The newest checkpoint, or what the part came from if that is newer: another
- * one was restored since, or it is all there is. A part that began with initial
+ * one was restored since, or it is all there is. Cuts are those of one cluster:
+ * a part that came from another one's checkpoint is in those that were made
+ * since, whatever their numbers. A part that began with initial
  * values after the newest was made does so again: it could not be loaded, and
  * clients were told of the loss. */
 static bool choose_load(const struct scheduler *s, const struct wire_part *part,
@@ -117,11 +119,13 @@ static bool choose_load(const struct scheduler *s, const struct wire_part *part,
     if (newest->folder[0] != '\0' &&
         (old == NULL
              ? part->since <= newest->plan
-             : (old->cut < newest->cut && old->since <= newest->plan))) {
+             : old->since <= newest->plan &&
+                   (old->brings_lanes == 0 || old->cut < newest->cut))) {
         *l = (struct wire_load){.folder = newest->folder,
                                 .cut = newest->cut,
                                 .name = "",
                                 .brings_lanes = 1,
+                                .restore = newest->restore,
                                 .log_from = old != NULL ? old->log_from : 0};
         return true;
     }
@@ -242,84 +246,83 @@ bool restore_plan_move(struct scheduler *s, struct wire_plan *w)
 
 /* ---- loads that failed -------------------------------------------------- */
 
-/* The load of a part that its shard has said cannot be done. What it says of a
- * former load is not about this one: it begins with the folder. */
-static const struct wire_load *failed_load(const struct scheduler *s,
-                                           const struct wire_part *part)
+/* A model is not emptied for that: its parts stay as they are. */
+static void say_not_served(struct scheduler *s, const struct restore_failure *f,
+                           uint32_t n)
 {
-    const struct wire_load *l = plan_load(s->plan, part);
-    const struct wire_shard *h = l != NULL ? member_shard(s, part->lane) : NULL;
-    size_t n;
-
-    if (h == NULL || h->load_failed != LOAD_DAMAGED ||
-        h->loaded >= part->since) {
-        return NULL;
-    }
-    n = strlen(l->folder);
-    return strncmp(h->why, l->folder, n) == 0 && h->why[n] == ':' ? l : NULL;
+    log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                "%u parts are not served: %s cannot be loaded, and there is no "
+                "older checkpoint",
+                (unsigned)n, f->folder);
+    snprintf(s->says, sizeof(s->says),
+             "runs; %u parts are not served: %s cannot be loaded", (unsigned)n,
+             f->folder);
 }
 
-const struct wire_load *restore_plan_failed(const struct scheduler *s)
+static void say_instead(struct scheduler *s, const struct restore_failure *f,
+                        uint32_t n)
 {
-    for (uint32_t i = 0; i < s->plan->w.n_parts; i++) {
-        const struct wire_load *l = failed_load(s, &s->plan->w.parts[i]);
-
-        if (l != NULL) {
-            return l;
-        }
+    if (f->instead.folder[0] != '\0') {
+        log_write(LOG_ERROR, "%u parts come from %s: %s cannot be loaded",
+                  (unsigned)n, f->instead.folder, f->folder);
+        return;
     }
-    return NULL;
+    log_write(LOG_ERROR,
+              "%u parts begin with initial values: %s cannot be loaded, and "
+              "there is no older checkpoint",
+              (unsigned)n, f->folder);
+    snprintf(s->says, sizeof(s->says),
+             "runs; %u parts were lost: %s cannot be loaded", (unsigned)n,
+             f->folder);
 }
 
-bool restore_plan_instead(struct scheduler *s, struct wire_plan *w)
+static bool take_instead(struct scheduler *s, struct wire_plan *w,
+                         const struct restore_failure *f)
 {
-    struct restore *v = s->restore;
-    struct wire_load l = {.folder = v->instead.folder,
-                          .cut = v->instead.cut,
+    struct wire_load l = {.folder = f->instead.folder,
+                          .cut = f->instead.cut,
                           .name = "",
-                          .brings_lanes = 1};
+                          .brings_lanes = 1,
+                          .restore = f->instead.restore};
     bool has_load = l.folder[0] != '\0';
     struct group g;
 
-    if (!v->has_instead || v->phase == RESTORE_PLANNING ||
-        !begin_group(s, &g, w)) {
+    if (!f->has_instead || !begin_group(s, &g, w)) {
         return false;
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
-        const struct wire_load *failed = failed_load(s, &w->parts[i]);
+        bool is_missing = false;
+        const struct wire_load *failed =
+            restore_failed_load(s, &w->parts[i], &is_missing);
 
-        if (failed != NULL && is_same_text(failed->folder, v->failed)) {
+        if (failed != NULL && is_missing == f->is_missing &&
+            is_same_text(failed->folder, f->folder)) {
             l.log_from = failed->log_from;
             (void)join_group(&g, i, w->parts[i].lane, has_load ? &l : NULL);
         }
     }
     if (g.n > 0 && !has_load && !s->options.accept_empty) {
-        /* A model is not emptied for that: they stay as they are. */
-        log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
-                    "%u parts are not served: %s cannot be loaded, and "
-                    "there is no older checkpoint",
-                    (unsigned)g.n, v->failed);
-        snprintf(s->says, sizeof(s->says),
-                 "runs; %u parts are not served: %s cannot be loaded",
-                 (unsigned)g.n, v->failed);
+        say_not_served(s, f, g.n);
         return false;
     }
     if (!end_group(&g)) {
         return false;
     }
-    if (has_load) {
-        log_write(LOG_ERROR, "%u parts come from %s: %s cannot be loaded",
-                  (unsigned)g.n, l.folder, v->failed);
-    } else {
-        log_write(LOG_ERROR,
-                  "%u parts begin with initial values: %s cannot be loaded, "
-                  "and there is no older checkpoint",
-                  (unsigned)g.n, v->failed);
-        snprintf(s->says, sizeof(s->says),
-                 "runs; %u parts were lost: %s cannot be loaded", (unsigned)g.n,
-                 v->failed);
-    }
+    say_instead(s, f, g.n);
     return true;
+}
+
+bool restore_plan_instead(struct scheduler *s, struct wire_plan *w)
+{
+    const struct restore *v = s->restore;
+
+    for (uint32_t i = 0; v->phase != RESTORE_PLANNING && i < v->n_failures;
+         i++) {
+        if (take_instead(s, w, &v->failures[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void restore_plan_prune(struct scheduler *s, struct wire_plan *w)

@@ -9,7 +9,12 @@
  *               the plan that they were rolled back
  */
 #include "base/log.h"
+#include "base/probe.h"
+#include "scheduler/readers.h"
 #include "scheduler/restore.h"
+
+PLANT_DECLARE(counters_of_checkpoint);
+PLANT_DECLARE(sessions_of_checkpoint);
 
 enum raising {
     RAISING_SAVE,
@@ -56,6 +61,30 @@ static void next(struct scheduler *s)
     read_record(s);
 }
 
+/* What `now` is raised to; the planted fault takes the checkpoint's number. */
+static uint64_t above(uint64_t now, uint64_t then)
+{
+    return PLANT(counters_of_checkpoint) ? then : base_max_u64(now, then);
+}
+
+/* The sessions that were open at the cut, which are not open now. */
+static void plant_sessions(struct scheduler *s, struct wire_sessions *w)
+{
+    const struct ckpt *c = s->restore->source;
+    uint32_t n = c != NULL ? c->manifest.n_sessions : 0;
+    struct wire_session *open =
+        arena_take(&s->arena, ((size_t)n + 1) * sizeof(*open));
+
+    for (uint32_t i = 0; i < n && open != NULL; i++) {
+        open[i] =
+            (struct wire_session){.session = c->manifest.sessions[i].session,
+                                  .worker = c->manifest.sessions[i].worker,
+                                  .cut = c->manifest.cut};
+        w->open = open;
+        w->n_open = i + 1;
+    }
+}
+
 /* The save that is said to be the last one: this checkpoint. A root where none
  * is good has only its numbers. */
 static bool raise_save(struct scheduler *s, const void *data, size_t size,
@@ -98,12 +127,15 @@ static bool raise_sessions(struct scheduler *s, const void *data, size_t size,
         b->failed = true;
         return true;
     }
-    if (data != NULL && w.cut >= m->cut && w.next >= m->next_session) {
+    if (PLANT(sessions_of_checkpoint)) {
+        plant_sessions(s, &w);
+    } else if (data != NULL && w.cut == above(w.cut, m->cut) &&
+               w.next == above(w.next, m->next_session)) {
         return false;
     }
     w.nonce = s->nonce;
-    w.cut = base_max_u64(w.cut, m->cut);
-    w.next = base_max_u64(w.next, m->next_session);
+    w.cut = above(w.cut, m->cut);
+    w.next = above(w.next, m->next_session);
     wire_sessions_encode(&w, b);
     return true;
 }
@@ -119,11 +151,11 @@ static bool raise_counters(struct scheduler *s, const void *data, size_t size,
         b->failed = true;
         return true;
     }
-    if (w.next_lane >= m->next_lane) {
+    if (w.next_lane == above(w.next_lane, m->next_lane)) {
         return false;
     }
     w.nonce = s->nonce;
-    w.next_lane = m->next_lane;
+    w.next_lane = above(w.next_lane, m->next_lane);
     wire_counters_encode(&w, b);
     return true;
 }
@@ -134,17 +166,11 @@ static bool raise_restored(struct scheduler *s, const void *data, size_t size,
     const struct restore *v = s->restore;
     struct wire_restored w = {.restore = 0};
     const struct ckpt_manifest *m;
-    struct wire_reader *readers;
     bool is_ours;
 
     /* Nobody is rolled back by what comes from elsewhere. */
     if (v->source == NULL ||
         (s->plan != NULL && v->target <= s->plan->w.restore)) {
-        return false;
-    }
-    if (data != NULL &&
-        wire_restored_decode(data, size, &s->arena, &w) == PS_OK &&
-        w.restore >= v->target && strcmp(w.folder, v->folder) == 0) {
         return false;
     }
     m = &v->source->manifest;
@@ -153,31 +179,13 @@ static bool raise_restored(struct scheduler *s, const void *data, size_t size,
     is_ours =
         s->state == SCHEDULER_CLUSTER || (m->cluster_high == s->cluster_high &&
                                           m->cluster_low == s->cluster_low);
-    readers = arena_take(&s->arena, (m->n_sessions + 1) * sizeof(*readers));
-    if (readers == NULL) {
-        b->failed = true;
-        return true;
+    readers_note(s, is_ours ? m : NULL, m->cut, v->target, v->folder);
+    if (data != NULL &&
+        wire_restored_decode(data, size, &s->arena, &w) == PS_OK &&
+        w.restore >= v->target && strcmp(w.folder, v->folder) == 0) {
+        return false;
     }
-    for (uint32_t i = 0; i < m->n_sessions; i++) {
-        readers[i] =
-            (struct wire_reader){m->sessions[i].session, m->sessions[i].worker,
-                                 m->sessions[i].position};
-    }
-    w = (struct wire_restored){.restore = v->target,
-                               .cut = m->cut,
-                               .folder = v->folder,
-                               .readers = readers,
-                               .n_readers = is_ours ? m->n_sessions : 0};
-    wire_restored_encode(&w, b);
-    if (!b->failed && b->size > COORD_VALUE_MAX) {
-        log_write(LOG_ERROR,
-                  "the positions of the readers in %s are too many "
-                  "for the store: they are not told",
-                  v->folder);
-        buf_clear(b);
-        w.n_readers = 0;
-        wire_restored_encode(&w, b);
-    }
+    readers_encode(s, is_ours ? m : NULL, m->cut, v->target, v->folder, b);
     return true;
 }
 

@@ -4,6 +4,7 @@
  * are declared, and the rest of the plan stays. */
 #include <stdio.h>
 
+#include "scheduler/lane_end.h"
 #include "scheduler/restore.h"
 
 /* Variables and parts under construction; w is the plan with those so far. */
@@ -102,7 +103,7 @@ static int end_lanes(struct scheduler *s, struct wire_plan *w)
         const struct wire_lane *l = &w->lanes[i];
 
         ended[w->n_ended + i] = (struct wire_ended){
-            l->lane, l->server, l->shard, s->plan->w.plan + 1};
+            l->lane, l->server, l->shard, s->plan->w.plan + 1, lane_end_cut(s)};
     }
     w->ended = ended;
     w->n_ended += w->n_lanes;
@@ -160,6 +161,7 @@ static int take_all(struct building *b)
                                .cut = m->cut,
                                .name = "",
                                .brings_lanes = is_own(s),
+                               .restore = m->restore,
                                .log_from = next_lane(s, &b->w)};
     b->w.loads = load;
     b->w.n_loads = 1;
@@ -225,7 +227,8 @@ static int add_load(struct building *b, struct wire_load *loads,
                            .folder = s->restore->folder,
                            .cut = s->restore->source->manifest.cut,
                            .name = old->name,
-                           .brings_lanes = 0};
+                           .brings_lanes = 0,
+                           .restore = s->restore->source->manifest.restore};
     return add_variable(b, &x);
 }
 
@@ -288,6 +291,7 @@ bool restore_plan_whole(struct scheduler *s, struct wire_plan *w)
     struct restore *v = s->restore;
     struct building b = {.s = s};
     bool is_some = v->job == RESTORE_JOB_DEMAND && v->order.n_renames > 0;
+    bool is_new;
     int rc;
 
     /* A new cluster begins on all of its servers. */
@@ -298,6 +302,9 @@ bool restore_plan_whole(struct scheduler *s, struct wire_plan *w)
     rc = begin_building(&b, w);
     if (rc == PS_OK) {
         rc = is_some ? take_some(&b) : take_all(&b);
+    }
+    if (rc == PS_OK && v->job == RESTORE_JOB_DEMAND) {
+        rc = restore_order_note(s, &b.w, &is_new);
     }
     if (rc == PS_ENOMEM) {
         return false; /* the next update tries again */

@@ -15,14 +15,9 @@ enum {
     TRIES_MAX = 8,
     /* How often the record is read when nothing is under way: a scheduler that
      * does not know yet that it was followed may still have begun a save. */
-    IDLE_LOOK_MS = 2000,
-    /* How often the record says how far it is. */
-    TELL_MS = 500
+    IDLE_LOOK_MS = 2000
 };
 
-PLANT_DECLARE(save_done_without_sessions);
-PLANT_DECLARE(manifest_before_shards);
-PLANT_DECLARE(save_forgets_session);
 PLANT_DECLARE(cut_number_kept);
 
 void save_init(struct save *v)
@@ -90,8 +85,7 @@ static void read_record(struct scheduler *s)
     scheduler_ask(s, COORD_GET, TAG_SAVE, "save", 0, NULL);
 }
 
-/* Writes the record as the fields say. */
-static void write_record(struct scheduler *s)
+void save_write_record(struct scheduler *s)
 {
     struct save *v = s->save;
     struct wire_save w = {
@@ -108,9 +102,16 @@ static void write_record(struct scheduler *s)
         .rows = v->rows,
         .rows_done = v->rows_done,
         .oldest = v->oldest,
+        .asked = v->asked,
+        .n_asked = v->n_asked,
     };
+    char none[CKPT_NAME_MAX + 1];
     struct buf b;
 
+    if (v->folder[0] == '\0') {
+        ckpt_folder_name(v->cut, 0, false, none); /* of no term */
+        w.folder = none;
+    }
     if (v->record_is_busy) {
         return; /* its answer writes again what is new */
     }
@@ -126,6 +127,7 @@ static void write_record(struct scheduler *s)
         v->record_is_busy = true;
         v->written_state = v->state;
         v->written_cut = v->cut;
+        v->asks_in_write = v->asks;
         v->told_us = scheduler_now(s);
         scheduler_ask(s, COORD_CAS, TAG_SAVE, "save", v->version, &b);
     }
@@ -142,7 +144,8 @@ static void begin(struct scheduler *s)
     forget_reporters(v);
     v->phase = SAVE_PHASE_CUT;
     v->state = SAVE_OPEN;
-    v->is_renamed = false;
+    v->folder[0] = '\0'; /* the next cut's, when it has one */
+    v->renaming = SAVE_NOT_RENAMED;
     v->disk_tag++;
     save_check_end(s);
     v->retry_us = scheduler_now(s);
@@ -160,22 +163,21 @@ static void end(struct scheduler *s, uint32_t state, const char *why)
     save_check_end(s);
     snprintf(v->why, sizeof(v->why), "%s", why);
     base_one_line(v->why);
+    v->has_leftovers = state != SAVE_DONE;
     if (state != SAVE_DONE) {
         save_files_remove(s);
     }
-    write_record(s);
+    save_write_record(s);
 }
 
-static void fail(struct scheduler *s, const char *why)
+void save_fail(struct scheduler *s, const char *why)
 {
     log_write(LOG_WARNING, "the save under cut %llu has failed: %s",
               (unsigned long long)s->save->cut, why);
     end(s, SAVE_FAILED, why);
 }
 
-/* It cannot become whole any more: begins again under the next cut. counts: as
- * one of TRIES_MAX. */
-static void begin_again(struct scheduler *s, bool counts, const char *why)
+void save_begin_again(struct scheduler *s, bool counts, const char *why)
 {
     struct save *v = s->save;
 
@@ -185,7 +187,7 @@ static void begin_again(struct scheduler *s, bool counts, const char *why)
     PROBE(save_begins_again);
     v->tries += counts;
     if (v->tries >= TRIES_MAX) {
-        fail(s, why);
+        save_fail(s, why);
         return;
     }
     log_write(LOG_INFO, "the save under cut %llu begins again: %s",
@@ -200,7 +202,7 @@ void save_abort(struct scheduler *s, const char *why)
     enum save_phase phase = s->save->phase;
 
     if (phase >= SAVE_PHASE_CUT && phase != SAVE_PHASE_ENDING) {
-        fail(s, why);
+        save_fail(s, why);
     }
 }
 
@@ -222,7 +224,8 @@ int save_cancel(struct scheduler *s)
 {
     struct save *v = s->save;
 
-    if (v->phase == SAVE_PHASE_ENDING ? v->state == SAVE_DONE : v->is_renamed) {
+    if (v->phase == SAVE_PHASE_ENDING ? v->state == SAVE_DONE
+                                      : v->renaming != SAVE_NOT_RENAMED) {
         return PS_EEXIST;
     }
     PROBE(save_is_canceled);
@@ -271,15 +274,18 @@ void save_stop(struct scheduler *s)
 static void has_ended(struct scheduler *s)
 {
     struct save *v = s->save;
+    struct restore_source saved;
 
     v->phase = SAVE_PHASE_IDLE;
     forget_reporters(v);
-    save_answer_waiters(s);
     if (v->state == SAVE_DONE) {
         PROBE(save_is_done);
         log_write(LOG_INFO, "saved %s: cut %llu, %llu rows", v->folder,
                   (unsigned long long)v->cut, (unsigned long long)v->rows);
-        restore_on_saved(s, v->folder, v->cut, v->plan);
+        saved = (struct restore_source){
+            .cut = v->cut, .plan = v->plan, .restore = s->plan->w.restore};
+        memcpy(saved.folder, v->folder, sizeof(saved.folder));
+        restore_on_saved(s, &saved);
         save_base_done(s);
         save_prune_begin(s);
     }
@@ -360,7 +366,7 @@ static void on_cut_read(struct scheduler *s, const struct coord_result *r)
             /* Ours, with an outcome that was not known: whoever has left the
              * table since is not known either. */
             PROBE(save_cut_outcome_unsure);
-            begin_again(s, true, "the cut was raised and nobody knew");
+            save_begin_again(s, true, "the cut was raised and nobody knew");
         }
         return;
     }
@@ -369,7 +375,7 @@ static void on_cut_read(struct scheduler *s, const struct coord_result *r)
         return;
     }
     if (v->cut < w.cut || !PLANT(cut_number_kept)) {
-        v->cut = base_max_u64(w.cut, v->cut) + 1;
+        v->cut = base_max_u64(base_max_u64(w.cut, v->cut), v->root_cut) + 1;
     }
     v->phase = SAVE_PHASE_OPENING;
     v->state = SAVE_OPEN;
@@ -378,7 +384,7 @@ static void on_cut_read(struct scheduler *s, const struct coord_result *r)
     v->rows_done = 0;
     v->why[0] = '\0';
     ckpt_folder_name(v->cut, s->plan->w.term, false, v->folder);
-    write_record(s);
+    save_write_record(s);
 }
 
 void save_on_cut(struct scheduler *s, const struct coord_result *r)
@@ -404,162 +410,6 @@ void save_on_cut(struct scheduler *s, const struct coord_result *r)
     }
 }
 
-/* ---- what members and guests say ---------------------------------------- */
-
-void save_on_table(struct scheduler *s, const struct wire_sessions *w)
-{
-    struct save *v = s->save;
-
-    if (v->phase != SAVE_PHASE_OPEN) {
-        return;
-    }
-    for (uint32_t i = 0; i < v->n_reporters; i++) {
-        bool is_open = v->reporters[i].has_reported;
-
-        for (uint32_t k = 0; k < w->n_open && !is_open; k++) {
-            is_open = w->open[k].session == v->reporters[i].session;
-        }
-        if (!is_open && PLANT(save_forgets_session)) {
-            v->reporters[i].has_reported = true;
-        } else if (!is_open) {
-            PROBE(save_session_gone);
-            /* Of those that are closed in order there may be any number; how
-             * long it may take is bounded all the same. */
-            begin_again(s, v->reporters[i].is_dead,
-                        "a session ended before it had reported");
-            return;
-        }
-    }
-}
-
-/* Takes reports over; true when all are there. */
-static bool all_have_reported(struct scheduler *s)
-{
-    struct save *v = s->save;
-    bool all = true;
-
-    for (uint32_t i = 0; i < v->n_reporters; i++) {
-        struct save_reporter *r = &v->reporters[i];
-        const struct guest *g = map_get(&s->guests, r->session);
-
-        r->is_dead = r->is_dead || (g != NULL && g->is_dead);
-        if (!r->has_reported && g != NULL && g->cut >= v->cut) {
-            buf_clear(&r->position);
-            r->has_reported = buf_append(&r->position, g->position.data,
-                                         g->position.size) == PS_OK;
-        }
-        all = all && r->has_reported;
-    }
-    return all || PLANT(save_done_without_sessions);
-}
-
-/* Rows of all shards; true when all of them have finished. *failed is the
- * record of one that has not made it. */
-static bool look_at_shards(struct scheduler *s,
-                           const struct wire_shard **failed)
-{
-    struct save *v = s->save;
-    bool all = true;
-
-    v->rows = 0;
-    v->rows_done = 0;
-    *failed = NULL;
-    for (uint32_t i = 0; i < s->plan->w.n_lanes; i++) {
-        const struct wire_shard *h = member_shard(s, s->plan->w.lanes[i].lane);
-
-        if (h == NULL || h->cut != v->cut) {
-            all = false;
-            continue;
-        }
-        v->rows += h->rows;
-        v->rows_done += h->rows_done;
-        all = all && h->saved == SAVED_DONE;
-        if (h->saved == SAVED_FAILED || h->saved == SAVED_NEEDS_WHOLE) {
-            *failed = h;
-        }
-    }
-    return all;
-}
-
-static bool has_waited(const struct scheduler *s)
-{
-    return s->options.save_wait_ms != 0 &&
-           scheduler_now(s) >=
-               s->save->open_us + s->options.save_wait_ms * 1000;
-}
-
-/* Who has not reported, as far as there is room. */
-static void name_silent(const struct scheduler *s, char *out, size_t size)
-{
-    const struct save *v = s->save;
-    size_t n = (size_t)snprintf(
-        out, size, "after %llu s these have not reached the cut:",
-        (unsigned long long)(s->options.save_wait_ms / 1000));
-    uint32_t more = 0;
-
-    PROBE(save_waited_long);
-    for (uint32_t i = 0; i < v->n_reporters; i++) {
-        const struct save_reporter *r = &v->reporters[i];
-
-        if (r->has_reported) {
-            continue;
-        }
-        if (n + 64 > size) {
-            more++;
-        } else if (r->worker == UINT32_MAX || r->worker == 0) {
-            n += (size_t)snprintf(out + n, size - n, " session %llu",
-                                  (unsigned long long)r->session);
-        } else {
-            n += (size_t)snprintf(
-                out + n, size - n, " session %llu (worker %u)",
-                (unsigned long long)r->session, (unsigned)(r->worker - 1));
-        }
-    }
-    if (more > 0) {
-        snprintf(out + n, size - n, " and %u more", (unsigned)more);
-    }
-}
-
-void save_look(struct scheduler *s)
-{
-    struct save *v = s->save;
-    const struct wire_shard *failed;
-    char why[200];
-    bool all;
-
-    if (v->phase != SAVE_PHASE_OPEN && v->phase != SAVE_PHASE_CLOSED) {
-        return;
-    }
-    if (plan_owner_lanes_differ(s)) {
-        PROBE(save_lane_gone);
-        begin_again(s, true, "a server has ended, or came");
-        return;
-    }
-    all = look_at_shards(s, &failed) || PLANT(manifest_before_shards);
-    if (failed != NULL) {
-        snprintf(why, sizeof(why), "lane %llu: %.150s",
-                 (unsigned long long)failed->lane, failed->why);
-        if (failed->saved == SAVED_NEEDS_WHOLE) {
-            save_base_refused(s);
-            begin_again(s, true, why);
-        } else {
-            fail(s, why);
-        }
-    } else if (v->phase == SAVE_PHASE_OPEN && all_have_reported(s)) {
-        v->phase = SAVE_PHASE_CLOSING;
-        v->state = SAVE_CLOSED;
-        write_record(s);
-    } else if (v->phase == SAVE_PHASE_CLOSED && all && !v->manifest_is_lent) {
-        v->phase = SAVE_PHASE_MANIFEST;
-        save_files_write(s, PLANT(manifest_before_shards));
-    } else if (v->phase == SAVE_PHASE_OPEN && has_waited(s)) {
-        name_silent(s, why, sizeof(why));
-        fail(s, why);
-    } else if (scheduler_now(s) >= v->told_us + TELL_MS * 1000) {
-        write_record(s);
-    }
-}
-
 void save_files_done(struct scheduler *s, int status, const char *why)
 {
     if (s->save->phase != SAVE_PHASE_MANIFEST) {
@@ -568,7 +418,7 @@ void save_files_done(struct scheduler *s, int status, const char *why)
     if (status == PS_OK) {
         end(s, SAVE_DONE, "");
     } else {
-        fail(s, why);
+        save_fail(s, why);
     }
 }
 
@@ -579,12 +429,14 @@ static void is_written(struct scheduler *s)
 {
     struct save *v = s->save;
 
+    v->asks_written = v->asks;
+    save_answer_waiters(s);
     if (v->phase == SAVE_PHASE_OPENING) {
         v->phase = SAVE_PHASE_RAISING;
-        save_answer_waiters(s);
         read_cut(s);
     } else if (v->phase == SAVE_PHASE_CLOSING) {
         v->phase = SAVE_PHASE_CLOSED;
+        v->heard_us = scheduler_now(s);
         s->look_us = scheduler_now(s);
     } else if (v->phase == SAVE_PHASE_ENDING) {
         has_ended(s);
@@ -603,11 +455,18 @@ static void take_over(struct scheduler *s, const struct wire_save *w)
     snprintf(v->name, sizeof(v->name), "%s", w->name);
     snprintf(v->folder, sizeof(v->folder), "%s", w->folder);
     snprintf(v->why, sizeof(v->why), "%s", w->why);
+    v->n_asked = (uint32_t)base_min_u64(w->n_asked, SAVE_ASKED_MAX);
+    if (v->n_asked > 0) {
+        memcpy(v->asked, w->asked + (w->n_asked - v->n_asked),
+               v->n_asked * sizeof(*v->asked));
+    }
+    v->asks_written = v->asks;
+    v->has_leftovers = w->state == SAVE_FAILED || w->state == SAVE_CANCELED;
     if (w->state == SAVE_OPEN || w->state == SAVE_CLOSED) {
         PROBE(save_of_former_scheduler);
         v->tries = 0;
         v->open_us = 0;
-        v->is_renamed = false;
+        v->renaming = SAVE_NOT_RENAMED;
         v->is_whole_asked = false;
         save_files_remove(s);
         begin(s);
@@ -624,13 +483,22 @@ static void take_over_again(struct scheduler *s, const struct wire_save *w)
     PROBE(save_former_writes_once_more);
     memcpy(name, v->name, sizeof(name));
     take_over(s, w);
-    if (v->phase == SAVE_PHASE_IDLE && v->waiters != NULL) {
+    if (v->phase == SAVE_PHASE_IDLE && save_has_new_order(s)) {
         v->ticket++;
         v->tries = 0;
         v->open_us = 0;
         memcpy(v->name, name, sizeof(name));
         begin(s);
     }
+    save_ask_anew(s);
+}
+
+static bool has_asked(const struct save *v, const struct wire_save *w)
+{
+    uint32_t n = w->n_asked;
+
+    return n == v->n_asked &&
+           (n == 0 || w->asked[n - 1].nonce == v->asked[n - 1].nonce);
 }
 
 static void on_record_read(struct scheduler *s, const struct coord_result *r)
@@ -659,11 +527,11 @@ static void on_record_read(struct scheduler *s, const struct coord_result *r)
     } else if (is_news) {
         take_over_again(s, &w);
     } else if (w.nonce == s->nonce && w.ticket == v->ticket &&
-               w.cut == v->cut && w.state == v->state) {
+               w.cut == v->cut && w.state == v->state && has_asked(v, &w)) {
         PROBE(save_record_found_written);
         is_written(s);
     } else if (v->phase != SAVE_PHASE_IDLE && v->phase != SAVE_PHASE_CUT) {
-        write_record(s);
+        save_write_record(s);
     }
 }
 
@@ -687,12 +555,17 @@ void save_on_record(struct scheduler *s, const struct coord_result *r)
     v->version = r->version;
     if (v->phase == SAVE_PHASE_UNREAD) {
         read_record(s); /* written by us in a former run of this process */
-    } else if (v->phase == SAVE_PHASE_CUT) {
+        return;
+    }
+    v->asks_written = v->asks_in_write;
+    save_answer_waiters(s);
+    if (v->phase == SAVE_PHASE_CUT) {
         /* Under the next cut, then: the record stays as it is until it is
          * known. */
         PROBE(save_told_and_begun_again);
-    } else if (v->written_state != v->state || v->written_cut != v->cut) {
-        write_record(s); /* it went on meanwhile */
+    } else if (v->written_state != v->state || v->written_cut != v->cut ||
+               v->asks_written != v->asks) {
+        save_write_record(s); /* it went on meanwhile */
     } else {
         is_written(s);
     }
@@ -700,10 +573,37 @@ void save_on_record(struct scheduler *s, const struct coord_result *r)
 
 /* ---- time --------------------------------------------------------------- */
 
+/* Where nothing but the scheduler's disk is waited for. */
+static uint64_t disk_deadline(const struct save *v)
+{
+    return v->phase == SAVE_PHASE_MANIFEST ||
+                   (v->phase == SAVE_PHASE_CUT && v->base_is_asked)
+               ? v->heard_us + (uint64_t)LIMIT_DISK_MS * 1000
+               : UINT64_MAX;
+}
+
+void save_fail_silent(struct scheduler *s)
+{
+    char why[120];
+
+    snprintf(why, sizeof(why),
+             "the disk of the checkpoints has not answered the scheduler for "
+             "%d s",
+             LIMIT_DISK_MS / 1000);
+    if (s->save->phase == SAVE_PHASE_CUT) {
+        save_base_unknown(s, why);
+    } else {
+        save_fail(s, why);
+    }
+}
+
 void save_tick(struct scheduler *s)
 {
     struct save *v = s->save;
 
+    if (s->state == SCHEDULER_RUN && scheduler_now(s) >= disk_deadline(v)) {
+        save_fail_silent(s);
+    }
     if (s->state != SCHEDULER_RUN || scheduler_now(s) < v->retry_us) {
         return;
     }
@@ -723,7 +623,7 @@ void save_tick(struct scheduler *s)
     case SAVE_PHASE_OPENING:
     case SAVE_PHASE_CLOSING:
     case SAVE_PHASE_ENDING:
-        write_record(s);
+        save_write_record(s);
         break;
     case SAVE_PHASE_IDLE:
         if (s->disk != NULL && !v->record_is_busy) {
@@ -743,5 +643,5 @@ void save_tick(struct scheduler *s)
 
 uint64_t save_next(const struct scheduler *s)
 {
-    return s->save->retry_us;
+    return base_min_u64(s->save->retry_us, disk_deadline(s->save));
 }

@@ -5,14 +5,16 @@
  *                 |        | again, under the next cut              v
  *     DONE, FAILED, CANCELED written <-- ENDING <-- MANIFEST <--- CLOSED
  *
- *     CUT      decides whether it is an increment (save_base.c), then reads
- *              `sessions` for the newest cut, once the plan stands still
+ *     CUT      looks which cuts the root has and decides whether it is an
+ *              increment (save_base.c), then reads `sessions` for the newest
+ *              cut, once the plan stands still
  *     OPENING  writes the record `save`: the cut, its folder, its plan
  *     RAISING  raises the cut in `sessions`, whose open ones must report
  *     OPEN     waits for their reports, in the bodies of their leases
  *     CLOSED   waits for the shards' files, in the records of their servers
  *     MANIFEST looks whether it sees these files, writes it, gives the folder
- *              its name, reads it back
+ *              its name, reads it back; the plan moves on meanwhile, and a disk
+ *              that does not answer ends it
  *
  * A session that ends unreported, or a lane that ends, makes it begin again
  * under the next cut (protocol 8.3). Until the manifest is made no part moves
@@ -46,9 +48,14 @@ struct save_reporter {
     struct buf position;
 };
 
-/* Somebody who asked for a save and is to be told its ticket. */
+enum { SAVE_ASKED_MAX = 64 };
+
+/* Somebody who asked for a save and is told its ticket when the record has his
+ * order: a scheduler that follows this one knows it then. */
 struct save_waiter {
     struct save_waiter *next;
+    uint64_t nonce; /* 0: of an order that nobody asks again */
+    uint64_t ask;   /* the record has it when this many are written */
     uint64_t connection;
     struct frame_header header;
 };
@@ -66,15 +73,16 @@ struct save_last {
 struct save_folder {
     uint64_t cut;
     uint64_t term;
+    bool is_compacted; /* now, by a tool */
 };
 
 struct save_prune {
     struct save_folder *folders; /* newest first; NULL: none is under way */
     size_t n;
     size_t at;
-    size_t n_kept;
-    uint64_t kept_cut; /* the last of them */
-    uint64_t base; /* the oldest that those which are kept build on; 0: none */
+    size_t n_whole;
+    uint64_t kept_cut; /* the last that is kept */
+    uint64_t base;     /* the oldest that those build on; UINT64_MAX: none */
     uint64_t oldest;
 };
 
@@ -85,7 +93,10 @@ enum save_file_step {
     SAVE_FILE_RENAME,
     SAVE_FILE_READ,
     SAVE_FILE_REMOVE,
+    SAVE_FILE_WHOSE,
+    SAVE_FILE_ROOT,
     SAVE_FILE_LIST,
+    SAVE_FILE_LEFT,
     SAVE_FILE_PRUNE,
     SAVE_FILE_BASE,
     SAVE_FILE_INDEX, /* of a lane, and what it names: save_check.c */
@@ -93,6 +104,19 @@ enum save_file_step {
     SAVE_FILE_HEADER,
     SAVE_FILE_TAIL,
     SAVE_FILE_CLOSE
+};
+
+enum save_renaming {
+    SAVE_NOT_RENAMED,
+    SAVE_RENAME_ASKED, /* nobody can call it back */
+    SAVE_RENAMED       /* by us: nothing was there */
+};
+
+/* A folder that goes if its manifest is ours. */
+struct save_doubt {
+    uint64_t tag; /* of the request that reads it; 0: none was made */
+    char folder[CKPT_NAME_MAX + 1];
+    uint64_t manifest_sum;
 };
 
 /* The lanes' files as the scheduler's own disk has them. */
@@ -114,6 +138,7 @@ struct save {
     uint64_t retry_us;   /* of what failed at the store; UINT64_MAX: nothing */
     uint64_t told_us;    /* progress was written */
     uint64_t open_us;    /* sessions were asked to report; 0: not yet */
+    uint64_t heard_us;   /* the disk, or a server, got on with it */
     uint32_t tries;
     uint32_t written_state; /* by the last write */
     uint64_t written_cut;
@@ -125,13 +150,15 @@ struct save {
     uint64_t plan;
     uint64_t rows;
     uint64_t rows_done;
-    uint64_t oldest; /* cut of the checkpoints that are kept; 0: not known */
+    uint64_t progress; /* of the lanes */
+    uint64_t oldest;   /* cut of the checkpoints that are kept; 0: not known */
     char name[LIMIT_NAME_BYTES + 1];
     char folder[CKPT_NAME_MAX + 1]; /* its last name */
     char why[256];
 
     uint64_t base;        /* what it is an increment of; 0: it is whole */
-    bool base_is_asked;   /* the disk, whether it is there still */
+    bool base_is_asked;   /* the disk, what is there still */
+    uint64_t root_cut;    /* the largest of all checkpoints that are there */
     bool is_whole_asked;  /* on request */
     bool is_whole_wanted; /* so, or a lane needs it */
     uint32_t n_refused;   /* increments, one after another, under this plan: */
@@ -140,14 +167,21 @@ struct save {
     struct save_prune prune;
     uint64_t prune_tag; /* of its own: the next save does not end it */
     uint64_t prune_cut; /* what is unfinished of up to here goes */
+    bool has_leftovers; /* a server that was still in it may have made some */
 
     struct save_reporter *reporters;
     uint32_t n_reporters;
     struct save_waiter *waiters;
+    struct wire_asked asked[SAVE_ASKED_MAX]; /* the last orders, oldest first */
+    uint32_t n_asked;
+    uint64_t asks; /* orders that this scheduler took */
+    uint64_t asks_in_write;
+    uint64_t asks_written;
     uint64_t next_session; /* as the table of the cut says */
     struct buf manifest;
     bool manifest_is_lent; /* to a write that is unanswered */
-    bool is_renamed;       /* or may be: nobody can call it back */
+    enum save_renaming renaming;
+    struct save_doubt doubt;
     struct save_check check;
     uint64_t disk_tag; /* answers of older tags are of an abandoned try */
 };
@@ -164,10 +198,6 @@ bool save_holds_plan(const struct scheduler *s);
 void save_abort(struct scheduler *s, const char *why);
 /* Has it stand still until save_start; false: it cannot now. */
 bool save_pause(struct scheduler *s) MUST_USE;
-/* Members or guests have been looked at. */
-void save_look(struct scheduler *s);
-/* The table of open sessions has been read. */
-void save_on_table(struct scheduler *s, const struct wire_sessions *w);
 void save_on_record(struct scheduler *s, const struct coord_result *r);
 void save_on_cut(struct scheduler *s, const struct coord_result *r);
 void save_on_disk(struct scheduler *s, const struct disk_result *r);
@@ -180,22 +210,46 @@ void save_begin(struct scheduler *s, const char *name, bool whole);
 /* PS_EEXIST: it is as good as saved. */
 int save_cancel(struct scheduler *s) MUST_USE;
 
+/* save.c: the record as the fields say, when it can be written. */
+void save_write_record(struct scheduler *s);
+/* It cannot become whole any more: begins again under the next cut. counts: as
+ * one of the tries that it has. */
+void save_begin_again(struct scheduler *s, bool counts, const char *why);
+void save_fail(struct scheduler *s, const char *why);
+/* The disk hangs. */
+void save_fail_silent(struct scheduler *s);
+
 /* save_request.c: WIRE_SAVE and WIRE_CANCEL */
+/* Those whose orders the record has. */
 void save_answer_waiters(struct scheduler *s);
+/* The record is another's: does somebody wait who is not in it? */
+bool save_has_new_order(const struct scheduler *s);
+/* These get the ticket of the save that is under way; the others are told. */
+void save_ask_anew(struct scheduler *s);
 void save_on_request(struct scheduler *s, uint64_t connection,
                      const struct frame_header *h, struct frame *frame);
 void save_on_cancel(struct scheduler *s, uint64_t connection,
                     const struct frame_header *h, struct frame *frame);
 
-/* save_base.c: whether it builds on the last one; known when base_is_asked is
- * false */
+/* save_look.c. Members or guests have been looked at. */
+void save_look(struct scheduler *s);
+/* The table of open sessions has been read. */
+void save_on_table(struct scheduler *s, const struct wire_sessions *w);
+
+/* save_base.c: which cuts are taken, and whether it builds on the last one;
+ * known when base_is_asked is false */
 void save_base_look(struct scheduler *s);
 void save_base_on_disk(struct scheduler *s, const struct disk_result *r);
+/* It is not known: a whole one, then. */
+void save_base_unknown(struct scheduler *s, const char *why);
 void save_base_refused(struct scheduler *s);
 void save_base_done(struct scheduler *s);
 
 /* save_prune.c: older ones go */
 void save_prune_begin(struct scheduler *s);
+/* Members have been looked at: when all have left what ended unsaved, its files
+ * go for good. */
+void save_prune_look(struct scheduler *s);
 void save_prune_on_disk(struct scheduler *s, const struct disk_result *r);
 void save_prune_end(struct scheduler *s);
 /* Answers that are to come are of no use. */
@@ -209,6 +263,8 @@ void save_check_on_disk(struct scheduler *s, const struct disk_result *r);
 void save_check_end(struct scheduler *s);
 
 /* save_files.c: manifest and folder */
+/* What it is called until it is renamed; CKPT_NAME_MAX + 1 bytes. */
+void save_files_folder(const struct scheduler *s, char *out);
 void save_files_write(struct scheduler *s, bool unseen);
 void save_files_put(struct scheduler *s); /* the lanes' files were seen */
 /* The unfinished folder, and the one that was renamed. */

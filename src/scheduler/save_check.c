@@ -28,16 +28,12 @@ static void submit(struct scheduler *s, enum save_file_step step,
     s->disk->submit(s->disk, r);
 }
 
-static void path_of(const struct save *v, const char *file,
+static void path_of(const struct scheduler *s, const char *file,
                     char out[DISK_PATH_MAX + 1])
 {
-    char folder[CKPT_NAME_MAX + 1] = "";
-    uint64_t cut, term;
-    bool is_new;
+    char folder[CKPT_NAME_MAX + 1];
 
-    if (ckpt_folder_parse(v->folder, &cut, &term, &is_new)) {
-        ckpt_folder_name(cut, term, true, folder);
-    }
+    save_files_folder(s, folder);
     snprintf(out, DISK_PATH_MAX + 1, "%s/%s", folder, file);
 }
 
@@ -53,7 +49,7 @@ static void read_index(struct scheduler *s)
         return;
     }
     ckpt_file_name(k->lanes[k->at].lane, CKPT_FILE_INDEX, name);
-    path_of(s->save, name, r.path);
+    path_of(s, name, r.path);
     r.size = (size_t)k->lanes[k->at].index_bytes + 1;
     submit(s, SAVE_FILE_INDEX, &r);
 }
@@ -92,7 +88,7 @@ static void look_at_file(struct scheduler *s)
         read_index(s);
         return;
     }
-    path_of(s->save, f->name, open.path);
+    path_of(s, f->name, open.path);
     header.size = (size_t)f->header_bytes;
     tail.offset = f->size - 1;
     submit(s, SAVE_FILE_OPEN, &open);

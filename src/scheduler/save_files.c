@@ -1,10 +1,11 @@
 /* What the scheduler writes of a checkpoint: the manifest, last of all, and the
  * folder's name. The shards' files are durable by then. A folder that has its
- * final name is whole; one of an unfinished save is removed, when it fails or
- * by the next save that is done. */
+ * final name is whole; one of an unfinished save is removed: when it ends, once
+ * more when all shards have left it, and by the next one that is done. */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "scheduler/save.h"
 
@@ -15,16 +16,15 @@ static struct disk_request request_of(const struct scheduler *s,
         .op = op, .tag = s->save->disk_tag << 8 | (uint64_t)step};
 }
 
-static void new_folder(const struct save *v, char out[CKPT_NAME_MAX + 1])
+void save_files_folder(const struct scheduler *s, char *out)
 {
     uint64_t cut, term;
     bool is_new;
 
-    if (!ckpt_folder_parse(v->folder, &cut, &term, &is_new)) {
-        out[0] = '\0';
-        return;
+    out[0] = '\0';
+    if (ckpt_folder_parse(s->save->folder, &cut, &term, &is_new)) {
+        ckpt_saving_name(cut, term, s->cluster_high, s->cluster_low, out);
     }
-    ckpt_folder_name(cut, term, true, out);
 }
 
 static void path_of(char out[DISK_PATH_MAX + 1], const char *folder,
@@ -133,8 +133,10 @@ static int make_manifest(struct scheduler *s, bool unseen)
 
 void save_files_write(struct scheduler *s, bool unseen)
 {
-    int rc = make_manifest(s, unseen);
+    int rc;
 
+    s->save->heard_us = scheduler_now(s);
+    rc = make_manifest(s, unseen);
     if (rc != PS_OK) {
         save_files_done(s, rc, ps_status_text(rc));
     }
@@ -143,11 +145,10 @@ void save_files_write(struct scheduler *s, bool unseen)
 void save_files_put(struct scheduler *s)
 {
     struct save *v = s->save;
+    struct disk_request r = request_of(s, DISK_WRITE_WHOLE, SAVE_FILE_WRITE);
     char folder[CKPT_NAME_MAX + 1];
-    struct disk_request r;
 
-    new_folder(v, folder);
-    r = request_of(s, DISK_WRITE_WHOLE, SAVE_FILE_WRITE);
+    save_files_folder(s, folder);
     path_of(r.path, folder, CKPT_MANIFEST);
     r.data = v->manifest.data;
     r.size = v->manifest.size;
@@ -158,12 +159,10 @@ void save_files_put(struct scheduler *s)
 static void rename_folder(struct scheduler *s)
 {
     struct disk_request r = request_of(s, DISK_RENAME, SAVE_FILE_RENAME);
-    char folder[CKPT_NAME_MAX + 1];
 
-    new_folder(s->save, folder);
-    snprintf(r.path, sizeof(r.path), "%s", folder);
+    save_files_folder(s, r.path);
     snprintf(r.to, sizeof(r.to), "%s", s->save->folder);
-    s->save->is_renamed = true;
+    s->save->renaming = SAVE_RENAME_ASKED;
     s->disk->submit(s->disk, &r);
 }
 
@@ -176,19 +175,74 @@ static void read_back(struct scheduler *s)
     s->disk->submit(s->disk, &r);
 }
 
-void save_files_remove(struct scheduler *s)
+static void remove_path(struct scheduler *s, const char *path)
 {
     struct disk_request r = request_of(s, DISK_REMOVE, SAVE_FILE_REMOVE);
+
+    snprintf(r.path, sizeof(r.path), "%s", path);
+    s->disk->submit(s->disk, &r);
+}
+
+/* Nobody has said whether it was renamed: if not, another may have the name. */
+static void look_whose(struct scheduler *s)
+{
+    struct disk_request r = request_of(s, DISK_READ_WHOLE, SAVE_FILE_WHOSE);
+    struct save *v = s->save;
+
+    memcpy(v->doubt.folder, v->folder, sizeof(v->doubt.folder));
+    v->doubt.tag = r.tag;
+    v->doubt.manifest_sum = hash_bytes(v->manifest.data, v->manifest.size);
+    path_of(r.path, v->folder, CKPT_MANIFEST);
+    r.size = v->manifest.size;
+    s->disk->submit(s->disk, &r);
+}
+
+static void on_doubt(struct scheduler *s, const struct disk_result *r)
+{
+    const struct save_doubt *d = &s->save->doubt;
+
+    if (r->status == PS_OK && hash_bytes(r->data, r->size) == d->manifest_sum) {
+        remove_path(s, d->folder);
+    }
+}
+
+void save_files_remove(struct scheduler *s)
+{
     char folder[CKPT_NAME_MAX + 1];
 
-    new_folder(s->save, folder);
+    save_files_folder(s, folder);
     if (s->disk != NULL && folder[0] != '\0') {
-        snprintf(r.path, sizeof(r.path), "%s", folder);
-        s->disk->submit(s->disk, &r);
+        remove_path(s, folder);
     }
-    if (s->disk != NULL && s->save->is_renamed) {
-        snprintf(r.path, sizeof(r.path), "%s", s->save->folder);
-        s->disk->submit(s->disk, &r);
+    if (s->disk != NULL && s->save->renaming == SAVE_RENAMED) {
+        remove_path(s, s->save->folder);
+    } else if (s->disk != NULL && s->save->renaming == SAVE_RENAME_ASKED) {
+        look_whose(s);
+    }
+}
+
+static void on_renamed(struct scheduler *s, const struct disk_result *r)
+{
+    if (r->status == PS_OK) {
+        s->save->renaming = SAVE_RENAMED;
+        read_back(s);
+    } else if (r->status == PS_EEXIST) {
+        s->save->renaming = SAVE_NOT_RENAMED;
+        save_begin_again(s, true, "another checkpoint has its name");
+    } else {
+        save_files_done(s, r->status, r->why);
+    }
+}
+
+static void on_read_back(struct scheduler *s, const struct disk_result *r)
+{
+    const struct buf *m = &s->save->manifest;
+
+    if (r->size == m->size && memcmp(r->data, m->data, r->size) == 0) {
+        save_files_done(s, PS_OK, "");
+    } else {
+        save_files_done(s, PS_EDATALOSS,
+                        "the manifest reads back as something else");
     }
 }
 
@@ -201,52 +255,40 @@ void save_on_disk(struct scheduler *s, const struct disk_result *r)
         v->manifest_is_lent = false;
     }
     if ((r->tag & 0xff) == SAVE_FILE_LIST ||
+        (r->tag & 0xff) == SAVE_FILE_LEFT ||
         (r->tag & 0xff) == SAVE_FILE_PRUNE) {
         if (r->tag >> 8 == v->prune_tag && s->plan != NULL) {
             save_prune_on_disk(s, r);
         }
         return;
     }
-    if (is_ours && (r->tag & 0xff) == SAVE_FILE_BASE) {
+    if (is_ours && ((r->tag & 0xff) == SAVE_FILE_ROOT ||
+                    (r->tag & 0xff) == SAVE_FILE_BASE)) {
         save_base_on_disk(s, r);
         return;
     }
-    if (!is_ours || v->phase != SAVE_PHASE_MANIFEST) {
+    if (r->tag == v->doubt.tag) {
+        on_doubt(s, r);
         return;
     }
+    if (!is_ours || v->phase != SAVE_PHASE_MANIFEST ||
+        (r->tag & 0xff) == SAVE_FILE_REMOVE) {
+        return;
+    }
+    v->heard_us = scheduler_now(s);
     if ((r->tag & 0xff) >= SAVE_FILE_INDEX) {
         save_check_on_disk(s, r);
         return;
     }
-    if (r->status != PS_OK) {
-        save_files_done(s, r->status, r->why);
+    if ((r->tag & 0xff) == SAVE_FILE_RENAME) {
+        on_renamed(s, r);
         return;
     }
-    switch ((enum save_file_step)(r->tag & 0xff)) {
-    case SAVE_FILE_WRITE:
+    if (r->status != PS_OK) {
+        save_files_done(s, r->status, r->why);
+    } else if ((r->tag & 0xff) == SAVE_FILE_WRITE) {
         rename_folder(s);
-        break;
-    case SAVE_FILE_RENAME:
-        read_back(s);
-        break;
-    case SAVE_FILE_READ:
-        if (r->size == v->manifest.size &&
-            memcmp(r->data, v->manifest.data, r->size) == 0) {
-            save_files_done(s, PS_OK, "");
-        } else {
-            save_files_done(s, PS_EDATALOSS,
-                            "the manifest reads back as something else");
-        }
-        break;
-    case SAVE_FILE_REMOVE:
-    case SAVE_FILE_LIST:
-    case SAVE_FILE_PRUNE:
-    case SAVE_FILE_BASE:
-    case SAVE_FILE_INDEX:
-    case SAVE_FILE_OPEN:
-    case SAVE_FILE_HEADER:
-    case SAVE_FILE_TAIL:
-    case SAVE_FILE_CLOSE:
-        break;
+    } else if ((r->tag & 0xff) == SAVE_FILE_READ) {
+        on_read_back(s, r);
     }
 }

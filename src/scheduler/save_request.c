@@ -1,37 +1,99 @@
 /* Who asks for a save, or for its end. A save is shared by those who ask for
  * the same - its name, and whether it is whole - until its sessions have
- * reported; any other is told to ask again, and begins the next one. */
+ * reported; any other is told to ask again, and begins the next one.
+ *
+ * An answer may be lost, and the scheduler with it. So each order has a nonce,
+ * and who ordered what is in the record before it is answered: whoever is asked
+ * again by that nonce knows its ticket, and no second save is made. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/probe.h"
 #include "scheduler/save.h"
 
-static void answer_ticket(struct scheduler *s, uint64_t connection,
-                          const struct frame_header *h)
+PLANT_DECLARE(save_order_forgotten);
+
+/* 0: it is not among the last orders. */
+static uint64_t find_ticket(const struct save *v, uint64_t nonce)
 {
-    struct wire_ticket m = {.ticket = s->save->ticket};
+    for (uint32_t i = 0; i < v->n_asked && nonce != 0; i++) {
+        if (v->asked[i].nonce == nonce) {
+            return v->asked[i].ticket;
+        }
+    }
+    return 0;
+}
+
+static bool is_known(const struct save *v, uint64_t nonce)
+{
+    return find_ticket(v, nonce) != 0 && !PLANT(save_order_forgotten);
+}
+
+/* The order gets the ticket of the save that is under way. */
+static void note_order(struct save *v, uint64_t nonce)
+{
+    v->asks++;
+    if (nonce == 0 || find_ticket(v, nonce) != 0) {
+        return;
+    }
+    if (v->n_asked == SAVE_ASKED_MAX) {
+        memmove(v->asked, v->asked + 1, --v->n_asked * sizeof(*v->asked));
+    }
+    v->asked[v->n_asked++] = (struct wire_asked){nonce, v->ticket};
+}
+
+static void answer_ticket(struct scheduler *s, const struct save_waiter *w)
+{
+    uint64_t ticket = find_ticket(s->save, w->nonce);
+    struct wire_ticket m = {.ticket = ticket != 0 ? ticket : s->save->ticket};
     struct buf b;
 
     buf_init(&b);
     wire_ticket_encode(&m, &b);
-    declare_answer_body(s, connection, h, PS_OK, &b);
+    declare_answer_body(s, w->connection, &w->header, PS_OK, &b);
     buf_fini(&b);
 }
 
 void save_answer_waiters(struct scheduler *s)
 {
-    struct save *v = s->save;
+    struct save_waiter **at = &s->save->waiters;
 
-    while (v->waiters != NULL) {
-        struct save_waiter *w = v->waiters;
+    while (*at != NULL) {
+        struct save_waiter *w = *at;
 
-        v->waiters = w->next;
+        if (w->ask > s->save->asks_written) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
         if (map_get(&s->connections, w->connection) != NULL) {
-            answer_ticket(s, w->connection, &w->header);
+            answer_ticket(s, w);
         }
         mem_free(w);
     }
+}
+
+bool save_has_new_order(const struct scheduler *s)
+{
+    const struct save_waiter *w = s->save->waiters;
+
+    while (w != NULL && find_ticket(s->save, w->nonce) != 0) {
+        w = w->next;
+    }
+    return w != NULL;
+}
+
+void save_ask_anew(struct scheduler *s)
+{
+    for (struct save_waiter *w = s->save->waiters; w != NULL; w = w->next) {
+        if (find_ticket(s->save, w->nonce) != 0) {
+            w->ask = 0;
+        } else {
+            note_order(s->save, w->nonce);
+            w->ask = s->save->asks;
+        }
+    }
+    save_answer_waiters(s);
 }
 
 static bool is_the_same(const struct save *v, const struct wire_save_request *m)
@@ -40,12 +102,72 @@ static bool is_the_same(const struct save *v, const struct wire_save_request *m)
            v->is_whole_asked == (m->whole != 0);
 }
 
+/* NULL, or why it cannot be asked for at all. */
+static const char *refusal(const struct scheduler *s,
+                           const struct wire_save_request *m)
+{
+    if (s->disk == NULL) {
+        return "this cluster has no place for checkpoints: start the scheduler "
+               "with -cp URL";
+    }
+    if (strlen(m->name) > LIMIT_NAME_BYTES) {
+        return "a name has at most 255 bytes";
+    }
+    return NULL;
+}
+
+/* NULL, or why the order is to be asked again. */
+static const char *what_comes_first(const struct scheduler *s,
+                                    const struct wire_save_request *m)
+{
+    const struct save *v = s->save;
+
+    if (v->phase == SAVE_PHASE_UNREAD) {
+        return "the store is being read";
+    }
+    if (is_known(v, m->nonce)) {
+        return NULL;
+    }
+    if (v->phase > SAVE_PHASE_OPEN) {
+        PROBE(save_is_too_late_to_share);
+        return "a save is ending";
+    }
+    if (v->phase == SAVE_PHASE_IDLE) {
+        return save_what_is_missing(s);
+    }
+    return is_the_same(v, m) ? NULL : "another save is under way";
+}
+
+static void take_order(struct scheduler *s, const struct wire_save_request *m,
+                       struct save_waiter *w)
+{
+    struct save *v = s->save;
+
+    w->next = v->waiters;
+    v->waiters = w;
+    if (is_known(v, m->nonce)) {
+        PROBE(save_asked_again);
+    } else {
+        if (v->phase == SAVE_PHASE_IDLE) {
+            save_begin(s, m->name, m->whole != 0);
+        } else {
+            PROBE(save_shares_ticket);
+        }
+        note_order(v, m->nonce);
+    }
+    w->ask = v->asks;
+    if (v->phase > SAVE_PHASE_CUT && v->asks > v->asks_in_write) {
+        save_write_record(s);
+    }
+    save_answer_waiters(s);
+}
+
 void save_on_request(struct scheduler *s, uint64_t connection,
                      const struct frame_header *h, struct frame *frame)
 {
-    struct save *v = s->save;
     struct wire_save_request m;
     struct save_waiter *w;
+    const char *first;
 
     if (wire_save_request_decode(frame_body(frame), frame->body_bytes,
                                  &s->arena, &m) != PS_OK) {
@@ -53,35 +175,13 @@ void save_on_request(struct scheduler *s, uint64_t connection,
                             "a SAVE that cannot be read");
         return;
     }
-    if (s->disk == NULL) {
-        declare_answer_text(s, connection, h, PS_EARGUMENT,
-                            "this cluster has no place for checkpoints: start "
-                            "the scheduler with -cp URL");
+    if (refusal(s, &m) != NULL) {
+        declare_answer_text(s, connection, h, PS_EARGUMENT, refusal(s, &m));
         return;
     }
-    if (strlen(m.name) > LIMIT_NAME_BYTES) {
-        declare_answer_text(s, connection, h, PS_EARGUMENT,
-                            "a name has at most 255 bytes");
-        return;
-    }
-    if (v->phase == SAVE_PHASE_UNREAD || v->phase > SAVE_PHASE_OPEN) {
-        PROBE(save_is_too_late_to_share);
-        declare_answer_text(s, connection, h, PS_ENOTREADY, "a save is ending");
-        return;
-    }
-    if (v->phase != SAVE_PHASE_IDLE && !is_the_same(v, &m)) {
-        declare_answer_text(s, connection, h, PS_ENOTREADY,
-                            "another save is under way");
-        return;
-    }
-    if (v->phase == SAVE_PHASE_RAISING || v->phase == SAVE_PHASE_OPEN) {
-        PROBE(save_shares_ticket);
-        answer_ticket(s, connection, h);
-        return;
-    }
-    if (v->phase == SAVE_PHASE_IDLE && save_what_is_missing(s) != NULL) {
-        declare_answer_text(s, connection, h, PS_ENOTREADY,
-                            save_what_is_missing(s));
+    first = what_comes_first(s, &m);
+    if (first != NULL) {
+        declare_answer_text(s, connection, h, PS_ENOTREADY, first);
         return;
     }
     w = mem_try_zero(sizeof(*w));
@@ -89,11 +189,9 @@ void save_on_request(struct scheduler *s, uint64_t connection,
         declare_answer_text(s, connection, h, PS_ENOMEM, "out of memory");
         return;
     }
-    *w = (struct save_waiter){v->waiters, connection, *h};
-    v->waiters = w;
-    if (v->phase == SAVE_PHASE_IDLE) {
-        save_begin(s, m.name, m.whole != 0);
-    }
+    *w = (struct save_waiter){
+        .nonce = m.nonce, .connection = connection, .header = *h};
+    take_order(s, &m, w);
 }
 
 void save_on_cancel(struct scheduler *s, uint64_t connection,
@@ -109,6 +207,9 @@ void save_on_cancel(struct scheduler *s, uint64_t connection,
     } else if (v->phase == SAVE_PHASE_UNREAD) {
         declare_answer_text(s, connection, h, PS_ENOTREADY,
                             "the store is being read");
+    } else if (m.ticket != 0 && v->ticket == m.ticket &&
+               v->phase == SAVE_PHASE_IDLE && v->state == SAVE_CANCELED) {
+        declare_answer_text(s, connection, h, PS_OK, ""); /* asked again */
     } else if (v->phase == SAVE_PHASE_IDLE ||
                (m.ticket != 0 && v->ticket != m.ticket)) {
         declare_answer_text(s, connection, h, PS_ENOTFOUND,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "scheduler/readers.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 
@@ -96,6 +97,7 @@ void scheduler_free(struct scheduler *s)
     }
     plan_free(s->plan);
     arena_fini(&s->arena);
+    buf_fini(&s->readers);
     mem_free(s->address);
     mem_free(s);
 }
@@ -179,6 +181,7 @@ void scheduler_step_down(struct scheduler *s)
     member_free(s);
     save_stop(s);
     restore_stop(s);
+    buf_clear(&s->readers);
     s->state = SCHEDULER_CLAIM;
     s->look_us = UINT64_MAX;
     snprintf(s->says, sizeof(s->says), "stands by: another scheduler runs");
@@ -266,6 +269,9 @@ void scheduler_on_coord(struct scheduler *s, const struct coord_result *r)
         break;
     case TAG_RESTORE:
         restore_on_coord(s, r);
+        break;
+    case TAG_READERS:
+        readers_on_coord(s, r);
         break;
     case TAG_FORGET:
         break;

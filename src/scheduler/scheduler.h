@@ -43,6 +43,8 @@ struct scheduler_options {
     bool consistent;
     /* A save whose sessions have not all reported by then fails. 0: waits. */
     uint64_t save_wait_ms;
+    /* How long an ended session may still ask; 0: LIMIT_ENDED_SESSION_MS. */
+    uint64_t ended_session_ms;
 };
 
 /* disk: of checkpoints; NULL where there is no place for them. */

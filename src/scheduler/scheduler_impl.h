@@ -29,6 +29,7 @@ enum scheduler_tag {
     TAG_SAVE,
     TAG_SAVE_CUT, /* `sessions`, to raise the cut */
     TAG_RESTORE,  /* records whose numbers are raised */
+    TAG_READERS,
     TAG_FORGET    /* nobody waits for the answer */
 };
 
@@ -49,6 +50,7 @@ struct guest {
     bool in_flight;
     bool is_dead; /* to be taken out of the table */
     uint64_t cut; /* what it says: older frames are all answered */
+    uint64_t settled; /* ... and of lanes ended by this plan it asks nothing */
     struct buf position;
 };
 
@@ -70,6 +72,14 @@ struct scheduler_connection {
 
 struct save;
 struct restore;
+
+/* Which ended lanes nobody asks for any more: lane_end.c. Of two spans of time,
+ * this one and the one before. */
+struct lane_end {
+    uint64_t turn_us;   /* when the next one begins */
+    uint64_t plan[2];   /* when it began */
+    uint64_t unsaid[2]; /* the least that a session had settled which ended */
+};
 
 struct scheduler {
     struct scheduler_options options;
@@ -100,6 +110,10 @@ struct scheduler {
     struct member *members; /* [options.servers] */
 
     struct map guests; /* struct guest by session */
+    struct lane_end lane_end;
+    struct buf readers; /* the record, if it is to be written: readers.c */
+    bool readers_in_flight;
+    bool readers_are_new; /* since it was last sent */
     bool sessions_in_flight;
 
     struct map connections;
@@ -167,6 +181,8 @@ void declare_answer_body(struct scheduler *s, uint64_t connection,
  * of this update covers it, p->in_update is set and it is answered when the
  * update is written; otherwise it was answered and p is gone. */
 bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w);
+/* The plan must stand still: what needs another one is asked again later. */
+void declare_while_held(struct scheduler *s);
 void declare_answer_done(struct scheduler *s, struct pending *p);
 /* Refuses the declarations of the update that is under way; false if it has
  * none. */

@@ -474,19 +474,18 @@ static void main_tick(void *context)
     if (now >= server_next(p->server)) {
         server_tick(p->server);
     }
-    if (p->stop_us != 0) {
-        if (server_has_stopped(p->server)) {
-            loop_quit(p->loop);
-        } else if (now >= p->stop_us) {
-            log_write(LOG_WARNING, "ends without having said so in the store");
+    if (server_has_stopped(p->server)) {
+        p->rc = server_refusal(p->server, &p->err);
+        loop_quit(p->loop);
+    } else if (p->stop_us != 0 && now >= p->stop_us) {
+        log_write(LOG_WARNING, "ends without having said so in the store");
+        loop_quit(p->loop);
+    } else if (p->stop_us == 0) {
+        p->rc = patience_look(&p->patience, now, server_is_serving(p->server),
+                              server_says(p->server), &p->err);
+        if (p->rc != PS_OK) {
             loop_quit(p->loop);
         }
-        return;
-    }
-    p->rc = patience_look(&p->patience, now, server_is_serving(p->server),
-                          server_says(p->server), &p->err);
-    if (p->rc != PS_OK) {
-        loop_quit(p->loop);
     }
 }
 
@@ -496,7 +495,7 @@ static uint64_t main_next(void *context)
     uint64_t next =
         base_min_u64(server_next(p->server), coord_loop_next(p->store));
 
-    if (p->stop_us != 0) {
+    if (server_has_stopped(p->server) || p->stop_us != 0) {
         return server_has_stopped(p->server) ? 0
                                              : base_min_u64(next, p->stop_us);
     }

@@ -12,7 +12,7 @@
 
 PLANT_DECLARE(lane_number_reused);
 
-enum state { CLUSTER, CLAIM, LANES, TAKE, SERVE, STOPPING, STOPPED };
+enum state { CLUSTER, CLAIM, LANES, TAKE, SERVE, EMPTYING, STOPPING, STOPPED };
 
 /* Tags of what is asked of the store. */
 enum tag {
@@ -26,7 +26,10 @@ enum tag {
 };
 
 /* A record that the shards are kept up to date with. */
+/* A record that the shards are kept up to date with. */
 struct watched {
+    enum tag tag;
+    const char *key;
     uint64_t version; /* what the shards were given */
     bool is_watching; /* a WATCH is unanswered */
     bool is_reading;  /* a GET is unanswered: somebody cannot wait */
@@ -58,11 +61,13 @@ struct server {
     uint64_t incarnation;
     uint32_t emptied;
     uint64_t first_lane; /* of this life */
+    bool asks_lanes;     /* `counters` is asked for, or written */
     uint64_t retry_us;   /* try what failed again; UINT64_MAX: nothing */
     uint64_t ping;
     uint64_t ping_us; /* when it is sent again, unanswered */
     bool is_due;      /* a renewal waits for the shards' answers */
     bool is_in_plan;
+    uint32_t refused_by;   /* -sn of a cluster without this id; 0: it has it */
     uint64_t plan_number;  /* of the plan that the shards were given */
     uint64_t plan_with_us; /* the first one that has all our lanes; 0 */
     struct watched plan;
@@ -128,6 +133,9 @@ int server_new(struct server **server, const struct server_options *options,
     s->net = net;
     s->owner = owner;
     s->retry_us = UINT64_MAX;
+    s->plan = (struct watched){.tag = TAG_PLAN, .key = "plan"};
+    s->sessions = (struct watched){.tag = TAG_SESSIONS, .key = "sessions"};
+    s->save = (struct watched){.tag = TAG_SAVE, .key = "save"};
     arena_init(&s->arena);
     *server = s;
     return PS_OK;
@@ -183,7 +191,10 @@ static void ask_lanes(struct server *s)
 {
     s->state = LANES;
     say(s, "takes lane numbers from the store");
-    ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
+    if (!s->asks_lanes) {
+        s->asks_lanes = true; /* once: s->first_lane is of the last answer */
+        ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
+    }
 }
 
 static void on_ready(struct server *s)
@@ -274,6 +285,7 @@ static void on_counters_read(struct server *s, const struct coord_result *r)
     if (b.failed) {
         s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
     } else {
+        s->asks_lanes = true;
         ask(s, COORD_CAS, TAG_COUNTERS, "counters", r->version, &b);
     }
     buf_fini(&b);
@@ -305,6 +317,7 @@ static void take(struct server *s)
 
 static void on_counters(struct server *s, const struct coord_result *r)
 {
+    s->asks_lanes = false;
     if (s->state != LANES) {
         return;
     }
@@ -318,24 +331,11 @@ static void on_counters(struct server *s, const struct coord_result *r)
     }
 }
 
-/* Asks for a record that the shards are kept up to date with. */
-static void ask_watched(struct server *s, enum coord_op op, struct watched *w,
-                        uint64_t version)
-{
-    if (w == &s->plan) {
-        ask(s, op, TAG_PLAN, "plan", version, NULL);
-    } else if (w == &s->sessions) {
-        ask(s, op, TAG_SESSIONS, "sessions", version, NULL);
-    } else {
-        ask(s, op, TAG_SAVE, "save", version, NULL);
-    }
-}
-
 static void watch(struct server *s, struct watched *w)
 {
     if (!w->is_watching) {
         w->is_watching = true;
-        ask_watched(s, COORD_WATCH, w, w->version);
+        ask(s, COORD_WATCH, w->tag, w->key, w->version, NULL);
     }
 }
 
@@ -423,51 +423,70 @@ static void on_lease(struct server *s, const struct coord_result *r)
     }
 }
 
+static void ping_shards(struct server *s)
+{
+    s->ping_us = now_of(s) + s->lease.length_us / 8;
+    s->owner->ping(s->owner, s->ping);
+}
+
+/* They are to acknowledge nothing more, and to say so (server_on_pong). */
+static void stop_shards(struct server *s, enum state state)
+{
+    s->state = state;
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        s->owner->start_lane(s->owner, i, 0, s->emptied);
+    }
+    s->ping++;
+    ping_shards(s);
+}
+
 /* New lanes while we hold the lease: the cluster goes back to a checkpoint, and
- * everybody begins a new life in it (protocol 9); or a lane has failed. */
+ * everybody begins a new life in it (protocol 9); or a lane has failed. Before
+ * the new ones are in the store no shard acknowledges in its old one: what that
+ * has logged is read by the others. */
 static void begin_anew(struct server *s, const char *why)
 {
     PROBE(server_lanes_rolled_back);
     log_write(LOG_WARNING, "%s: its lanes have ended, it takes others", why);
-    for (uint32_t i = 0; i < s->n_shards; i++) {
-        s->owner->start_lane(s->owner, i, 0, s->emptied);
-    }
-    ask_lanes(s);
+    say(s, "waits for its shards to end their lanes");
+    stop_shards(s, EMPTYING);
 }
 
-static bool has_ended_ours(const struct server *s, const struct wire_plan *w)
+static bool is_ours(const struct server *s, uint64_t lane)
 {
-    for (uint32_t i = 0; i < w->n_ended; i++) {
-        if (w->ended[i].lane >= s->first_lane &&
-            w->ended[i].lane < s->first_lane + s->n_shards) {
-            return true;
-        }
-    }
-    return false;
+    return lane >= s->first_lane && lane < s->first_lane + s->n_shards;
 }
 
 /* Takes note of a plan's number, and whether it has all our lanes. False: it
- * has ended them. */
+ * has ended them, or never will have any of ours. */
 static bool look_at_plan(struct server *s, const struct coord_result *r)
 {
     struct wire_plan w;
     uint32_t n = 0;
+    uint32_t n_ended = 0;
 
     arena_reset(&s->arena);
     if (wire_plan_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
         return true;
     }
-    if (has_ended_ours(s, &w)) {
+    for (uint32_t i = 0; i < w.n_ended; i++) {
+        n_ended += is_ours(s, w.ended[i].lane);
+    }
+    for (uint32_t i = 0; i < w.n_lanes; i++) {
+        n += is_ours(s, w.lanes[i].lane);
+    }
+    if (n_ended > 0) {
         begin_anew(s, "the cluster goes back to a checkpoint");
+        return false;
+    }
+    if (n == 0 && w.servers != 0 && s->id >= w.servers) {
+        s->refused_by = w.servers;
+        server_stop(s);
         return false;
     }
     s->plan_number = w.plan;
     if (s->owner->set_place != NULL) {
         s->owner->set_place(s->owner, w.checkpoints);
-    }
-    for (uint32_t i = 0; i < w.n_lanes; i++) {
-        n += w.lanes[i].lane >= s->first_lane &&
-             w.lanes[i].lane < s->first_lane + s->n_shards;
     }
     if (s->plan_with_us == 0 && n == s->n_shards) {
         s->plan_with_us = w.plan;
@@ -572,8 +591,7 @@ void server_on_want(struct server *s, enum shard_want what, uint64_t number)
                                                       : &s->save;
 
     if (what == SHARD_WANT_LIFE) {
-        if (s->state == SERVE && number >= s->first_lane &&
-            number < s->first_lane + s->n_shards) {
+        if (s->state == SERVE && is_ours(s, number)) {
             PROBE(log_failed_server_begins_anew);
             begin_anew(s, "a shard cannot write its log");
         }
@@ -583,7 +601,7 @@ void server_on_want(struct server *s, enum shard_want what, uint64_t number)
         return;
     }
     w->is_reading = true;
-    ask_watched(s, COORD_GET, w, 0);
+    ask(s, COORD_GET, w->tag, w->key, 0, NULL);
 }
 
 static bool all_answered(const struct server *s)
@@ -605,11 +623,10 @@ static void renew(struct server *s)
     if (now < lease_next(&s->lease)) {
         return;
     }
-    s->is_due = s->state == SERVE && !all_answered(s);
+    s->is_due = (s->state == SERVE || s->state == EMPTYING) && !all_answered(s);
     if (s->is_due) {
         if (now >= s->ping_us) {
-            s->ping_us = now + s->lease.length_us / 8;
-            s->owner->ping(s->owner, s->ping);
+            ping_shards(s);
         }
         return;
     }
@@ -619,9 +636,13 @@ static void renew(struct server *s)
     lease_tick(&s->lease, now);
     if (s->state == SERVE) {
         s->ping++;
-        s->ping_us = now + s->lease.length_us / 8;
-        s->owner->ping(s->owner, s->ping);
+        ping_shards(s);
     }
+}
+
+static bool is_stopping(const struct server *s)
+{
+    return s->state == STOPPING || s->state == EMPTYING;
 }
 
 /* True if the shard lives the lane that it was told to; else tells it again. */
@@ -629,7 +650,7 @@ static bool has_its_lane(struct server *s, uint32_t shard, uint64_t lane)
 {
     uint64_t wanted = s->state == SERVE ? s->shards[shard].lane : 0;
 
-    if (lane == wanted || (s->state != SERVE && s->state != STOPPING)) {
+    if (lane == wanted || (s->state != SERVE && !is_stopping(s))) {
         return true;
     }
     s->owner->start_lane(s->owner, shard, wanted, s->emptied);
@@ -682,6 +703,8 @@ void server_on_pong(struct server *s, uint32_t shard,
     if (s->state == STOPPING && all_answered(s)) {
         say(s, "gives its record back");
         lease_release(&s->lease, now_of(s));
+    } else if (s->state == EMPTYING && all_answered(s)) {
+        ask_lanes(s);
     }
 }
 
@@ -701,23 +724,14 @@ void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
 static void retry(struct server *s)
 {
     s->retry_us = UINT64_MAX;
-    switch (s->state) {
-    case CLUSTER:
+    if (s->state == CLUSTER) {
         ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
-        break;
-    case LANES:
+    } else if (s->state == LANES) {
         ask_lanes(s);
-        break;
-    case SERVE:
+    } else if (s->state == SERVE) {
         watch(s, &s->plan);
         watch(s, &s->sessions);
         watch(s, &s->save);
-        break;
-    case CLAIM:
-    case TAKE:
-    case STOPPING:
-    case STOPPED:
-        break;
     }
 }
 
@@ -729,9 +743,8 @@ void server_tick(struct server *s)
     if (s->has_lease) {
         renew(s);
     }
-    if (s->state == STOPPING && !all_answered(s) && now_of(s) >= s->ping_us) {
-        s->ping_us = now_of(s) + s->lease.length_us / 8;
-        s->owner->ping(s->owner, s->ping);
+    if (is_stopping(s) && !all_answered(s) && now_of(s) >= s->ping_us) {
+        ping_shards(s);
     }
 }
 
@@ -743,7 +756,7 @@ uint64_t server_next(const struct server *s)
         next =
             base_min_u64(next, s->is_due ? s->ping_us : lease_next(&s->lease));
     }
-    if (s->state == STOPPING && !all_answered(s)) {
+    if (is_stopping(s) && !all_answered(s)) {
         next = base_min_u64(next, s->ping_us);
     }
     return next;
@@ -754,14 +767,8 @@ uint64_t server_next(const struct server *s)
 void server_stop(struct server *s)
 {
     if (s->state == SERVE) {
-        s->state = STOPPING;
         say(s, "waits for its shards to stop");
-        for (uint32_t i = 0; i < s->n_shards; i++) {
-            s->owner->start_lane(s->owner, i, 0, s->emptied);
-        }
-        s->ping++;
-        s->ping_us = now_of(s) + s->lease.length_us / 8;
-        s->owner->ping(s->owner, s->ping);
+        stop_shards(s, STOPPING);
     } else if (s->state != STOPPING) {
         s->state = STOPPED;
     }
@@ -770,6 +777,15 @@ void server_stop(struct server *s)
 bool server_has_stopped(const struct server *s)
 {
     return s->state == STOPPED;
+}
+
+int server_refusal(const struct server *s, struct err *e)
+{
+    return s->refused_by == 0
+               ? PS_OK
+               : err_set(e, PS_EARGUMENT,
+                         "the cluster has -sn %u: -si is at most %u",
+                         s->refused_by, s->refused_by - 1);
 }
 
 bool server_is_serving(const struct server *s)

@@ -11,6 +11,8 @@
  *     TAKE     writes server/<id> with the lanes
  *     SERVE    renews; hands plan and sessions to the shards
  *     (ended by the scheduler -> LANES: comes back empty)
+ *     EMPTYING a log has failed, or all go back: its shards end their lanes;
+ *              then LANES
  *     STOPPING releases the record, then STOPPED
  */
 #ifndef SERVER_H
@@ -81,6 +83,9 @@ uint64_t server_next(const struct server *s);
 /* Begins an orderly stop; server_has_stopped says when it is done. */
 void server_stop(struct server *s);
 bool server_has_stopped(const struct server *s);
+/* PS_EARGUMENT with the reason if it stops because its id is none of the
+ * cluster's (-sn). */
+int server_refusal(const struct server *s, struct err *e) MUST_USE;
 /* True once its lanes are in the plan and the shards serve. */
 bool server_is_serving(const struct server *s);
 /* One line: what it does or waits for. */

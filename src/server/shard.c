@@ -6,10 +6,13 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "server/history.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
 #include "server/shard_save.h"
 #include "table/slab.h"
+
+PLANT_DECLARE(dedup_without_lane);
 
 int shard_new(struct shard **shard, const struct shard_options *options,
               struct net *net, struct disk *disk, struct shard_owner *owner)
@@ -25,6 +28,7 @@ int shard_new(struct shard **shard, const struct shard_options *options,
     s->cut = SHARD_FIRST_CUT;
     s->owner = owner;
     s->budget.ahead = options->ahead;
+    s->budget.snapshots = &s->snapshots;
     map_init(&s->connections);
     map_init(&s->chains);
     windows_init(&s->windows);
@@ -37,7 +41,7 @@ static void drop_parts(struct shard *s)
 {
     for (size_t i = 0; i < s->n_parts; i++) {
         table_free(s->parts[i].table);
-        shard_history_free(s->parts[i].histories);
+        history_free(s->parts[i].histories);
         shard_log_free_part(&s->parts[i]);
     }
     mem_free(s->parts);
@@ -56,8 +60,10 @@ static void end_life(struct shard *s)
     }
     plan_free(s->plan);
     s->plan = NULL;
-    windows_fini(&s->windows);
-    windows_init(&s->windows);
+    if (!PLANT(dedup_without_lane)) {
+        windows_fini(&s->windows);
+        windows_init(&s->windows);
+    }
     s->lane = 0;
     s->lease_until_us = 0;
     s->base = 0;
@@ -321,8 +327,10 @@ static int open_part(struct shard *s, const struct plan *plan,
     }
     if (udf_updater(v->updater, params, v->n_params, &udf, &e) != PS_OK) {
         log_limited(&s->part_log, s->net->now_us(s->net), LOG_ERROR,
-                    "shard %u cannot serve \"%.80s\": %s", s->options.shard,
-                    v->name, e.text);
+                    "shard %u cannot serve \"%.80s\", nor load its rows: %s; "
+                    "is a --plugin missing?",
+                    s->options.shard, v->name, e.text);
+        s->stats.parts_unserved++;
         return PS_OK;
     }
     spec.n_slots = udf_slots(udf, params);
@@ -352,7 +360,7 @@ static void free_parts(struct shard_part *parts, size_t n,
         }
         if (!is_kept) {
             table_free(parts[i].table);
-            shard_history_free(parts[i].histories);
+            history_free(parts[i].histories);
             shard_log_free_part(&parts[i]);
         }
     }
@@ -396,6 +404,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     /* Placement has made sure of the room for the tables as they begin; the
      * limit is for what comes into them. */
     s->budget.limit = 0;
+    s->stats.parts_unserved = 0;
     shard_load_before_plan(s, plan);
     for (uint32_t i = 0; i < plan->w.n_parts && rc == PS_OK; i++) {
         const struct wire_part *w = &plan->w.parts[i];
@@ -421,6 +430,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     plan_free(s->plan);
     s->plan = plan;
     s->reads_again = false;
+    history_on_plan(s);
     shard_log_read_abandon(s);
     shard_log_on_plan(s);
     shard_load_on_plan(s, &loaded);
@@ -464,8 +474,17 @@ int shard_set_sessions(struct shard *s, uint64_t version, const void *record,
     s->n_open = w.n_open;
     s->next_session = w.next;
     s->sessions_version = version;
-    windows_end(&s->windows, open, w.n_open, w.next, s->net->now_us(s->net));
+    windows_end(&s->windows, open, w.n_open, w.next, s->net->now_us(s->net),
+                shard_ended_session_us(s));
+    history_on_sessions(s);
     return PS_OK;
+}
+
+uint64_t shard_ended_session_us(const struct shard *s)
+{
+    return 1000 * (s->options.ended_session_ms != 0
+                       ? s->options.ended_session_ms
+                       : LIMIT_ENDED_SESSION_MS);
 }
 
 bool shard_session_is_open(const struct shard *s, uint64_t session)

@@ -62,8 +62,11 @@ struct shard_options {
     const struct kern *kern;
     struct slab_ahead *ahead; /* of its thread; outlives it. NULL: none */
     uint32_t save_bytes;      /* of rows in one idle moment; 0: the usual */
+    uint32_t save_room;       /* bytes of rows on their way; 0: the usual */
     struct disk *log;    /* for logs, on the server's own disk; NULL: none */
     uint64_t block_rows; /* of a checkpoint's blocks; 0: the usual */
+    /* How long an ended session may still ask; 0: LIMIT_ENDED_SESSION_MS. */
+    uint64_t ended_session_ms;
 };
 
 /* What its server says of it in the store. */

@@ -1,7 +1,7 @@
 /* What a shard answers beside data: HELLO, CHAIN, RESOLVE, STATUS. */
 #include "base/mem.h"
 #include "base/probe.h"
-#include "server/shard_load.h"
+#include "server/history.h"
 #include "server/shard_log.h"
 
 void shard_hello(struct shard *s, struct shard_connection *c,
@@ -36,6 +36,25 @@ void shard_hello(struct shard *s, struct shard_connection *c,
     buf_fini(&b);
 }
 
+/* Whoever misses one is told so by the end of its connection, and registers it
+ * again on the next. */
+static void drop_unused_chains(struct shard *s)
+{
+    uint64_t *unused = arena_take(&s->arena, s->chains.n * sizeof(*unused));
+    struct chain *c;
+    size_t n = 0;
+    size_t i = 0;
+
+    while (unused != NULL && (c = map_next(&s->chains, &i)) != NULL) {
+        if (!c->has_run) {
+            unused[n++] = c->id;
+        }
+    }
+    while (n > 0) {
+        mem_free(map_take(&s->chains, unused[--n]));
+    }
+}
+
 void shard_chain(struct shard *s, uint64_t connection,
                  const struct frame_header *h, struct frame *frame)
 {
@@ -56,6 +75,9 @@ void shard_chain(struct shard *s, uint64_t connection,
         shard_answer(s, connection, h, same ? PS_OK : PS_EEXIST,
                      same ? NULL : "another chain has this id");
         return;
+    }
+    if (s->chains.n >= LIMIT_CHAINS) {
+        drop_unused_chains(s);
     }
     if (s->chains.n >= LIMIT_CHAINS) {
         shard_answer(s, connection, h, PS_ELIMIT,
@@ -81,6 +103,13 @@ void shard_chain(struct shard *s, uint64_t connection,
     shard_answer(s, connection, h, rc, rc == PS_OK ? NULL : e.text);
 }
 
+/* A part whose updater is not here was not loaded: what its rows will have once
+ * the server is started with that plugin, nobody knows. */
+static bool has_rows(const struct shard_part *p)
+{
+    return p->table != NULL && !p->is_loading;
+}
+
 /* What became of a number on a lane that is not this one: what the part's rows
  * were loaded with says so; what is not in there is not applied, and no copy of
  * it can be (protocol 3.2, 6). A lane that the plan does not name is not
@@ -88,10 +117,9 @@ void shard_chain(struct shard *s, uint64_t connection,
 static int fate_on_former_lane(struct shard *s, const struct wire_resolve *m,
                                const struct wire_range *range)
 {
-    uint64_t lane = m->lane;
     struct shard_part *p = shard_part(s, range->variable, range->begin);
 
-    if (plan_ended(s->plan, lane) == NULL) {
+    if (plan_ended(s->plan, m->lane) == NULL) {
         return PS_EUNSURE;
     }
     if (plan_variable(s->plan, range->variable) == NULL) {
@@ -100,8 +128,7 @@ static int fate_on_former_lane(struct shard *s, const struct wire_resolve *m,
     if (p == NULL) {
         return PS_EMOVED;
     }
-    return p->is_loading ? PS_EBUSY
-                         : shard_history_fate(p, lane, m->session, m->seq);
+    return has_rows(p) ? history_fate(s, p, range, m) : PS_EBUSY;
 }
 
 static int fate_on_this_lane(struct shard *s, const struct wire_resolve *m)
@@ -147,7 +174,8 @@ void shard_resolve(struct shard *s, uint64_t connection,
     int live = PS_OK;
 
     if (wire_resolve_decode(frame_body(frame), frame->body_bytes, &s->arena,
-                            &m) != PS_OK) {
+                            &m) != PS_OK ||
+        m.n_parts > LIMIT_FRAME_OPS) {
         shard_refuse_connection(s, connection, "a RESOLVE, malformed");
         return;
     }
@@ -211,10 +239,10 @@ static int keep_of(struct shard *s, const struct wire_lost *m,
         k->has_moved = 1;
         return PS_OK;
     }
-    if (p->is_loading) {
+    if (!has_rows(p)) {
         return PS_EBUSY;
     }
-    return shard_history_keep(p, m->lane, m->session, &s->arena, k);
+    return history_keep(s, p, range, m, k);
 }
 
 void shard_lost(struct shard *s, uint64_t connection,
@@ -227,7 +255,8 @@ void shard_lost(struct shard *s, uint64_t connection,
     int rc = PS_OK;
 
     if (wire_lost_decode(frame_body(frame), frame->body_bytes, &s->arena, &m) !=
-        PS_OK) {
+            PS_OK ||
+        m.n_parts > LIMIT_FRAME_OPS) {
         shard_refuse_connection(s, connection, "a LOST that cannot be read");
         return;
     }

@@ -18,7 +18,8 @@ struct shard_connection {
     bool checksums; /* answers have one of their body */
 };
 
-struct shard_history;
+struct history;
+struct history_copy;
 struct shard_log_need;
 struct shard_log;
 struct log_reading;
@@ -36,7 +37,7 @@ struct shard_part {
     struct shard_log_need *needs; /* logs to be replayed: shard_log.h */
     uint32_t n_needs;
     uint64_t base; /* the cut since which its changes are known; 0: none */
-    struct shard_history *histories; /* of former lanes: shard_load.h */
+    struct history *histories; /* of former lanes: history.h */
 };
 
 struct loading;
@@ -52,7 +53,6 @@ struct save_order {
     uint32_t state; /* enum wire_save_state */
     uint64_t plan;
     uint64_t base;
-    char folder[CKPT_NAME_MAX + 1]; /* where it is made */
 };
 
 struct saving;
@@ -74,16 +74,21 @@ struct shard {
     uint32_t emptied;
     uint64_t lease_until_us;
     struct windows windows;
-    struct plan *plan;        /* NULL: not known yet */
-    struct shard_part *parts; /* by (variable, begin) */
+    struct history_copy *copies; /* that parts share: history.h */
+    struct plan *plan;           /* NULL: not known yet */
+    struct shard_part *parts;    /* by (variable, begin) */
     size_t n_parts;
     struct table_budget budget;
+    struct table_budget snapshots; /* without a limit */
 
     /* Saves: shard_save.h. */
     uint64_t cut; /* the newest that this life has taken */
     struct save_order save_order;
     struct saving *saving;     /* NULL: none */
-    struct saving *remainders; /* abandoned, but the disk is at it */
+    struct saving *remainders; /* over, but not all put away */
+    bool tidies;               /* snapshots have ended that are not put away */
+    uint64_t save_work_us;     /* shard_save_work has nothing to do before */
+    uint64_t save_frames;      /* that had been served then */
     uint64_t n_savings;
     char no_place[200]; /* why nothing can be saved; "": it can */
     uint64_t base;      /* the newest checkpoint that is whole; 0: none yet */
@@ -131,6 +136,8 @@ bool shard_has_lease(const struct shard *s);
 struct shard_part *shard_part(const struct shard *s, uint32_t variable,
                               uint32_t begin);
 bool shard_session_is_open(const struct shard *s, uint64_t session);
+/* How long an ended session may still ask. */
+uint64_t shard_ended_session_us(const struct shard *s);
 
 /* shard_run.c */
 void shard_run(struct shard *s, uint64_t connection,

@@ -39,6 +39,7 @@ static void free_loading(struct loading *v)
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_fini(&v->pieces[i]);
     }
+    buf_fini(&v->state_file);
     shard_loading_free_chain(v);
     arena_fini(&v->arena);
     mem_free(v);
@@ -103,6 +104,7 @@ static void begin(struct shard *s, const struct wire_load *l)
     v->brings_lanes = l->brings_lanes != 0;
     memcpy(v->folder, l->folder, strlen(l->folder) + 1);
     arena_init(&v->arena);
+    buf_init(&v->state_file);
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_init(&v->pieces[i]);
     }
@@ -637,9 +639,11 @@ static void on_answer(struct loading *v, const struct disk_result *r)
         v->lane++;
         break;
     case LOADING_STEP_STATE:
-        rc = shard_loading_take_state(v, r->data, r->size, &e);
-        v->lane++;
-        break;
+        rc = shard_loading_take_state(v, r);
+        if (rc != PS_OK) {
+            break;
+        }
+        return; /* shard_load_work goes through it */
     case LOADING_STEP_OPEN:
         read_piece(v);
         return;
@@ -678,8 +682,10 @@ bool shard_load_on_disk(struct shard *s, const struct disk_result *r)
 
 bool shard_load_has_work(const struct shard *s)
 {
-    return s->loading != NULL && s->loading->is_ready &&
-           s->loading->phase == LOADING_ROWS;
+    const struct loading *v = s->loading;
+
+    return v != NULL && ((v->phase == LOADING_ROWS && v->is_ready) ||
+                         (v->phase == LOADING_STATE && v->has_state));
 }
 
 uint64_t shard_load_next(const struct shard *s)
@@ -689,15 +695,35 @@ uint64_t shard_load_next(const struct shard *s)
                                    : UINT64_MAX;
 }
 
+static void state_work(struct loading *v)
+{
+    struct err e;
+    int rc;
+
+    e.text[0] = '\0';
+    rc = shard_loading_state_work(v, &e);
+    if (rc < 0) {
+        shard_loading_fail(v, rc, e.text);
+    } else if (rc == 1) {
+        v->lane++;
+        go_on(v);
+    }
+}
+
 void shard_load_work(struct shard *s)
 {
-    struct loading *v = s->loading;
+    struct loading *v;
     int rc = PS_OK;
 
     if (s->load_again_us != 0 && s->net->now_us(s->net) >= s->load_again_us) {
         try_again(s);
     }
     if (!shard_load_has_work(s)) {
+        return;
+    }
+    v = s->loading;
+    if (v->phase == LOADING_STATE) {
+        state_work(v);
         return;
     }
     if (v->at < v->n) {
@@ -723,8 +749,12 @@ void shard_load_report(const struct shard *s, struct shard_report *r)
     uint64_t first = UINT64_MAX;
 
     for (size_t i = 0; i < s->n_parts; i++) {
-        if (s->parts[i].is_loading) {
-            first = base_min_u64(first, s->parts[i].since);
+        const struct shard_part *p = &s->parts[i];
+
+        if (p->is_loading ||
+            (p->table == NULL && (p->durability != PS_MEMORY ||
+                                  shard_loading_load_of(s, p) != NULL))) {
+            first = base_min_u64(first, p->since);
         }
     }
     r->loaded = first == UINT64_MAX ? shard_plan_number(s) : first - 1;

@@ -72,9 +72,16 @@ struct loading {
     bool is_open;   /* the source's file */
     uint32_t piece; /* of the block: the next to be read */
     struct buf pieces[CKPT_PIECES_MAX];
-    size_t at;     /* row of the block that is inserted next */
-    size_t n;      /* rows of the block */
-    bool is_ready; /* the block is here and checked */
+    size_t at;      /* row of the block that is inserted next */
+    size_t n;       /* rows of the block */
+    bool is_ready;  /* the block is here and checked */
+    bool has_state; /* of a lane: it is gone through */
+    struct buf state_file;
+    struct ckpt_state state;
+    bool state_is_decoded;
+    uint32_t check_tensor; /* of that file: whose block is next */
+    uint32_t check_block;
+    uint32_t late; /* frame that is replayed next */
 };
 
 /* Before shard_set_plan makes the parts of `plan`: gives up the present load
@@ -93,37 +100,6 @@ void shard_load_work(struct shard *s);
 uint64_t shard_load_next(const struct shard *s);
 /* Adds what there is to say. */
 void shard_load_report(const struct shard *s, struct shard_report *r);
-
-/* Frozen copies: what a former lane of a part had done, as far as the part's
- * rows have it. One for each lane and range that was loaded. */
-struct shard_history {
-    struct shard_history *next;
-    uint64_t lane;
-    uint32_t begin;
-    uint32_t end;
-    uint64_t forgotten;
-    struct history_gap *gaps; /* numbers below `next` that are not there */
-    size_t n_gaps;
-    size_t n;
-    struct ckpt_window windows[]; /* by rising session */
-};
-
-struct history_gap {
-    uint64_t session;
-    uint64_t first;
-    uint64_t last;
-};
-
-void shard_history_free(struct shard_history *list);
-/* What of a session's numbers of a lane is in this part. k->gaps is taken from
- * the arena. PS_ENOMEM. */
-int shard_history_keep(const struct shard_part *p, uint64_t lane,
-                       uint64_t session, struct arena *arena,
-                       struct wire_keep *k) MUST_USE;
-/* What became of a number of a former lane in this part: as window_resolve,
- * and PS_ECANCELED where nothing of it is in the rows. */
-int shard_history_fate(const struct shard_part *p, uint64_t lane,
-                       uint64_t session, uint64_t seq);
 
 /* Whether this part is loaded by v. */
 bool shard_loading_is_of(const struct loading *v, const struct shard_part *p);
@@ -162,8 +138,11 @@ bool shard_loading_next_link(struct loading *v) MUST_USE;
 int shard_replay_op(struct shard *s, const struct chain *chain,
                     const struct run_op *op, const struct wire_variable *v,
                     struct shard_part *p) MUST_USE;
-/* shard_load_state.c: one lane's state into the parts that are loaded. */
-int shard_loading_take_state(struct loading *v, const void *data, size_t size,
-                             struct err *e) MUST_USE;
+/* shard_load_state.c: one lane's state into the parts that are loaded, in
+ * pieces. PS_ENOMEM. */
+int shard_loading_take_state(struct loading *v,
+                             const struct disk_result *r) MUST_USE;
+/* One piece. 1: that was the last; 0: there is more; else PS_E*. */
+int shard_loading_state_work(struct loading *v, struct err *e) MUST_USE;
 
 #endif

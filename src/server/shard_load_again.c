@@ -1,5 +1,6 @@
 /* Loads that cannot be done, or not as they were begun: which trouble is
  * damage, what is tried again, and what a new plan does to a load. */
+#include "server/history.h"
 #include "server/shard_load.h"
 
 #include <stdio.h>
@@ -139,7 +140,7 @@ bool shard_loading_renew(struct shard *s)
         if (rc == PS_OK) {
             table_free(p->table);
             p->table = t;
-            shard_history_free(p->histories);
+            history_free(p->histories);
             p->histories = NULL;
         }
     }

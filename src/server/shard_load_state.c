@@ -5,101 +5,15 @@
  * A late frame that was applied when others of after the cut had been applied
  * already leaves a gap of numbers that are not in the checkpoint: in the copy
  * these are canceled, which is what they are for whoever asks now. */
-#include <stdlib.h>
-
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/probe.h"
+#include "server/history.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
 #include "wire/run.h"
 
 PLANT_DECLARE(late_not_replayed);
-
-void shard_history_free(struct shard_history *list)
-{
-    while (list != NULL) {
-        struct shard_history *h = list;
-
-        list = h->next;
-        mem_free(h->gaps);
-        mem_free(h);
-    }
-}
-
-static const struct ckpt_window *find_window(const struct shard_history *h,
-                                             uint64_t session)
-{
-    size_t low = 0;
-    size_t n = h->n;
-
-    while (low < n) {
-        size_t mid = low + (n - low) / 2;
-
-        if (h->windows[mid].session == session) {
-            return &h->windows[mid];
-        }
-        if (h->windows[mid].session < session) {
-            low = mid + 1;
-        } else {
-            n = mid;
-        }
-    }
-    return NULL;
-}
-
-int shard_history_fate(const struct shard_part *p, uint64_t lane,
-                       uint64_t session, uint64_t seq)
-{
-    for (const struct shard_history *h = p->histories; h != NULL; h = h->next) {
-        const struct ckpt_window *w;
-
-        if (h->lane != lane) {
-            continue;
-        }
-        w = find_window(h, session);
-        if (w == NULL) {
-            return session <= h->forgotten ? PS_EUNSURE : PS_ECANCELED;
-        }
-        if (seq >= w->next) {
-            return PS_ECANCELED;
-        }
-        return seq + LIMIT_WINDOW < w->next ? PS_EUNSURE
-                                            : w->fate[seq % LIMIT_WINDOW];
-    }
-    return PS_ECANCELED;
-}
-
-int shard_history_keep(const struct shard_part *p, uint64_t lane,
-                       uint64_t session, struct arena *arena,
-                       struct wire_keep *k)
-{
-    const struct shard_history *h = p->histories;
-    const struct ckpt_window *w;
-    struct wire_span *gaps;
-
-    while (h != NULL && h->lane != lane) {
-        h = h->next;
-    }
-    w = h != NULL ? find_window(h, session) : NULL;
-    k->below = w != NULL ? w->next : 1;
-    k->n_gaps = 0;
-    if (w == NULL || h->n_gaps == 0) {
-        return PS_OK;
-    }
-    gaps = arena_take(arena, h->n_gaps * sizeof(*gaps));
-    if (gaps == NULL) {
-        return PS_ENOMEM;
-    }
-    for (size_t i = 0; i < h->n_gaps; i++) {
-        if (h->gaps[i].session == session) {
-            gaps[k->n_gaps++] =
-                (struct wire_span){h->gaps[i].first, h->gaps[i].last};
-        }
-    }
-    k->gaps = gaps;
-    return PS_OK;
-}
 
 /* ---- late frames -------------------------------------------------------- */
 
@@ -279,14 +193,6 @@ static int replay(struct loading *v, const struct ckpt_state *state,
 
 /* ---- windows ------------------------------------------------------------ */
 
-static int compare_windows(const void *a, const void *b)
-{
-    const struct ckpt_window *x = a;
-    const struct ckpt_window *y = b;
-
-    return x->session < y->session ? -1 : x->session > y->session;
-}
-
 /* The number of a late frame: applied; those that it left out are not there. */
 static void settle_late(struct ckpt_window *w, uint64_t seq)
 {
@@ -305,99 +211,88 @@ static void settle_late(struct ckpt_window *w, uint64_t seq)
     w->next = seq + 1;
 }
 
-/* One lane's windows with its late numbers, for one part. */
-static void add_late(struct shard_history *h, const struct ckpt_late *l)
+/* One lane's windows with its late numbers. */
+static void add_late(struct history_copy *c, const struct ckpt_late *l)
 {
     size_t i = 0;
 
-    while (i < h->n && h->windows[i].session != l->session) {
+    while (i < c->n && c->windows[i].session != l->session) {
         i++;
     }
-    if (i == h->n) {
-        h->windows[i] = (struct ckpt_window){.session = l->session, .next = 1};
-        h->n++;
+    if (i == c->n) {
+        c->windows[i] = (struct ckpt_window){.session = l->session, .next = 1};
+        c->n++;
     }
-    if (l->seq > h->windows[i].next) {
-        h->gaps[h->n_gaps++] =
-            (struct history_gap){l->session, h->windows[i].next, l->seq - 1};
+    if (l->seq > c->windows[i].next) {
+        c->gaps[c->n_gaps++] =
+            (struct history_gap){l->session, c->windows[i].next, l->seq - 1};
     }
-    settle_late(&h->windows[i], l->seq);
+    settle_late(&c->windows[i], l->seq);
 }
 
-static bool is_same_window(const struct ckpt_window *a,
-                           const struct ckpt_window *b)
+/* What of buckets [begin, end) is in the part, with what `from` says. */
+static int keep_history(struct shard *s, struct shard_part *p, uint64_t begin,
+                        uint64_t end, const struct ckpt_history *from,
+                        const struct ckpt_state *state, bool has_lates)
 {
-    return a->session == b->session && a->next == b->next &&
-           a->floor == b->floor && a->refuse_below == b->refuse_below &&
-           a->has_ended == b->has_ended &&
-           memcmp(a->fate, b->fate, sizeof(a->fate)) == 0 &&
-           memcmp(a->canceled, b->canceled, sizeof(a->canceled)) == 0;
-}
+    struct history_copy *c;
 
-/* A part that was split and is one again comes with a copy from each piece:
- * were all kept, they would double with each such load. */
-static bool has_same(const struct shard_part *p, const struct shard_history *h)
-{
-    for (const struct shard_history *o = p->histories; o != NULL; o = o->next) {
-        size_t i = 0;
-
-        if (o->lane != h->lane || o->forgotten != h->forgotten ||
-            o->n != h->n || o->n_gaps != 0 || h->n_gaps != 0) {
-            continue;
-        }
-        while (i < h->n && is_same_window(&o->windows[i], &h->windows[i])) {
-            i++;
-        }
-        if (i == h->n) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int keep_history(struct shard_part *p, const struct ckpt_history *from,
-                        const struct ckpt_state *state, bool is_own)
-{
-    size_t room = (size_t)from->n_windows + (is_own ? state->n_lates : 0);
-    struct shard_history *h =
-        mem_try_zero(sizeof(*h) + (room + 1) * sizeof(h->windows[0]));
-
-    if (h == NULL) {
-        return PS_ENOMEM;
-    }
-    h->gaps = mem_try((room + 1) * sizeof(*h->gaps));
-    if (h->gaps == NULL) {
-        mem_free(h);
-        return PS_ENOMEM;
-    }
-    h->lane = from->lane;
-    h->begin = p->begin;
-    h->end = p->end;
-    h->forgotten = from->forgotten;
-    h->n = (size_t)from->n_windows;
-    if (h->n > 0) {
-        memcpy(h->windows, from->windows, h->n * sizeof(h->windows[0]));
-    }
-    for (uint32_t i = 0; is_own && i < state->n_lates; i++) {
-        add_late(h, &state->lates[i]);
-    }
-    qsort(h->windows, h->n, sizeof(h->windows[0]), compare_windows);
-    if (has_same(p, h)) {
-        shard_history_free(h);
+    begin = base_max_u64(begin, p->begin);
+    end = base_min_u64(end, p->end);
+    if (begin >= end) {
         return PS_OK;
     }
-    h->next = p->histories;
-    p->histories = h;
-    return PS_OK;
+    c = history_copy_new(from->lane, (size_t)from->n_windows +
+                                         (has_lates ? state->n_lates : 0));
+    if (c == NULL) {
+        return PS_ENOMEM;
+    }
+    c->forgotten = from->forgotten;
+    c->n = (size_t)from->n_windows;
+    if (c->n > 0) {
+        memcpy(c->windows, from->windows, c->n * sizeof(c->windows[0]));
+    }
+    for (uint32_t i = 0; has_lates && i < state->n_lates; i++) {
+        add_late(c, &state->lates[i]);
+    }
+    return history_put(s, p, (uint32_t)begin, (uint32_t)end, c);
+}
+
+/* The lane's own windows are of all that it held, the others of a range. */
+static int keep_histories_of(struct loading *v, const struct ckpt_state *state,
+                             struct shard_part *p,
+                             const struct wire_variable *w)
+{
+    const struct ckpt_manifest *m = &v->ckpt->manifest;
+    uint64_t lane = m->lanes[v->lane].lane;
+    int rc = PS_OK;
+
+    for (uint32_t i = 0; i < state->n_histories && rc == PS_OK; i++) {
+        const struct ckpt_history *h = &state->histories[i];
+
+        if (h->lane != lane && h->variable == w->id) {
+            rc = keep_history(v->shard, p, h->begin, h->end, h, state, false);
+        }
+        for (uint32_t k = 0; k < m->n_parts && rc == PS_OK && h->lane == lane;
+             k++) {
+            const struct ckpt_place *o = &m->parts[k];
+
+            if (o->lane == lane && o->variable == w->id) {
+                /* Of late ones that a log has, the log says which are there. */
+                rc = keep_history(v->shard, p, o->begin, o->end, h, state,
+                                  !shard_log_replays(v->shard, p, lane));
+            }
+        }
+    }
+    return rc;
 }
 
 static int keep_histories(struct loading *v, const struct ckpt_state *state)
 {
     struct shard *s = v->shard;
-    uint64_t lane = v->ckpt->manifest.lanes[v->lane].lane;
     int rc = PS_OK;
 
-    for (size_t k = 0; k < s->n_parts && v->brings_lanes; k++) {
+    for (size_t k = 0; k < s->n_parts && v->brings_lanes && rc == PS_OK; k++) {
         struct shard_part *p = &s->parts[k];
         const struct wire_variable *w;
         const char *why;
@@ -406,46 +301,88 @@ static int keep_histories(struct loading *v, const struct ckpt_state *state)
             continue;
         }
         w = shard_loading_source(v, p, &why);
-        if (w == NULL ||
-            !ckpt_needs(v->ckpt, v->lane, w->id, p->begin, p->end)) {
-            continue;
+        if (w != NULL &&
+            ckpt_needs(v->ckpt, v->lane, w->id, p->begin, p->end)) {
+            rc = keep_histories_of(v, state, p, w);
         }
-        for (uint32_t i = 0; i < state->n_histories && rc == PS_OK; i++) {
-            const struct ckpt_history *h = &state->histories[i];
-            bool is_own = h->lane == lane;
+    }
+    history_on_plan(s);
+    return rc;
+}
 
-            if (is_own || (h->variable == w->id && h->begin < p->end &&
-                           p->begin < h->end)) {
-                rc = keep_history(p, h, state, is_own);
-            }
-        }
+int shard_loading_take_state(struct loading *v, const struct disk_result *r)
+{
+    int rc = PS_OK;
+
+    buf_fini(&v->state_file);
+    buf_init(&v->state_file);
+    v->has_state = true;
+    v->state_is_decoded = false;
+    v->check_tensor = 0;
+    v->check_block = 0;
+    v->late = 0;
+    if (r->memory != NULL) {
+        v->state_file = *r->memory;
+        buf_init(r->memory);
+    } else {
+        rc = buf_append(&v->state_file, r->data, r->size);
     }
     return rc;
 }
 
-int shard_loading_take_state(struct loading *v, const void *data, size_t size,
-                             struct err *e)
+/* The file's size and header, then a block each time; 1: all are right. */
+static int check_state(struct loading *v, struct err *e)
 {
-    const struct ckpt_index *x = &v->ckpt->indexes[v->lane];
-    struct ckpt_state state;
+    const struct ckpt_file *file = &v->ckpt->indexes[v->lane].files[1];
+    const struct ckpt_tensor *t;
+
+    if (v->check_tensor == 0) {
+        v->check_tensor = 1;
+        return v->state_file.size == file->size
+                   ? ckpt_header_check(file, v->state_file.data, e)
+                   : err_set(e, PS_EDATALOSS,
+                             "%s is not as long as the index "
+                             "says",
+                             file->name);
+    }
+    while (v->check_tensor <= file->n_tensors) {
+        t = &file->tensors[v->check_tensor - 1];
+        if (v->check_block < t->n_sums) {
+            uint32_t k = v->check_block++;
+
+            return ckpt_block_check(
+                file, t, k, v->state_file.data + ckpt_block(t, k).offset, e);
+        }
+        v->check_tensor++;
+        v->check_block = 0;
+    }
+    return 1;
+}
+
+int shard_loading_state_work(struct loading *v, struct err *e)
+{
+    struct buf *file = &v->state_file;
     int rc;
 
-    arena_reset(&v->arena);
-    rc = ckpt_state_decode(data, size, &x->files[1], &v->arena, &state, e);
-    for (uint32_t i = 0; i < state.n_lates && rc == PS_OK; i++) {
-        if (PLANT(late_not_replayed)) {
-            break;
+    if (!v->state_is_decoded) {
+        rc = check_state(v, e);
+        if (rc != 1) {
+            return rc;
         }
-        rc = replay(v, &state, &state.lates[i]);
-        if (rc != PS_OK) {
-            err_set(e, rc, "a frame of before the cut: %s", ps_status_text(rc));
-        }
+        arena_reset(&v->arena);
+        v->state_is_decoded = true;
+        return ckpt_state_decode(file->data, file->size, NULL, &v->arena,
+                                 &v->state, e);
     }
-    if (rc == PS_OK) {
-        rc = keep_histories(v, &state);
-        if (rc != PS_OK) {
-            err_set(e, rc, "out of memory");
-        }
+    if (v->late < v->state.n_lates && !PLANT(late_not_replayed)) {
+        rc = replay(v, &v->state, &v->state.lates[v->late++]);
+        return rc == PS_OK ? PS_OK
+                           : err_set(e, rc, "a frame of before the cut: %s",
+                                     ps_status_text(rc));
     }
-    return rc;
+    rc = keep_histories(v, &v->state);
+    v->has_state = false;
+    buf_fini(file);
+    buf_init(file);
+    return rc == PS_OK ? 1 : err_set(e, rc, "out of memory");
 }

@@ -12,6 +12,7 @@
 PLANT_DECLARE(log_acked_before_written);
 PLANT_DECLARE(log_acked_before_synced);
 PLANT_DECLARE(log_error_ignored);
+PLANT_DECLARE(log_repeat_acked_early);
 
 enum {
     AGAIN_US = 1000000,
@@ -299,7 +300,8 @@ void shard_log_answer(struct shard *s, uint64_t connection,
         .header = header,
         .frame = frame_get(frame),
     };
-    if (PLANT(log_acked_before_written)) {
+    if (PLANT(log_acked_before_written) ||
+        ((a->flags & FRAME_REPEAT) != 0 && PLANT(log_repeat_acked_early))) {
         w->written = 0;
     }
     *l->tail = w;
@@ -329,7 +331,7 @@ static int append_chains(struct shard *s, const struct run_op *ops, uint32_t n)
         r.body = (const uint8_t *)c->definition;
         r.body_bytes = strlen(c->definition);
         if (g == NULL || append(l, g, &r) != PS_OK ||
-            map_put(&l->chains, c->id, c) != PS_OK) {
+            map_put(&l->chains, c->id, l) != PS_OK) {
             return PS_EBUSY;
         }
     }
@@ -391,6 +393,11 @@ void shard_log_append(struct shard *s, const struct frame_header *h,
     start(l);
 }
 
+bool shard_log_may_cut(const struct shard *s)
+{
+    return s->log == NULL || s->log->phase >= SHARD_LOG_OPEN;
+}
+
 int shard_log_cut(struct shard *s, uint64_t cut)
 {
     struct shard_log *l = s->log;
@@ -400,7 +407,7 @@ int shard_log_cut(struct shard *s, uint64_t cut)
         return PS_OK;
     }
     if (l->phase != SHARD_LOG_OPEN) {
-        return PS_ENOTREADY; /* the first segment is not there yet */
+        return PS_ENOTREADY; /* see shard_log_may_cut */
     }
     rc = begin_segment(l, cut, l->segment, l->end);
     if (rc == PS_OK) {
@@ -437,8 +444,9 @@ static void create(struct shard_log *l)
     l->again_us = UINT64_MAX;
     l->end = 0;
     l->pending_bytes = 0;
-    l->first_segment = l->shard->cut;
-    if (begin_segment(l, l->shard->cut, 0, 0) == PS_OK) {
+    /* The same one however often it is tried: what a try has left is removed
+     * by the next. */
+    if (begin_segment(l, l->first_segment, 0, 0) == PS_OK) {
         start(l);
     } else {
         l->again_us = l->shard->net->now_us(l->shard->net) + AGAIN_US;
@@ -472,6 +480,7 @@ void shard_log_on_plan(struct shard *s)
         }
         l->shard = s;
         l->serial = ++s->n_logs;
+        l->first_segment = s->cut;
         l->tail = &l->waiters;
         map_init(&l->chains);
         s->log = l;
@@ -654,6 +663,7 @@ void shard_on_log_record(struct shard *s, const struct shard_log_record *r)
             l->phase = SHARD_LOG_OPEN;
             log_write(LOG_INFO, "shard %u logs lane %llu", s->options.shard,
                       (unsigned long long)s->lane);
+            shard_save_on_plan(s);
         } else {
             want_life(l); /* somebody has read this log: it is over */
         }

@@ -67,7 +67,7 @@ struct shard_log {
     uint64_t end;           /* at this byte */
     uint64_t
         quiet_end; /* nothing but a QUIET record is behind what is settled */
-    struct map chains;       /* that the segment has; not the map's */
+    struct map chains;       /* ids of those that the segment has */
     struct log_group *first; /* not written yet; the first may be at work */
     struct log_group *last;
     bool is_busy; /* the first is at work */
@@ -109,6 +109,9 @@ void shard_log_append(struct shard *s, const struct frame_header *h,
 void shard_log_answer(struct shard *s, uint64_t connection,
                       const struct frame_header *a, struct frame *frame,
                       uint32_t durability);
+/* False: its first segment is not there yet; shard_save_on_plan is called when
+ * it is. */
+bool shard_log_may_cut(const struct shard *s);
 /* A new segment begins: before the rows are taken. PS_ENOMEM. */
 int shard_log_cut(struct shard *s, uint64_t cut) MUST_USE;
 /* Whether the segment of this cut is on the disk. */

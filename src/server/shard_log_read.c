@@ -395,7 +395,7 @@ static void end_lane(struct log_reading *v)
 
     for (size_t i = 0; i < s->n_parts; i++) {
         if (need_of(&s->parts[i], lane_of(v)) != NULL &&
-            shard_log_windows_end(&s->parts[i], lane_of(v)) != PS_OK) {
+            shard_log_windows_end(s, &s->parts[i], lane_of(v)) != PS_OK) {
             fail(v, "out of memory");
             return;
         }
@@ -499,7 +499,12 @@ static bool replay_in_part(struct log_reading *v, struct shard_part *p,
 {
     struct shard *s = v->shard;
     const struct wire_variable *w = plan_variable(s->plan, p->variable);
+    uint64_t limit = s->budget.limit;
     int rc = shard_log_windows_settle(p, r->session, r->seq);
+
+    /* It was acknowledged: other variables, which are pushed to meanwhile, must
+     * not take its place. */
+    s->budget.limit = 0;
 
     for (uint32_t i = 0; i < n && rc == PS_OK; i++) {
         const struct chain *c = map_get(&v->chains, ops[i].chain);
@@ -513,9 +518,9 @@ static bool replay_in_part(struct log_reading *v, struct shard_part *p,
             rc = shard_replay_op(s, c, &ops[i], w, p);
         }
     }
+    s->budget.limit = limit;
     if (rc != PS_OK) {
-        fail(v, rc == PS_ELIMIT ? "the rows do not fit into the memory limit"
-                                : ps_status_text(rc));
+        fail(v, ps_status_text(rc));
     }
     return rc == PS_OK;
 }

@@ -1,10 +1,9 @@
 /* See shard_log_windows.h. Here is also which lanes a part needs. */
 #include "server/shard_log_windows.h"
 
-#include <stdlib.h>
-
 #include "base/mem.h"
 #include "base/probe.h"
+#include "server/history.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
 
@@ -100,20 +99,10 @@ static struct shard_log_need *find(struct shard_part *p, uint64_t lane)
     return NULL;
 }
 
-static struct shard_history **history_of(struct shard_part *p, uint64_t lane)
-{
-    struct shard_history **at = &p->histories;
-
-    while (*at != NULL && (*at)->lane != lane) {
-        at = &(*at)->next;
-    }
-    return at;
-}
-
 int shard_log_windows_begin(struct shard_part *p, uint64_t lane)
 {
     struct shard_log_need *need = find(p, lane);
-    const struct shard_history *h = *history_of(p, lane);
+    const struct history_copy *h = history_of(p, lane);
 
     ASSERT(need != NULL);
     mem_free(need->windows);
@@ -183,40 +172,22 @@ int shard_log_windows_settle(struct shard_part *p, uint64_t session,
     return PS_OK;
 }
 
-static int compare_windows(const void *a, const void *b)
-{
-    const struct ckpt_window *x = a;
-    const struct ckpt_window *y = b;
-
-    return x->session < y->session ? -1 : x->session > y->session;
-}
-
-int shard_log_windows_end(struct shard_part *p, uint64_t lane)
+int shard_log_windows_end(struct shard *s, struct shard_part *p, uint64_t lane)
 {
     struct shard_log_need *need = find(p, lane);
-    struct shard_history **at = history_of(p, lane);
-    struct shard_history *old = *at;
-    struct shard_history *h;
+    const struct history_copy *old = history_of(p, lane);
+    struct history_copy *c;
 
     ASSERT(need != NULL);
-    h = mem_try_zero(sizeof(*h) + (need->n + 1) * sizeof(h->windows[0]));
-    if (h == NULL) {
+    c = history_copy_new(lane, need->n);
+    if (c == NULL) {
         return PS_ENOMEM;
     }
-    qsort(need->windows, need->n, sizeof(*need->windows), compare_windows);
-    h->lane = lane;
-    h->begin = p->begin;
-    h->end = p->end;
-    h->n = need->n;
-    memcpy(h->windows, need->windows, need->n * sizeof(h->windows[0]));
+    c->n = need->n;
+    memcpy(c->windows, need->windows, need->n * sizeof(c->windows[0]));
+    c->forgotten = old != NULL ? old->forgotten : 0;
     mem_free(need->windows);
     need->windows = NULL;
-    if (old != NULL) {
-        h->forgotten = old->forgotten;
-        h->next = old->next;
-        old->next = NULL;
-        shard_history_free(old);
-    }
-    *at = h;
-    return PS_OK;
+    history_drop_lane(p, lane);
+    return history_put(s, p, p->begin, p->end, c);
 }

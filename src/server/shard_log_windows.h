@@ -26,6 +26,7 @@ int shard_log_windows_begin(struct shard_part *p, uint64_t lane) MUST_USE;
 int shard_log_windows_settle(struct shard_part *p, uint64_t session,
                              uint64_t seq) MUST_USE;
 /* Makes it the part's copy. PS_ENOMEM. */
-int shard_log_windows_end(struct shard_part *p, uint64_t lane) MUST_USE;
+int shard_log_windows_end(struct shard *s, struct shard_part *p,
+                          uint64_t lane) MUST_USE;
 
 #endif

@@ -30,7 +30,7 @@ struct run {
     uint32_t n;
     uint32_t flags;      /* of all chains together */
     uint32_t durability; /* the highest of what it writes to */
-    const struct chain **chains;
+    struct chain **chains;
     struct udf_call *calls;
     int *status; /* of each op in the answer */
     struct frame *answer;
@@ -169,6 +169,7 @@ static void apply(struct run *r, bool repeat)
             ((r->chains[i]->flags & UDF_ANSWERS) != 0 ||
              !PLANT(frame_half_applied))) {
             chain_apply(r->chains[i], &r->calls[i], repeat);
+            r->chains[i]->has_run = true;
         }
     }
 }
@@ -308,7 +309,8 @@ static int reserve_copies(struct shard *s, const struct run *r)
         for (uint32_t k = 0; k <= i; k++) {
             if (r->calls[k].table == t &&
                 (r->chains[k]->flags & UDF_WRITES) != 0) {
-                n += r->ops[k].n_keys > 0 ? r->ops[k].n_keys : table_rows(t);
+                n += table_spec(t)->kind == PS_DENSE ? table_rows(t)
+                                                     : r->ops[k].n_keys;
             }
         }
         rc = shard_save_reserve(s, t, n);

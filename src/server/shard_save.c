@@ -5,28 +5,54 @@
 
 #include <stdio.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/probe.h"
 
-PLANT_DECLARE(late_not_noted);
 PLANT_DECLARE(cut_ignores_stamp);
 
 enum {
-    /* Bytes of rows that are copied at once, and how often: 128 MB/s, for a
-     * tenth to a fifth of the thread. Without a pause a busy shard, whose loop
-     * turns more often, would save faster than an idle one. */
-    STEP_BYTES = 64 << 10,
+    /* Bytes of rows that are copied at once: more or fewer, so that it takes
+     * some 100 us. The first ones find no page of the snapshot's marks touched,
+     * so each row may cost a page fault. */
+    STEP_MIN_BYTES = 1 << 10,
+    STEP_MAX_BYTES = 64 << 10,
+    STEP_SHORT_US = 80,
+    STEP_LONG_US = 160,
+    /* How often at most. */
     STEP_US = 500,
+    /* Of its time a busy shard gives one part to the save, and so many to those
+     * who ask. */
+    BUSY_PARTS = 10,
     /* What an erased key of these costs about, in such bytes. */
     STEP_KEY_BYTES = 32,
-    /* Late frames of one save; more than that and it fails. */
-    LATE_BYTES = 64 << 20,
+    /* Of what has ended at once. */
+    TIDY_BYTES = 256 << 10,
+    /* Memory of blocks: a part of what the tables have, within these. */
+    ROOM_PART = 8,
+    ROOM_MIN_BYTES = 16 << 20,
+    ROOM_MAX_BYTES = 256 << 20,
+    /* Saves that the disk has still not answered; no further one begins. */
+    REMAINDERS_MAX = 4,
     /* Training does not wait longer than this for the disk; whoever has not
      * come again within the second has given up. */
     ROOM_WAIT_US = 2000000,
     ROOM_AGAIN_US = 1000000
 };
+
+/* Thread time; 0 where it is not known. */
+static uint64_t thread_us(const struct shard *s)
+{
+    return s->net->thread_us != NULL ? s->net->thread_us(s->net) : 0;
+}
+
+/* A piece of a save has ended: how long it was. */
+static uint64_t note_hold(struct shard *s, uint64_t began)
+{
+    uint64_t us = thread_us(s) - began;
+
+    s->stats.save_hold_us = base_max_u64(s->stats.save_hold_us, us);
+    return us;
+}
 
 static bool is_writing(const struct shard *s)
 {
@@ -35,17 +61,15 @@ static bool is_writing(const struct shard *s)
 
 static void free_saving(struct saving *v)
 {
-    shard_saving_drop_tables(v, false);
+    while (shard_saving_drop_late(v)) {
+    }
     for (uint32_t i = 0; v->writers != NULL && i < v->index.n_parts; i++) {
         ckpt_rows_free(v->writers[i]);
-    }
-    for (uint32_t i = 0; i < v->n_lates; i++) {
-        frame_put(v->lates[i].frame);
     }
     mem_free(v->lates);
     buf_fini(&v->header);
     buf_fini(&v->state);
-    buf_fini(&v->text);
+    buf_fini(&v->late_sums);
     arena_fini(&v->arena);
     mem_free(v);
 }
@@ -63,12 +87,28 @@ static void let_go(struct shard *s)
     shard_saving_close(v);
     if (v->n_busy > 0) {
         PROBE(shard_save_remainder);
-        v->phase = SAVING_FAILED;
-        v->next = s->remainders;
-        s->remainders = v;
-    } else {
-        free_saving(v);
     }
+    v->phase = SAVING_FAILED;
+    v->next = s->remainders;
+    s->remainders = v;
+}
+
+/* Frees a block of it; false: it has gone. */
+static bool tidy_remainder(struct saving **at)
+{
+    struct saving *v = *at;
+
+    if (shard_saving_drop_late(v)) {
+        return true;
+    }
+    for (uint32_t i = 0; v->writers != NULL && i < v->index.n_parts; i++) {
+        if (v->writers[i] != NULL && ckpt_rows_drop(v->writers[i])) {
+            return true;
+        }
+    }
+    *at = v->next;
+    free_saving(v);
+    return false;
 }
 
 void shard_save_abandon(struct shard *s)
@@ -103,12 +143,49 @@ void shard_saving_fail(struct saving *v, const char *why)
 
 /* ---- the cut ------------------------------------------------------------ */
 
+/* Saves that are over for us, but not for the disk. */
+static uint32_t unanswered(const struct shard *s)
+{
+    uint32_t n = 0;
+
+    for (const struct saving *v = s->remainders; v != NULL; v = v->next) {
+        n += v->n_busy > 0;
+    }
+    return n;
+}
+
+static int take_cut(struct saving *v)
+{
+    struct shard *s = v->shard;
+    int rc;
+
+    if (s->disk == NULL) {
+        return PS_ENOTREADY;
+    }
+    rc = shard_log_cut(s, s->cut);
+    if (rc == PS_OK && s->no_place[0] == '\0' &&
+        unanswered(s) >= REMAINDERS_MAX) {
+        shard_saving_fail(v, "the disk has not answered the saves before");
+        return PS_OK;
+    }
+    rc = rc == PS_OK && s->no_place[0] != '\0' ? PS_EIO : rc;
+    return rc == PS_OK ? shard_saving_take_cut(v) : rc;
+}
+
+static uint64_t room_bytes(const struct shard *s)
+{
+    uint64_t part = base_min_u64(s->budget.used / ROOM_PART, ROOM_MAX_BYTES);
+
+    return s->options.save_room != 0 ? s->options.save_room
+                                     : base_max_u64(part, ROOM_MIN_BYTES);
+}
+
 static void cut(struct shard *s)
 {
+    uint64_t began = thread_us(s);
     struct saving *v;
     int rc = PS_ENOMEM;
 
-    let_go(s);
     s->cut = s->save_order.cut;
     v = mem_try_zero(sizeof(*v));
     if (v != NULL) {
@@ -116,28 +193,30 @@ static void cut(struct shard *s)
         v->serial = ++s->n_savings;
         v->cut = s->cut;
         v->base = s->save_order.base;
-        memcpy(v->folder, s->save_order.folder, sizeof(v->folder));
+        ckpt_saving_name(v->cut, s->save_order.term, s->plan->w.cluster_high,
+                         s->plan->w.cluster_low, v->folder);
+        v->room_bytes = room_bytes(s);
+        v->step_bytes = STEP_MIN_BYTES;
         arena_init(&v->arena);
         buf_init(&v->header);
         buf_init(&v->state);
-        buf_init(&v->text);
+        buf_init(&v->late_sums);
         v->index.cut = v->cut;
         v->index.term = s->save_order.term;
         v->index.lane = s->lane;
         s->saving = v;
-        rc = s->disk != NULL ? shard_log_cut(s, s->cut) : PS_ENOTREADY;
-        rc = rc == PS_OK && s->no_place[0] != '\0' ? PS_EIO : rc;
-        rc = rc == PS_OK ? shard_saving_take_cut(v) : rc;
+        rc = take_cut(v);
     }
-    if (rc == PS_OK) {
+    if (rc == PS_OK && v->phase == SAVING_ROWS) {
         PROBE(shard_cuts);
-        shard_saving_open_rows(v);
-    } else if (v != NULL) {
+        shard_saving_open_files(v);
+    } else if (rc != PS_OK && v != NULL) {
         shard_saving_fail(v, s->no_place[0] != '\0' ? s->no_place
                              : v->needs_whole
                                  ? "it has no changes since the base"
                                  : ps_status_text(rc));
     }
+    (void)note_hold(s, began);
     s->owner->saved(s->owner, s->options.shard);
 }
 
@@ -151,6 +230,19 @@ void shard_set_no_place(struct shard *s, const char *why)
     if (s->no_place[0] != '\0' && s->saving != NULL) {
         shard_saving_fail(s->saving, s->no_place);
     }
+}
+
+/* A lane that came when the others had all cut is not in that checkpoint: had
+ * it a segment of that cut, its log would be trimmed to it, and those of the
+ * lanes before it as well. */
+static bool is_in_save(const struct shard *s)
+{
+    bool is_in = s->n_parts == 0;
+
+    for (size_t i = 0; i < s->n_parts && !is_in; i++) {
+        is_in = s->parts[i].since <= s->save_order.plan;
+    }
+    return is_in;
 }
 
 /* Cuts if the record asks for it and the shard is ready. */
@@ -168,6 +260,19 @@ static void cut_if_due(struct shard *s)
     if (s->plan == NULL || s->plan->w.plan < o->plan) {
         s->owner->want(s->owner, s->options.shard, SHARD_WANT_PLAN, o->plan);
         return;
+    }
+    if (!is_in_save(s)) {
+        PROBE(shard_save_is_not_ours);
+        s->cut = o->cut;
+        return;
+    }
+    if (!shard_log_may_cut(s)) {
+        return; /* shard_save_on_plan is called when it may */
+    }
+    let_go(s);
+    if (s->tidies) {
+        PROBE(shard_save_cut_waits);
+        return; /* for the snapshots before: shard_save_work comes back */
     }
     cut(s);
 }
@@ -190,6 +295,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
 {
     struct save_order *o = &s->save_order;
     struct wire_save w;
+    uint64_t began = thread_us(s);
     uint64_t c;
     bool is_new;
     int rc;
@@ -217,7 +323,6 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     if (!ckpt_folder_parse(w.folder, &c, &o->term, &is_new)) {
         return PS_EPROTOCOL;
     }
-    ckpt_folder_name(c, o->term, true, o->folder);
     if (s->saving != NULL &&
         (s->saving->cut != o->cut || o->state >= SAVE_DONE)) {
         let_go(s);
@@ -226,6 +331,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     if (s->saving != NULL) {
         shard_saving_go_on(s->saving);
     }
+    (void)note_hold(s, began);
     shard_log_trim(s, w.oldest);
     return PS_OK;
 }
@@ -271,17 +377,37 @@ static bool has_free_block(const struct saving *v)
     return false;
 }
 
-/* A push finds no room: PS_EBUSY, or PS_OK where the save has failed for it. */
-static int put_off(struct saving *v)
+/* Room for n rows, within room_bytes; where the disk owes us nothing, waiting
+ * would be in vain. PS_EBUSY, PS_ENOMEM. */
+static int reserve_rows(const struct saving *v, struct ckpt_rows *rows,
+                        uint64_t n)
+{
+    uint64_t lacks = ckpt_rows_lacks(rows, n);
+    uint64_t held = 0;
+
+    if (lacks == 0) {
+        return PS_OK;
+    }
+    for (uint32_t i = 0; i < v->index.n_parts; i++) {
+        held += ckpt_rows_bytes(v->writers[i]);
+    }
+    if (held + lacks > v->room_bytes &&
+        (v->n_busy > 0 || lacks > 2 * (uint64_t)LIMIT_FRAME_BYTES)) {
+        return PS_EBUSY;
+    }
+    return ckpt_rows_reserve(rows, n);
+}
+
+int shard_saving_put_off(struct saving *v, struct saving_wait *wait)
 {
     uint64_t now = v->shard->net->now_us(v->shard->net);
 
     PROBE(shard_save_puts_off);
-    if (v->wait_us == 0 || now >= v->waited_us + ROOM_AGAIN_US) {
-        v->wait_us = now;
+    if (wait->since_us == 0 || now >= wait->last_us + ROOM_AGAIN_US) {
+        wait->since_us = now;
     }
-    v->waited_us = now;
-    if (now < v->wait_us + ROOM_WAIT_US) {
+    wait->last_us = now;
+    if (now < wait->since_us + ROOM_WAIT_US) {
         return PS_EBUSY;
     }
     PROBE(shard_save_disk_too_slow);
@@ -301,46 +427,10 @@ int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
         snapshot_sent(p->snapshot) == snapshot_rows(p->snapshot)) {
         return PS_OK;
     }
-    if (ckpt_rows_room(p->rows) < n &&
-        (!has_free_block(s->saving) ||
-         ckpt_rows_reserve(p->rows, n) != PS_OK)) {
-        return put_off(s->saving);
+    if (reserve_rows(s->saving, p->rows, n) != PS_OK) {
+        return shard_saving_put_off(s->saving, &s->saving->rows_wait);
     }
-    s->saving->wait_us = 0;
-    return PS_OK;
-}
-
-static bool is_late(const struct shard *s, const struct frame_header *h)
-{
-    return s->saving != NULL && s->saving->phase == SAVING_ROWS &&
-           h->cut < s->saving->cut && !PLANT(late_not_noted);
-}
-
-int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
-                            const struct frame *frame)
-{
-    struct saving *v = s->saving;
-    struct saving_late *more;
-    uint32_t room;
-
-    if (!is_late(s, h)) {
-        return PS_OK;
-    }
-    if (v->late_bytes + frame->body_bytes > LATE_BYTES) {
-        shard_saving_fail(
-            v, "more frames of before the cut came late than are kept");
-        return PS_OK;
-    }
-    if (v->n_lates < v->lates_room) {
-        return PS_OK;
-    }
-    room = v->lates_room == 0 ? 64 : v->lates_room * 2;
-    more = mem_try_resize(v->lates, mem_array(room, sizeof(*more)));
-    if (more == NULL) {
-        return PS_EBUSY;
-    }
-    v->lates = more;
-    v->lates_room = room;
+    s->saving->rows_wait.since_us = 0;
     return PS_OK;
 }
 
@@ -349,11 +439,8 @@ void shard_save_applied(struct shard *s, const struct frame_header *h,
 {
     struct saving *v = s->saving;
 
-    if (is_late(s, h)) {
-        PROBE(shard_save_late_frame);
-        v->lates[v->n_lates++] =
-            (struct saving_late){frame_get(frame), h->session, h->seq, h->cut};
-        v->late_bytes += frame->body_bytes;
+    if (shard_saving_is_late(v, h)) {
+        shard_saving_add_late(v, h, frame);
     }
     if (v != NULL && v->phase == SAVING_ROWS) {
         send_blocks(v); /* what the push has copied out */
@@ -375,18 +462,20 @@ static void send_blocks(struct saving *v)
             while (k < SAVING_BLOCKS && v->blocks[k].block != NULL) {
                 k++;
             }
-            if (k == SAVING_BLOCKS || (b = ckpt_rows_take(rows)) == NULL) {
+            if (k == SAVING_BLOCKS ||
+                (b = ckpt_rows_take_unsummed(rows)) == NULL) {
                 break;
             }
             v->blocks[k] = (struct saving_block){b, b->n_pieces};
             for (uint32_t p = 0; p < b->n_pieces; p++) {
                 struct disk_request r = {
                     .op = DISK_WRITE,
-                    .tag = v->serial << 16 | k,
+                    .tag = v->serial << 16 | (uint64_t)p << 8 | k,
                     .file = v->serial << 1,
                     .offset = b->pieces[p].offset,
                     .data = b->pieces[p].data,
                     .size = b->pieces[p].size,
+                    .wants_sum = true,
                 };
 
                 v->n_busy++;
@@ -396,12 +485,28 @@ static void send_blocks(struct saving *v)
     }
 }
 
+static bool has_rows(const struct saving *v)
+{
+    return v->phase == SAVING_ROWS && v->at < v->n_tables && !v->is_full &&
+           has_free_block(v);
+}
+
+static bool has_rest(const struct shard *s)
+{
+    for (const struct saving *v = s->remainders; v != NULL; v = v->next) {
+        if (v->n_busy == 0) {
+            return true;
+        }
+    }
+    return s->tidies;
+}
+
 bool shard_save_has_work(const struct shard *s)
 {
     const struct saving *v = s->saving;
 
-    return v != NULL && v->phase == SAVING_ROWS && v->at < v->n_tables &&
-           has_free_block(v);
+    return has_rest(s) ||
+           (v != NULL && (has_rows(v) || shard_saving_makes_state(v)));
 }
 
 /* False: the keys that were erased are all out. */
@@ -425,27 +530,41 @@ static bool send_erased(struct saving_table *t, uint64_t n)
 
 uint64_t shard_save_next(const struct shard *s)
 {
-    return shard_save_has_work(s) ? s->saving->work_us : UINT64_MAX;
+    return shard_save_has_work(s) ? s->save_work_us : UINT64_MAX;
 }
 
-void shard_save_work(struct shard *s)
+/* One piece of what has ended; false: there is none. */
+static bool tidy(struct shard *s)
 {
-    struct saving *v = s->saving;
-    struct saving_table *t;
-    struct ckpt_rows *rows;
-    uint64_t bytes;
-    uint64_t n;
+    struct saving **at = &s->remainders;
 
-    if (s->net->now_us(s->net) < shard_save_next(s)) {
-        return;
+    for (size_t i = 0; s->tidies && i < s->n_parts; i++) {
+        if (s->parts[i].table != NULL &&
+            snapshot_tidy(s->parts[i].table, TIDY_BYTES)) {
+            return true;
+        }
     }
-    v->work_us = s->net->now_us(s->net) + STEP_US;
-    t = &v->tables[v->at];
-    bytes = s->options.save_bytes != 0 ? s->options.save_bytes : STEP_BYTES;
-    rows = t->erased_from != NULL ? t->erased : t->rows;
-    n = bytes / (rows == t->erased ? STEP_KEY_BYTES : table_stride(t->table)) +
+    if (s->tidies) {
+        s->tidies = false;
+        cut_if_due(s);
+        return true;
+    }
+    while (*at != NULL && (*at)->n_busy > 0) {
+        at = &(*at)->next;
+    }
+    return *at != NULL && tidy_remainder(at);
+}
+
+static void send_rows(struct saving *v, uint64_t bytes)
+{
+    struct saving_table *t = &v->tables[v->at];
+    struct ckpt_rows *rows = t->erased_from != NULL ? t->erased : t->rows;
+    uint64_t n =
+        bytes / (rows == t->erased ? STEP_KEY_BYTES : table_stride(t->table)) +
         1;
-    if (ckpt_rows_room(rows) < n && ckpt_rows_reserve(rows, n) != PS_OK) {
+
+    if (reserve_rows(v, rows, n) != PS_OK) {
+        v->is_full = v->n_busy > 0;
         return; /* memory, or the disk, gives room some time */
     }
     if (rows == t->erased) {
@@ -461,13 +580,69 @@ void shard_save_work(struct shard *s)
     }
 }
 
+static void adapt_step(struct saving *v, uint64_t us)
+{
+    if (us > STEP_LONG_US) {
+        v->step_bytes = base_max_u64(v->step_bytes / 2, STEP_MIN_BYTES);
+    } else if (us < STEP_SHORT_US) {
+        v->step_bytes = base_min_u64(v->step_bytes * 2, STEP_MAX_BYTES);
+    }
+}
+
+/* Memory of tables that are out is for those that are to come. */
+static bool trim(const struct saving *v)
+{
+    for (uint32_t i = 0; i < v->index.n_parts; i++) {
+        if (ckpt_rows_trim(v->writers[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void shard_save_work(struct shard *s)
+{
+    struct saving *v = s->saving;
+    uint64_t frames = s->stats.pulls + s->stats.pushes_applied;
+    bool is_busy = frames != s->save_frames;
+    bool is_rows = false;
+    uint64_t began = thread_us(s);
+    uint64_t us;
+
+    if (s->net->now_us(s->net) < shard_save_next(s)) {
+        return;
+    }
+    s->save_frames = frames;
+    if (v != NULL && shard_saving_makes_state(v)) {
+        shard_saving_make_state(v);
+    } else if (v != NULL && has_rows(v) && !trim(v)) {
+        send_rows(v, s->options.save_bytes != 0 ? s->options.save_bytes
+                                                : v->step_bytes);
+        is_rows = true;
+    } else {
+        (void)tidy(s);
+    }
+    us = note_hold(s, began);
+    if (is_rows) {
+        adapt_step(v, us);
+    }
+    s->save_work_us = s->net->now_us(s->net) +
+                      base_max_u64(STEP_US, is_busy ? BUSY_PARTS * us : 0);
+}
+
 /* ---- what the disk says ------------------------------------------------- */
 
 /* A piece of a block of rows is written. */
-static void block_written(struct saving *v, uint32_t k)
+static void block_written(struct saving *v, uint32_t k,
+                          const struct disk_result *r)
 {
     struct saving_block *b = &v->blocks[k];
+    struct disk_sum sum;
 
+    if (r->status == PS_OK) {
+        memcpy(&sum, r->data, sizeof(sum));
+        ckpt_rows_sum(b->block, (uint32_t)(r->tag >> 8 & 0xff), sum.sum);
+    }
     b->n_left--;
     if (b->n_left == 0) {
         ckpt_rows_give(b->block->of, b->block);
@@ -481,14 +656,15 @@ static void block_written(struct saving *v, uint32_t k)
 
 static void on_answer(struct saving *v, const struct disk_result *r)
 {
-    uint32_t k = (uint32_t)(r->tag & 0xffff);
+    uint32_t k = (uint32_t)(r->tag & 0xff);
 
     v->n_busy--;
+    v->is_full = false;
     if (r->status != PS_OK) {
         shard_saving_fail(v, r->why);
     }
     if (k < SAVING_BLOCKS) {
-        block_written(v, k);
+        block_written(v, k, r);
     } else if (v->phase < SAVING_DONE) {
         shard_saving_on_disk(v, r);
     }
@@ -496,28 +672,22 @@ static void on_answer(struct saving *v, const struct disk_result *r)
 
 void shard_on_disk(struct shard *s, const struct disk_result *r)
 {
-    struct saving **at = &s->remainders;
+    struct saving *v = s->remainders;
     uint64_t serial = r->tag >> 16;
+    uint64_t began = thread_us(s);
 
     if (shard_load_on_disk(s, r)) {
         return;
     }
-
     if (s->saving != NULL && s->saving->serial == serial) {
-        on_answer(s->saving, r);
-        return;
+        v = s->saving;
     }
-    while (*at != NULL && (*at)->serial != serial) {
-        at = &(*at)->next;
+    while (v != NULL && v->serial != serial) {
+        v = v->next;
     }
-    if (*at != NULL) {
-        struct saving *v = *at;
-
+    if (v != NULL) {
         on_answer(v, r);
-        if (v->n_busy == 0) {
-            *at = v->next;
-            free_saving(v);
-        }
+        (void)note_hold(s, began);
     }
 }
 
@@ -528,6 +698,8 @@ void shard_report(const struct shard *s, struct shard_report *r)
     *r = (struct shard_report){.cut = s->cut};
     shard_load_report(s, r);
     if (v == NULL) {
+        /* The disk may still be about to make a file of one that is over. */
+        r->saved = unanswered(s) > 0 ? SAVED_WRITING : SAVED_NONE;
         return;
     }
     r->saved = v->phase == SAVING_DONE     ? SAVED_DONE
@@ -541,8 +713,8 @@ void shard_report(const struct shard *s, struct shard_report *r)
         }
     }
     if (v->phase == SAVING_DONE) {
-        r->index_bytes = v->text.size;
-        r->index_checksum = hash_bytes(v->text.data, v->text.size);
+        r->index_bytes = v->index_bytes;
+        r->index_checksum = v->index_sum;
     }
     /* The scheduler looks for the folder that a load's reason names. */
     if (v->why[0] != '\0' && !r->load_failed) {

@@ -7,8 +7,16 @@
  *
  * At the cut every table is snapshot and the windows are copied; from then on
  * rows go to the disk in the shard's idle moments and before they are changed.
- * A frame of an older cut that comes later is kept (the late list) beside being
- * applied. Nothing here fails a push but want of room: it is put off then.
+ * A frame of an older cut that comes later is written (the late list) beside
+ * being applied: no list is too long for memory. Nothing here fails a push but
+ * want of room: it is put off then.
+ *
+ * The loop is never held: what takes long is done in pieces (shard_save_work),
+ * checksums are made where the disk's work is done. Memory: room_bytes of
+ * blocks on their way, LATE_BLOCKS of late frames, some bits a row for the
+ * snapshots. None of it counts against the memory limit, so a full table can be
+ * saved; and where blocks run out a push waits, at most ROOM_WAIT_US, before
+ * the save is given up.
  *
  * An increment has the rows that changed since its base, and the keys that were
  * erased. So the snapshots live until the record says DONE: only then are these
@@ -48,18 +56,23 @@ struct saving_table {
     uint64_t erased_at;                     /* in that block */
 };
 
-/* A frame of an older cut that was applied after it. */
+/* A block of the late frames' bodies. */
 struct saving_late {
-    struct frame *frame;
-    uint64_t session;
-    uint64_t seq;
-    uint64_t cut;
+    struct saving_late *next;
+    size_t used;
+    uint8_t data[CKPT_BLOCK_BYTES];
 };
 
 /* A block on its way to the disk. */
 struct saving_block {
     struct ckpt_filled *block; /* NULL: the place is free */
     uint32_t n_left;           /* pieces that are not answered */
+};
+
+/* A push that has waited for room. */
+struct saving_wait {
+    uint64_t since_us; /* 0: none does */
+    uint64_t last_us;  /* it was refused */
 };
 
 enum { SAVING_BLOCKS = 16 };
@@ -80,22 +93,37 @@ struct saving {
     struct ckpt_rows **writers; /* of the index's parts */
     struct saving_table *tables;
     uint32_t n_tables;
-    uint32_t at;      /* the table that is walked */
-    uint64_t work_us; /* not before that */
-    uint64_t wait_us; /* since then a push has waited for room; 0: none does */
-    uint64_t waited_us; /* when it was last refused */
+    uint32_t at; /* the table that is walked */
+    struct saving_wait rows_wait;
+    struct saving_wait late_wait;
     uint64_t rows;
     struct buf header;
     struct saving_block blocks[SAVING_BLOCKS];
     uint32_t n_busy; /* requests that are unanswered */
     bool files_open;
+    uint64_t room_bytes; /* of blocks of rows */
+    uint64_t step_bytes; /* of rows in one piece */
+    bool is_full;        /* the walk waits for the disk to give some back */
     struct ckpt_history *histories; /* the lane's own */
-    struct saving_late *lates;
+    /* Frames of an older cut that were applied after it, without their bodies,
+     * which are in these blocks: the first is being filled. */
+    struct ckpt_late *lates;
     uint32_t n_lates;
     uint32_t lates_room;
     uint64_t late_bytes;
-    struct buf state; /* the file of that name */
-    struct buf text;  /* the index */
+    struct saving_late *late_filling;
+    struct saving_late *late_out; /* at the disk, oldest first */
+    uint32_t n_late_blocks;       /* of both */
+    struct buf late_sums;         /* uint64_t of each block that was written */
+    struct ckpt_state made;       /* from CLOSED on */
+    struct ckpt_history *all_histories;
+    struct ckpt_state_encoder encoder;
+    struct buf state;   /* the file of that name but late bodies */
+    bool state_is_made; /* it is at the disk */
+    uint32_t sum_tensor;
+    uint32_t sum_block;
+    uint64_t index_bytes;
+    uint64_t index_sum;
     uint32_t check_file;
     uint32_t check_tensor;
     uint32_t check_block;
@@ -108,6 +136,7 @@ int shard_save_meet(struct shard *s, uint64_t cut) MUST_USE;
  * frame that is late. PS_EBUSY. */
 int shard_save_reserve(struct shard *s, const struct table *t,
                        uint64_t n) MUST_USE;
+/* shard_save_state.c */
 int shard_save_reserve_late(struct shard *s, const struct frame_header *h,
                             const struct frame *frame) MUST_USE;
 /* After a numbered frame was applied. */
@@ -117,7 +146,7 @@ void shard_save_applied(struct shard *s, const struct frame_header *h,
  * still while a cut is open, so a save that is not done is void. */
 void shard_save_before_plan(struct shard *s, const struct shard_part *parts,
                             size_t n);
-/* The cut that the shard was waiting for its plan with. */
+/* The cut that the shard was waiting for its plan, or its log, with. */
 void shard_save_on_plan(struct shard *s);
 /* The life ends: tables go. */
 void shard_save_abandon(struct shard *s);
@@ -129,7 +158,7 @@ void shard_save_work(struct shard *s);
 
 /* shard_save_cut.c: what is taken at the cut. PS_ENOTREADY with needs_whole. */
 int shard_saving_take_cut(struct saving *v) MUST_USE;
-/* Ends the snapshots. */
+/* Ends the snapshots; shard_save_work puts them away. */
 void shard_saving_drop_tables(struct saving *v, bool kept);
 /* Done here, but not yet said to be whole: other tables than these go. */
 void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
@@ -138,11 +167,44 @@ void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
 void shard_saving_keep(struct saving *v);
 
 /* shard_save_files.c: from the last row to the index. */
-void shard_saving_open_rows(struct saving *v);
+void shard_saving_open_files(struct saving *v);
 void shard_saving_go_on(struct saving *v);
 void shard_saving_close(struct saving *v);
 void shard_saving_on_disk(struct saving *v, const struct disk_result *r);
 void shard_saving_fail(struct saving *v, const char *why);
+
+/* shard_save_state.c: what a lane knew beside its rows. */
+bool shard_saving_is_late(const struct saving *v, const struct frame_header *h);
+/* There is room. */
+void shard_saving_add_late(struct saving *v, const struct frame_header *h,
+                           struct frame *frame);
+/* The rows are out and the record is CLOSED: in pieces from now on. */
+void shard_saving_begin_state(struct saving *v);
+bool shard_saving_makes_state(const struct saving *v);
+void shard_saving_make_state(struct saving *v);
+/* One of its writes is answered. */
+void shard_saving_on_state(struct saving *v, const struct disk_result *r);
+void shard_saving_on_late(struct saving *v, const struct disk_result *r);
+/* Frees a block of late frames; false: there is none. */
+bool shard_saving_drop_late(struct saving *v);
 int shard_saving_copy_windows(struct saving *v) MUST_USE;
+
+/* What a request is for, in the low 8 bits of its tag, behind the blocks; those
+ * have the number of the piece in the next 8. */
+enum saving_step {
+    SAVING_STEP_CREATE = SAVING_BLOCKS,
+    SAVING_STEP_HEADER,
+    SAVING_STEP_LATE,
+    SAVING_STEP_STATE,
+    SAVING_STEP_SYNC,
+    SAVING_STEP_READ,
+    SAVING_STEP_INDEX,
+    SAVING_STEP_CLOSE
+};
+enum { SAVING_FILE_ROWS, SAVING_FILE_STATE };
+void shard_saving_write(struct saving *v, enum saving_step step, uint32_t file,
+                        uint64_t offset, const void *data, size_t size);
+/* A push finds no room: PS_EBUSY, or PS_OK where the save has failed for it. */
+int shard_saving_put_off(struct saving *v, struct saving_wait *wait) MUST_USE;
 
 #endif

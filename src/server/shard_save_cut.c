@@ -8,6 +8,8 @@
  * one. */
 #include "server/shard_save.h"
 
+enum { MIN_BLOCK_BYTES = 64 << 10, TABLE_BLOCKS = 16 };
+
 static void take_rows(struct snapshot_sink *sink, const uint64_t *keys,
                       const uint8_t *const *blocks, size_t n)
 {
@@ -34,6 +36,20 @@ static bool knows_changes(const struct shard *s, const struct shard_part *p,
             (s->base == base && p->variable >= s->base_variables));
 }
 
+/* A block of a small table is small: its memory is to be a small part of it. 0:
+ * the usual. */
+static uint64_t block_rows(const struct saving *v, uint64_t rows,
+                           uint64_t row_bytes)
+{
+    uint64_t small = MIN_BLOCK_BYTES / base_max_u64(row_bytes, 8) + 1;
+    uint64_t n = base_max_u64(rows / TABLE_BLOCKS, small);
+
+    if (v->shard->options.block_rows != 0) {
+        return v->shard->options.block_rows;
+    }
+    return n < CKPT_BLOCK_BYTES / base_max_u64(row_bytes, 8) ? n : 0;
+}
+
 /* Appends to the index what was erased of the table, if anything, and its
  * rows. */
 static int describe(struct saving *v, const struct shard_part *from,
@@ -55,10 +71,10 @@ static int describe(struct saving *v, const struct shard_part *from,
         .has_keys = true,
         .row_begin = spec->row_begin,
         .rows = snapshot_rows(t->snapshot),
-        .block_rows = v->shard->options.block_rows,
         .dim = spec->dim,
         .n_slots = spec->n_slots,
     };
+    p->block_rows = block_rows(v, p->rows, p->dim * sizeof(float));
     if (p->variable == NULL) {
         return PS_ENOMEM;
     }
@@ -76,6 +92,7 @@ static int describe(struct saving *v, const struct shard_part *from,
     p->content = CKPT_ERASED;
     p->n_slots = 0;
     p->rows = snapshot_erased_keys(t->snapshot);
+    p->block_rows = block_rows(v, p->rows, sizeof(uint64_t));
     v->index.n_parts++;
     return PS_OK;
 }
@@ -173,6 +190,7 @@ void shard_saving_drop_tables(struct saving *v, bool kept)
         if (t->snapshot != NULL) {
             snapshot_end(t->snapshot, kept);
             t->snapshot = NULL;
+            v->shard->tidies = true;
         }
     }
 }
@@ -190,6 +208,7 @@ void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
         if (t->snapshot != NULL && !is_kept) {
             snapshot_end(t->snapshot, false);
             t->snapshot = NULL;
+            v->shard->tidies = true;
         }
     }
 }

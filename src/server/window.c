@@ -5,6 +5,7 @@
 
 PLANT_DECLARE(floor_early);
 PLANT_DECLARE(gap_accepted);
+PLANT_DECLARE(resolve_without_fence);
 
 _Static_assert(PS_EROLLEDBACK >= INT8_MIN, "a fate is kept in 8 bits");
 
@@ -77,6 +78,9 @@ int window_resolve(struct window *w, uint64_t seq)
         return w->fate[i];
     }
     PROBE(window_resolve_cancels);
+    if (PLANT(resolve_without_fence)) {
+        return PS_ECANCELED;
+    }
     if (seq == w->next) {
         window_settle(w, seq, PS_ECANCELED);
     } else {

@@ -75,7 +75,7 @@ static bool is_in(const uint64_t *sorted, size_t n, uint64_t x)
 }
 
 void windows_end(struct windows *ws, const uint64_t *open, size_t n,
-                 uint64_t next, uint64_t now_us)
+                 uint64_t next, uint64_t now_us, uint64_t ended_us)
 {
     struct window *w;
     uint64_t old[64]; /* a map does not change under a walk */
@@ -88,7 +88,7 @@ void windows_end(struct windows *ws, const uint64_t *open, size_t n,
             w->ended_us = now_us;
         }
         if (w->has_ended && n_old < ARRAY_LEN(old) &&
-            now_us - w->ended_us > (uint64_t)LIMIT_ENDED_SESSION_MS * 1000) {
+            now_us - w->ended_us > ended_us) {
             old[n_old++] = w->session;
         }
     }

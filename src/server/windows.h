@@ -17,8 +17,8 @@ struct window *windows_get(const struct windows *ws, uint64_t session);
 /* The window, made if absent; NULL when out of memory. */
 struct window *windows_make(struct windows *ws, uint64_t session) MUST_USE;
 /* Marks the sessions that are not in open[n] (rising) and below `next` as
- * ended, and forgets those that ended LIMIT_ENDED_SESSION_MS ago. */
+ * ended, and forgets those that ended more than ended_us ago. */
 void windows_end(struct windows *ws, const uint64_t *open, size_t n,
-                 uint64_t next, uint64_t now_us);
+                 uint64_t next, uint64_t now_us, uint64_t ended_us);
 
 #endif

@@ -8,20 +8,22 @@ void erased_init(struct erased *e, struct table_budget *budget)
     *e = (struct erased){.budget = budget};
 }
 
-static void give_blocks(struct erased *e, struct erased_block *b)
+bool erased_give(struct erased *e, uint64_t n)
 {
-    while (b != NULL) {
-        struct erased_block *next = b->next;
+    for (; n > 0 && e->first != NULL; n--) {
+        struct erased_block *b = e->first;
 
-        slab_give(e->budget, b, sizeof(*b));
+        e->first = b->next;
         e->bytes -= sizeof(*b);
-        b = next;
+        slab_give(e->budget, b, sizeof(*b));
     }
+    return e->first != NULL;
 }
 
 void erased_fini(struct erased *e)
 {
-    give_blocks(e, e->first);
+    while (erased_give(e, UINT64_MAX)) {
+    }
     ASSERT(e->bytes == 0);
     erased_init(e, e->budget);
 }
@@ -80,11 +82,11 @@ static void link_block(struct erased *e, struct erased_block *b)
 
 /* A block that is less than half full is poured into those of `to`, or saves
  * that fail again and again would leave one for each. */
-void erased_merge(struct erased *to, struct erased *from)
+bool erased_merge(struct erased *to, struct erased *from, uint64_t n)
 {
     struct erased_block *b = from->first;
 
-    while (b != NULL && b->n > 0) {
+    for (; n > 0 && b != NULL && b->n > 0; n--) {
         struct erased_block *next = b->next;
 
         from->first = next;
@@ -99,5 +101,5 @@ void erased_merge(struct erased *to, struct erased *from)
         }
         b = next;
     }
-    erased_fini(from);
+    return b != NULL && b->n > 0;
 }

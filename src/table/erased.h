@@ -35,7 +35,11 @@ void erased_fini(struct erased *e);
 int erased_reserve(struct erased *e, uint64_t n) MUST_USE;
 /* There is room. */
 void erased_add(struct erased *e, uint64_t key);
-/* Moves all keys of `from` to `to`; takes no memory. */
-void erased_merge(struct erased *to, struct erased *from);
+/* Moves keys of `from` to `to`, those of up to n blocks; takes no memory.
+ * False: none are left. */
+bool erased_merge(struct erased *to, struct erased *from, uint64_t n) MUST_USE;
+/* Gives up to n blocks back, the list being of no use from the first call on;
+ * false: none is left, and erased_fini has nothing to do. */
+bool erased_give(struct erased *e, uint64_t n) MUST_USE;
 
 #endif

@@ -16,8 +16,9 @@
 
 #include "base/mem.h"
 
-/* Parts from this size on are pages of their own. */
-enum { MAPPED_BYTES = 64 << 10 };
+/* Parts from this size on are pages of their own; from the other on, huge ones:
+ * rows come in no order, and each first touch of a page is a fault. */
+enum { MAPPED_BYTES = 64 << 10, HUGE_BYTES = 2 << 20 };
 
 static uint64_t part_rows(uint32_t part)
 {
@@ -36,18 +37,11 @@ void marks_init(struct marks *m, struct table_budget *budget)
     *m = (struct marks){.budget = budget};
 }
 
-void marks_fini(struct marks *m)
+void marks_charge(struct marks *m, struct table_budget *budget)
 {
-    for (uint32_t i = 0; i < m->n_parts; i++) {
-        if (part_bytes(i) >= MAPPED_BYTES) {
-            mem_unmap(m->parts[i], part_bytes(i));
-        } else {
-            mem_free(m->parts[i]);
-        }
-    }
-    ASSERT(m->budget->used >= m->bytes);
     m->budget->used -= m->bytes;
-    marks_init(m, m->budget);
+    budget->used += m->bytes;
+    m->budget = budget;
 }
 
 static int add_part(struct marks *m)
@@ -60,7 +54,8 @@ static int add_part(struct marks *m)
     if (b->limit != 0 && (b->used > b->limit || bytes > b->limit - b->used)) {
         return PS_ELIMIT;
     }
-    p = bytes >= MAPPED_BYTES ? mem_map(bytes, false) : mem_try_zero(bytes);
+    p = bytes >= MAPPED_BYTES ? mem_map(bytes, bytes >= HUGE_BYTES)
+                              : mem_try_zero(bytes);
     if (p == NULL) {
         return PS_ENOMEM;
     }
@@ -84,28 +79,62 @@ int marks_reserve(struct marks *m, uint64_t n)
     return PS_OK;
 }
 
-/* The newer bits are put into the older ones, whose pages have been written
- * before, and the parts change places. */
-void marks_merge(struct marks *to, struct marks *from)
+bool marks_merge(struct marks *to, const struct marks *from, uint64_t *at,
+                 uint64_t words)
 {
-    uint64_t both = 0;
-
     ASSERT(to->n_parts >= from->n_parts);
-    for (uint32_t i = 0; i < from->n_parts; i++) {
-        uint64_t *newer = to->parts[i];
-        uint64_t *older = from->parts[i];
+    while (words > 0 && *at * 64 < from->room) {
+        uint32_t row = (uint32_t)(*at * 64);
+        uint32_t part = marks_part(row);
+        uint64_t in_part = (part_rows(part) - (row - marks_before(part))) / 64;
+        uint64_t *newer = marks_word(to, row);
+        const uint64_t *older = marks_word(from, row);
+        uint64_t n = base_min_u64(words, in_part);
 
-        for (size_t w = 0; w < part_bytes(i) / sizeof(*newer); w++) {
-            if (newer[w] == 0) {
-                continue;
+        for (uint64_t w = 0; w < n; w++) {
+            if (older[w] != 0) {
+                to->n += (uint32_t)__builtin_popcountll(older[w] & ~newer[w]);
+                newer[w] |= older[w];
             }
-            if ((newer[w] & older[w]) != 0) {
-                both += (uint32_t)__builtin_popcountll(newer[w] & older[w]);
-            }
-            older[w] |= newer[w];
         }
-        to->parts[i] = older;
-        from->parts[i] = newer;
+        *at += n;
+        words -= n;
     }
-    to->n += from->n - both;
+    return *at * 64 < from->room;
+}
+
+bool marks_give(struct marks *m, size_t bytes)
+{
+    ASSERT(m->budget->used >= m->bytes);
+    while (bytes > 0 && m->n_parts > 0) {
+        uint32_t part = m->n_parts - 1;
+        size_t left = part_bytes(part) - m->given;
+        size_t page = part_bytes(part) < HUGE_BYTES ? MAPPED_BYTES : HUGE_BYTES;
+        size_t some = left;
+
+        if (part_bytes(part) < MAPPED_BYTES) {
+            mem_free(m->parts[part]);
+        } else {
+            some = base_min_u64(left, (bytes + page - 1) / page * page);
+            mem_unmap((uint8_t *)m->parts[part] + left - some, some);
+        }
+        m->given += some;
+        m->bytes -= some;
+        m->budget->used -= some;
+        bytes -= base_min_u64(bytes, some);
+        if (some == left) {
+            m->n_parts--;
+            m->given = 0;
+        }
+    }
+    m->room = 0;
+    m->n = 0;
+    return m->n_parts > 0;
+}
+
+void marks_fini(struct marks *m)
+{
+    while (marks_give(m, SIZE_MAX / 2)) {
+    }
+    marks_init(m, m->budget);
 }

@@ -5,6 +5,7 @@
  *     snapshot_begin(&s, table, only_changed, sink)       the cut
  *     while (snapshot_step(s, n)) { serve; }              the rest of the rows
  *     snapshot_end(s, kept)
+ *     while (snapshot_tidy(table, n)) { serve; }          its memory
  *
  * Between begin and end the sink gets each row that was there at the cut
  * exactly once, with the content of the cut: from snapshot_step, or from a call
@@ -30,10 +31,11 @@ struct snapshot_sink {
 
 struct snapshot;
 
-/* The cut. Takes the same time whatever the size of the table. only_changed, of
- * a table that tracks its changes: only the rows that were changed since the
- * last snapshot that was kept. PS_ENOMEM, PS_ELIMIT (the table's budget, where
- * its memory is counted): nothing has changed. */
+/* The cut. Takes the same time whatever the size of the table, if the one
+ * before is tidied up; otherwise does that first. only_changed, of a table that
+ * tracks its changes: only the rows that were changed since the last snapshot
+ * that was kept. PS_ENOMEM, PS_ELIMIT (of budget->snapshots): nothing has
+ * changed. */
 int snapshot_begin(struct snapshot **snapshot, struct table *t,
                    bool only_changed, struct snapshot_sink *sink) MUST_USE;
 /* How many rows the sink gets in all; known from the cut on. */
@@ -52,8 +54,11 @@ uint64_t snapshot_erased_keys(const struct snapshot *s);
 bool snapshot_step(struct snapshot *s, size_t max_rows) MUST_USE;
 /* kept: the rows are safe, which needs all of them to be sent; the changes
  * since the one before are forgotten. Otherwise, at any time, they count as
- * changes for the next one again. */
+ * changes for the next one again. The sink gets nothing any more; `s` is the
+ * table's from now on. */
 void snapshot_end(struct snapshot *s, bool kept);
+/* What has ended is put away, about so many bytes of it; false: all is. */
+bool snapshot_tidy(struct table *t, size_t bytes) MUST_USE;
 
 /* For the table. Sends those of the rows that the sink has not had: they are
  * about to be changed or erased. Dense: keys is NULL. */

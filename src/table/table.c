@@ -112,6 +112,8 @@ void table_free(struct table *t)
     if (t == NULL) {
         return;
     }
+    while (snapshot_tidy(t, SIZE_MAX / 2)) {
+    }
     ASSERT(t->snapshot == NULL);
     if (!table_is_dense(t)) {
         keymap_fini(&t->map);

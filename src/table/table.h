@@ -31,6 +31,9 @@ struct table_budget {
     uint64_t used;
     uint64_t limit;           /* 0: none */
     struct slab_ahead *ahead; /* large pieces made ready before; NULL: none */
+    /* What snapshots take is counted there, so that a full table can be saved;
+     * NULL: here. */
+    struct table_budget *snapshots;
 };
 
 struct table_spec {

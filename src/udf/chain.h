@@ -14,6 +14,7 @@ struct chain {
     uint32_t flags; /* the UDFs' or'ed */
     uint32_t n;
     const struct udf *udfs[LIMIT_CHAIN_UDFS];
+    bool has_run; /* whoever keeps it may say so; of a parsed one false */
     char definition[256];
 };
 

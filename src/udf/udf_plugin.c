@@ -66,24 +66,41 @@ static bool is_name(const char *name)
            strchr(name, '>') == NULL && wire_is_text(name, strlen(name));
 }
 
+/* It becomes the last part of a tensor's name in a checkpoint. */
+static bool is_slot_name(const struct ps_plugin_updater *p, uint32_t slot)
+{
+    const char *name = p->slots[slot].name;
+
+    if (!is_name(name) || strchr(name, '/') != NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < slot; i++) {
+        if (strcmp(p->slots[i].name, name) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static const char *wrong_in(const struct ps_plugin_updater *p)
 {
     if (p->n_params > LIMIT_PARAMS || p->n_required > p->n_params) {
-        return "its number of parameters";
+        return "its number of parameters is wrong";
     }
     if (p->n_slots > TABLE_SLOTS_MAX) {
-        return "its number of slots";
+        return "its number of slots is wrong";
     }
     for (uint32_t i = 0; i < p->n_slots; i++) {
-        if (!is_name(p->slots[i].name)) {
-            return "the name of a slot";
+        if (!is_slot_name(p, i)) {
+            return "the name of a slot has to be text without > and /, and no "
+                   "other slot's";
         }
         if (p->slots[i].init_param < -1 ||
             p->slots[i].init_param >= (int)p->n_params) {
-            return "the initial value of a slot";
+            return "the initial value of a slot is wrong";
         }
     }
-    return p->apply == NULL ? "its apply" : NULL;
+    return p->apply == NULL ? "its apply is missing" : NULL;
 }
 
 static int add(const struct ps_plugin_updater *p, const char *path,
@@ -106,8 +123,8 @@ static int add(const struct ps_plugin_updater *p, const char *path,
     }
     wrong = wrong_in(p);
     if (wrong != NULL) {
-        return err_set(e, PS_EARGUMENT, "plugin %s: %s: %s is wrong", path,
-                       p->name, wrong);
+        return err_set(e, PS_EARGUMENT, "plugin %s: %s: %s", path, p->name,
+                       wrong);
     }
     *u = (struct udf){
         .name = p->name,

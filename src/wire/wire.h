@@ -132,9 +132,10 @@ struct wire_bytes {
     F(u32, id) F(u64, plan)
 #define WIRE_DROP_FIELDS(F, S, B, A)                                          \
     S(name)
-/* name: what the user calls the checkpoint, or ""; whole: no increment */
+/* nonce: of this order, which may be asked again until it is answered; name:
+ * what the user calls the checkpoint, or ""; whole: no increment */
 #define WIRE_SAVE_REQUEST_FIELDS(F, S, B, A)                                  \
-    S(name) F(u32, whole)
+    F(u64, nonce) S(name) F(u32, whole)
 /* ticket: of the save that is under way now */
 #define WIRE_TICKET_FIELDS(F, S, B, A)                                        \
     F(u64, ticket)
@@ -176,22 +177,29 @@ struct wire_bytes {
 #define WIRE_SCHEDULER_FIELDS(F, S, B, A)                                     \
     S(address)
 /* What a client says in the body of its lease: every numbered frame of an older
- * cut than this is answered; position: of its reader at that cut. */
+ * cut than this is answered (0: it has taken none); position: of its reader at
+ * that cut. settled: of lanes that had ended by this plan nothing is asked */
 #define WIRE_GUEST_FIELDS(F, S, B, A)                                         \
-    F(u64, cut) B(position)
+    F(u64, cut) B(position) F(u64, settled)
 /* The record `restored`, written before the plan of that restore: where the
- * readers of the cut stood. */
+ * readers of the cut stood. The record `readers`: the same of the checkpoint
+ * that the cluster began with. size: of the position; where it is not here the
+ * store has no room for it */
 #define WIRE_READER_FIELDS(F, S, B, A)                                        \
-    F(u64, session) F(u32, worker) B(position)
+    F(u64, session) F(u32, worker) B(position) F(u64, size)
 #define WIRE_RESTORED_FIELDS(F, S, B, A)                                      \
     F(u64, restore) F(u64, cut) S(folder) A(reader, readers)
+/* An order of a save, and the ticket that it got. */
+#define WIRE_ASKED_FIELDS(F, S, B, A)                                         \
+    F(u64, nonce) F(u64, ticket)
 /* The save that is under way, or the last one. plan: shards must have it before
  * they cut. base: 0, or the cut that this one is an increment of. oldest:
- * all checkpoints that are kept are of this cut or a later one; 0: not known */
+ * all checkpoints that are kept are of this cut or a later one; 0: not known.
+ * asked: the last orders, oldest first. */
 #define WIRE_SAVE_FIELDS(F, S, B, A)                                          \
     F(u64, nonce) F(u64, term) F(u64, ticket) F(u64, cut) F(u32, state)       \
     F(u64, plan) F(u64, base) S(name) S(folder) S(why)                        \
-    F(u64, rows) F(u64, rows_done) F(u64, oldest)
+    F(u64, rows) F(u64, rows_done) F(u64, oldest) A(asked, asked)
 /* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
  * were to be loaded by this plan are. load_failed: enum wire_load_state. why:
  * of what failed. */
@@ -213,14 +221,20 @@ struct wire_bytes {
  * variable, or, with 0, of all that no other load names. A part without a load
  * begins with initial values; so does a variable that was declared after the
  * cut. name: what the variable is called there; "": as here. brings_lanes: the
- * numbers in it count, it is this cluster's own. log_from: of what ended lanes
- * have logged since, that of lanes from this one on counts; the others were
- * rolled back. */
+ * numbers in it count, it is this cluster's own; restore: the number that it
+ * was saved under. log_from: of what ended lanes have logged since, that of
+ * lanes from this one on counts; the others were rolled back. */
 #define WIRE_LOAD_FIELDS(F, S, B, A)                                          \
     F(u32, variable) F(u64, since) S(folder) F(u64, cut) S(name)              \
-    F(u32, brings_lanes) F(u64, log_from)
+    F(u32, brings_lanes) F(u64, restore) F(u64, log_from)
+/* A lane that has ended, while anybody may still ask for it. plan: in which it
+ * is first said; cut: checkpoints of later ones were begun after that */
 #define WIRE_ENDED_FIELDS(F, S, B, A)                                         \
-    F(u64, lane) F(u32, server) F(u32, shard) F(u64, plan)
+    F(u64, lane) F(u32, server) F(u32, shard) F(u64, plan) F(u64, cut)
+/* An order of a client that this cluster has done: with the plan that does it,
+ * so that it is done once whoever is asked for it again. */
+#define WIRE_ORDER_FIELDS(F, S, B, A)                                         \
+    F(u64, nonce) F(u64, restore) F(u64, plan) S(folder)
 /* The record log/<lane>: the lane has a log (state 1), or it ends at byte `end`
  * of segment `segment`, and what is behind that does not count (state 2). */
 #define WIRE_LOG_FIELDS(F, S, B, A)                                           \
@@ -233,7 +247,7 @@ struct wire_bytes {
     S(checkpoints) F(u32, tracks_changes)                                     \
     F(u64, cluster_high) F(u64, cluster_low)                                  \
     A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)      \
-    A(load, loads)
+    A(load, loads) A(order, orders)
 
 #define WIRE_MESSAGES(X)                                                      \
     X(hello, HELLO) X(hello_answer, HELLO_ANSWER) X(chain, CHAIN)             \
@@ -244,8 +258,9 @@ struct wire_bytes {
     X(status_answer, STATUS_ANSWER) X(cluster, CLUSTER) X(lease, LEASE)       \
     X(counters, COUNTERS) X(session, SESSION) X(sessions, SESSIONS)           \
     X(scheduler, SCHEDULER) X(shard, SHARD) X(server, SERVER)                 \
-    X(lane, LANE) X(part, PART) X(ended, ENDED) X(load, LOAD) X(plan, PLAN)   \
-    X(guest, GUEST) X(save, SAVE) X(save_request, SAVE_REQUEST)               \
+    X(lane, LANE) X(part, PART) X(ended, ENDED) X(load, LOAD)                 \
+    X(order, ORDER) X(plan, PLAN) X(guest, GUEST) X(asked, ASKED)             \
+    X(save, SAVE) X(save_request, SAVE_REQUEST)               \
     X(ticket, TICKET) X(rename, RENAME)                                       \
     X(restore_request, RESTORE_REQUEST)                                       \
     X(restore_answer, RESTORE_ANSWER) X(reader, READER) X(lost, LOST)       \

@@ -60,6 +60,10 @@ def header(kind, size=0, flags=0, job=0, request=1, session=0, lane=0, seq=0,
     return head + struct.pack("<Q", _hash(head, len(head)))
 
 
+def sum_of(data):
+    return _hash(data, len(data))
+
+
 def frame(kind, body=b"", **more):
     return header(kind, len(body), **more) + body
 

@@ -414,6 +414,9 @@ static uint64_t count_torn(struct judge *j, uint64_t *applied)
     size_t i = 0;
 
     *applied = 0;
+    if (j->n_doubts == 0) {
+        return 0;
+    }
     qsort(j->doubts, j->n_doubts, sizeof(*j->doubts), compare_frames);
     while (i < j->n_doubts) {
         uint64_t frame = j->doubts[i].frame;
@@ -450,7 +453,9 @@ static uint64_t compare(struct judge *j, ps_client *client)
     uint64_t n_wrong = 0;
     size_t at = 0;
 
-    qsort(j->doubts, j->n_doubts, sizeof(*j->doubts), compare_cells);
+    if (j->n_doubts > 0) {
+        qsort(j->doubts, j->n_doubts, sizeof(*j->doubts), compare_cells);
+    }
     printf("{\"wrong\":[");
     for (uint32_t v = 0; v < FIRE_VARIABLES; v++) {
         size_t n = j->keys * j->workers;

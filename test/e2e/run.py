@@ -2,20 +2,26 @@
 """The tests with real processes.
 
     run.py --bin PATH/ps-plus --ctr PATH/ctr [--ctr-gen PATH] [--probe PATH]
-           [--deep | --short] [--sanitized] [--only NAME]... [--list]
+           [--deep | --short] [--sanitized] [--jobs N] [--only NAME]... [--list]
 
-Runs test_*.py of this folder one after another. Each test has a deadline (60 s,
-or its `deadline`); where one fails, the ends of its processes' logs are shown.
-Nothing is left running: processes are killed by group, and one that got away is
-a failure. With --sanitized a report of a sanitizer, of whichever process, fails
+Runs test_*.py of this folder, each test (where a class prepares something for
+all of its tests, each class) in a process of its own, N at the same time: most
+of them wait for leases to end. Then those with `alone`, one by one: they
+measure, or need the machine. Each test has a deadline (60 s, or its
+`deadline`); where one fails, the ends of its processes' logs are shown. Nothing
+is left running: processes are killed by group, and one that got away is a
+failure. With --sanitized a report of a sanitizer, of whichever process, fails
 the test in which it came, and deadlines are three times as long. NAME is a part
-of a test's name. A skip has its reason on a line of its own. The last line is
+of a test's name. A skip has its reason on a line of its own. At the end stand
+the slowest, with the processor's time of the whole; the last line is
 `N passed, N failed, N skipped`.
 """
 
 import argparse
 import ctypes
+import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -31,6 +37,8 @@ import cluster  # noqa: E402
 
 DEADLINE_S = 60
 SLOWER = 3  # how much longer a test may take under a sanitizer
+SLOWEST = 12  # how many are named at the end
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -49,6 +57,17 @@ def name_of(test):
     return f"{module}/{method.removeprefix('test_')}"
 
 
+def deadline_of(test):
+    method = getattr(test, getattr(test, "_testMethodName", ""), None)
+    return int(getattr(method, "deadline", 0) or
+               getattr(test, "deadline", DEADLINE_S))
+
+
+def is_alone(test):
+    method = getattr(test, getattr(test, "_testMethodName", ""), None)
+    return getattr(method, "alone", getattr(test, "alone", False))
+
+
 def say(line):
     print(line, flush=True)
 
@@ -59,6 +78,7 @@ class Result(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.passed = 0
+        self.times = []  # (seconds, name)
         self.start = 0.0
         self.what = ""
         self.has_failed = False
@@ -68,17 +88,18 @@ class Result(unittest.TestResult):
         self.what = name_of(test)
         self.has_failed = False
         self.start = time.monotonic()
-        seconds = getattr(getattr(test, test._testMethodName), "deadline", None)
-        seconds = int(seconds or getattr(test, "deadline", DEADLINE_S))
+        seconds = deadline_of(test)
         signal.alarm(seconds * SLOWER if cluster.is_sanitized() else seconds)
 
     def stopTest(self, test):
         signal.alarm(0)
         self.check_reports(self.what)
-        if not self.has_failed:
+        seconds = time.monotonic() - self.start
+        self.times.append((seconds, self.what))
+        if not self.has_failed and \
+                not isinstance(sys.exc_info()[1], Stopped):
             self.passed += 1
-            say(f"passed: {self.what} "
-                f"({time.monotonic() - self.start:.1f} s)")
+            say(f"passed: {self.what} ({seconds:.1f} s)")
         cluster.forget_logs()
         super().stopTest(test)
 
@@ -168,38 +189,137 @@ def what_is_left(seconds):
     return left
 
 
-def classes_of(suite):
-    """The tests, one list for each class, in order."""
+def units_of(suite):
+    """Lists of tests that stay together: each alone, but a class that prepares
+    something for all of its tests."""
+    plain = unittest.TestCase.setUpClass.__func__
     groups = {}
     todo = [suite]
     while todo:
         item = todo.pop(0)
         if isinstance(item, unittest.TestSuite):
             todo = list(item) + todo
+        elif type(item).setUpClass.__func__ is plain:
+            groups[item] = [item]
         else:
             groups.setdefault(type(item), []).append(item)
-    return groups.values()
+    return list(groups.values())
 
 
-def run(groups):
+def run_unit(tests):
+    """In its own process: what came of it."""
     result = Result()
-    for tests in groups:
+    try:
         unittest.TestSuite(tests).run(result)
-        cluster.clean()
-        left = what_is_left(3)
-        if left:
-            what = f"{name_of(tests[0])} and its like leave nothing running"
-            say(f"failed: {what}: {left}")
-            result.failures.append((what, str(left)))
-        result.check_reports(f"{name_of(tests[0])} and its like")
-    return result
+    except Stopped as e:
+        signal.alarm(0)
+        say(f"stopped: {result.what}: {e}")
+    cluster.clean()
+    left = what_is_left(3)
+    if left:
+        what = f"{name_of(tests[0])} and its like leave nothing running"
+        say(f"failed: {what}: {left}")
+        result.failures.append((what, str(left)))
+    result.check_reports(f"{name_of(tests[0])} and its like")
+    return {"passed": result.passed, "failed": result.count_failed(),
+            "skipped": len(result.skipped), "times": result.times}
+
+
+def processor_s():
+    """What our children have used that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class Unit:
+    """Some tests in a process of their own; what it says is shown at its end,
+    so that the lines of a test stand together."""
+
+    def __init__(self, tests, sanitized):
+        self.name = name_of(tests[0])
+        self.said = tempfile.TemporaryFile("w+")
+        self.result, result = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.result)
+                self.be(tests, sanitized, result)
+            finally:
+                os._exit(1)
+        os.close(result)
+
+    def be(self, tests, sanitized, result):
+        libc = ctypes.CDLL(None)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        os.dup2(self.said.fileno(), 1)
+        os.dup2(self.said.fileno(), 2)
+        reports = collect_reports() if sanitized else None
+        try:
+            answer = run_unit(tests)
+        finally:
+            if reports:
+                shutil.rmtree(reports, ignore_errors=True)
+        os.write(result, json.dumps(answer).encode())
+        sys.stdout.flush()
+        os._exit(0)
+
+    def end(self, status):
+        """Shows what it said: what came of it."""
+        with os.fdopen(self.result, "rb") as pipe:
+            answer = pipe.read()
+        self.said.seek(0)
+        print(self.said.read(), end="", flush=True)
+        self.said.close()
+        if answer:
+            return json.loads(answer)
+        say(f"failed: {self.name}: its process ended with status {status}")
+        return {"passed": 0, "failed": 1, "skipped": 0, "times": []}
+
+
+class Runner:
+    def __init__(self, sanitized):
+        self.sanitized = sanitized
+        self.running = {}  # by process
+        self.total = {"passed": 0, "failed": 0, "skipped": 0, "times": []}
+
+    def start(self, tests):
+        unit = Unit(tests, self.sanitized)
+        self.running[unit.pid] = unit
+
+    def wait(self):
+        pid, status = os.wait()
+        unit = self.running.pop(pid, None)  # else what a unit has lost
+        if unit:
+            for name, more in unit.end(status).items():
+                self.total[name] += more
+
+    def run(self, units, jobs):
+        for tests in units:
+            while len(self.running) >= jobs:
+                self.wait()
+            self.start(tests)
+        while self.running:
+            self.wait()
+
+    def stop(self):
+        for pid in self.running:
+            os.kill(pid, signal.SIGTERM)
+        while self.running:
+            self.wait()
 
 
 def on_alarm(*_):
     raise Deadline("the test has reached its deadline")
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 def on_signal(number, _):
+    for again in SIGNALS:
+        signal.signal(again, signal.SIG_IGN)
     raise Stopped(f"signal {number}")
 
 
@@ -214,6 +334,9 @@ def read_arguments():
     p.add_argument("--short", action="store_true", help="the shortest forms")
     p.add_argument("--sanitized", action="store_true",
                    help="the programs are built with sanitizers")
+    p.add_argument("--jobs", type=int, metavar="N",
+                   help="tests at the same time; else two for each CPU, and "
+                   "one where they are sanitized")
     p.add_argument("--only", action="append", metavar="NAME")
     p.add_argument("--list", action="store_true", help="names the tests")
     a = p.parse_args()
@@ -257,36 +380,41 @@ def main():
         os.path.dirname(os.path.dirname(HERE)), "..", "shared", "data"))
     for name in ("PS_SCHEDULER_KV_PATH", "PS_WORKER_ID", "PS_WORKER_NUM"):
         os.environ.pop(name, None)
-    reports = collect_reports() if a.sanitized else None
     suite = unittest.defaultTestLoader.discover(HERE, "test_*.py", HERE)
-    groups = [[t for t in tests if not a.only or
-               any(only in name_of(t) for only in a.only)]
-              for tests in classes_of(suite)]
-    groups = [tests for tests in groups if tests]
+    units = [[t for t in tests if not a.only or
+              any(only in name_of(t) for only in a.only)]
+             for tests in units_of(suite)]
+    units = [tests for tests in units if tests]
     if a.list:
-        for tests in groups:
+        for tests in units:
             for test in tests:
                 print(name_of(test))
         return 0
+    # Who may take long begins first.
+    units.sort(key=lambda tests: -sum(map(deadline_of, tests)))
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGALRM, on_alarm)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, on_signal)
     start = time.monotonic()
+    runner = Runner(a.sanitized)
+    jobs = a.jobs or (os.cpu_count() or 1) * (1 if a.sanitized else 2)
     try:
-        result = run(groups)
+        runner.run([u for u in units if not is_alone(u[0])], jobs)
+        runner.run([u for u in units if is_alone(u[0])], 1)
     except Stopped as e:
+        runner.stop()
         say(f"stopped: {e}")
         return 1
     finally:
-        cluster.clean()
-        if reports:
-            shutil.rmtree(reports, ignore_errors=True)
-    failed = result.count_failed()
-    say(f"took {time.monotonic() - start:.0f} s")
-    say(f"{result.passed} passed, {failed} failed, "
-        f"{len(result.skipped)} skipped")
-    return 0 if failed == 0 and result.passed + len(result.skipped) else 1
+        what_is_left(0)  # of a unit that was killed
+    total = runner.total
+    for seconds, name in sorted(total["times"], reverse=True)[:SLOWEST]:
+        say(f"{seconds:6.1f} s  {name}")
+    say(f"took {time.monotonic() - start:.0f} s, "
+        f"{processor_s():.0f} s of processors")
+    say("{passed} passed, {failed} failed, {skipped} skipped".format(**total))
+    return 0 if total["failed"] == 0 and units else 1
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import unittest
 BIN = os.environ.get("PS_PLUS_BIN", "build/release/src/cli/ps-plus")
 PROBE = os.environ.get("PS_PROBE_BIN", "build/release/test/ps-probe")
 MAKE = os.path.join(os.path.dirname(PROBE), "ps-checkpoint")
+CHAIN = os.path.join(os.path.dirname(PROBE), "test_damage")
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 VENV = os.path.join("build", "venv", "bin", "python")
 PACKAGES = ["numpy", "safetensors", "xxhash"]
@@ -128,6 +129,95 @@ print(f"{len(found)} users, {blocks} blocks")
 '''
 
 
+# An increment of a checkpoint with copies of former lanes; stdin: the rows that
+# the shards had at the cut, late frames applied.
+CHECK_CHAIN = r'''
+import glob, json, struct, sys
+import numpy as np
+from safetensors.numpy import load_file
+
+exec(open(sys.argv[2]).read())
+folder = sys.argv[1]
+told = {1: {}, 2: {}}
+for line in sys.stdin:
+    variable, key, *values = line.split()
+    told[int(variable)][int(key)] = np.array(
+        [float.fromhex(v) for v in values], np.float32)
+
+manifest = json.load(open(f"{folder}/manifest.json"))
+assert (manifest["cut"], manifest["base"]) == (6, 5)
+session, = manifest["sessions"]
+assert (session["session"], session["worker"]) == (5, 3)
+assert bytes.fromhex(session["position"]).decode() == folder.split("/")[-1]
+got = {1: rows(folder, "hash"), 2: rows(folder, "sums")}
+
+# The late frames, by the document.
+lates = applied = 0
+for lane in (20, 21):
+    t = load_file(f"{folder}/lane-{lane}.state.safetensors")
+    text, chains, at = t["chains/definition"].tobytes().decode(), {}, 0
+    for number, size in zip(t["chains/id"].tolist(),
+                            t["chains/bytes"].tolist()):
+        chains[number] = text[at:at + size]
+        at += size
+    bodies, start = t["late/body"].tobytes(), 0
+    for i, size in enumerate(t["late/bytes"].tolist()):
+        assert (t["late/session"][i], t["late/cut"][i]) == (5, 5)
+        body = bodies[start:start + size]
+        start += size
+        lates += 1
+        n_ops, zero = struct.unpack_from("<II", body)
+        at = 8 + 48 * n_ops
+        for k in range(n_ops):
+            (chain, variable, begin, end, n_keys, n_params, dim, n_values,
+             zero) = struct.unpack_from("<QIIIIIIQQ", body, 8 + 48 * k)
+            assert chains[chain].endswith(">AdagradUpdater")
+            keys = np.frombuffer(body, "<u8", n_keys, at)
+            at += 8 * n_keys
+            rate, _ = np.frombuffer(body, "<f8", n_params, at)
+            at += 8 * n_params
+            g = np.frombuffer(body, "<f4", n_values, at).reshape(-1, dim)
+            at += (4 * n_values + 7) // 8 * 8
+            for key, x in zip(keys.tolist(), g):
+                v, a = got[variable][key]
+                a = a + x * x
+                got[variable][key] = (
+                    v - np.float32(rate) * x / np.sqrt(a), a)
+                applied += 1
+        assert at == size
+    assert start == len(bodies)
+assert lates == 2 and applied == 10, (lates, applied)
+
+# Bit for bit, but what was worked out above: an ulp or so.
+for variable, want in told.items():
+    assert sorted(got[variable]) == sorted(want), variable
+    for key, values in want.items():
+        mine = np.concatenate(got[variable][key])
+        near = variable == 1 and 1001 <= key <= 1010
+        assert np.allclose(mine, values, 1e-6, 0) if near else \
+            mine.tobytes() == values.tobytes(), (variable, key, mine, values)
+
+# The lanes, and copies of the former ones: whose numbers are settled.
+for lane in (20, 21):
+    t = load_file(f"{folder}/lane-{lane}.state.safetensors")
+    lanes = t["lanes/lane"].tolist()
+    assert lanes[0] == lane and set(lanes[1:]) == {lane - 13}, lanes
+    assert t["late/seq"].tolist() == [3 if lane == 20 else 2]
+    assert t["lanes/variable"][0] == 0 and t["lanes/end"][0] == 65536
+    assert t["lanes/windows"].sum() == len(t["windows/session"])
+    at = 0
+    for i, n in enumerate(t["lanes/windows"].tolist()):
+        # Numbers before the cut: HASH, and SUMS, which is all on lane 20; on
+        # the former lanes HASH. That of the late frame is the next.
+        assert t["windows/session"][at:at + n].tolist() == [5] * n
+        want = 3 if i == 0 and lane == 20 else 2
+        assert t["windows/next"][at:at + n].tolist() == [want] * n, (i, want)
+        assert not t["windows/fate"][at:at + n].any()
+        at += n
+print(f"{sum(map(len, got.values()))} rows, {lates} late frames")
+'''
+
+
 def find_packages():
     """Why the packages cannot be had; None: they are there."""
     probe = [VENV, "-c", "import " + ", ".join(PACKAGES)]
@@ -163,24 +253,41 @@ class TestFormat(unittest.TestCase):
                               capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    def test_the_real_package_opens_the_files(self):
-        why = find_packages()
-        if why:
-            self.skipTest(why)
-        name = self.make(12, "monday", USERS)
+    def reader(self):
+        """That of the documentation, as a file."""
         with open(os.path.join(ROOT, "doc", "checkpoint.md"),
                   encoding="utf-8") as f:
             reader = re.search(r"```python\n(.*?)```", f.read(), re.S).group(1)
         code = os.path.join(self.folder, "reader.py")
         with open(code, "w", encoding="utf-8") as f:
             f.write(reader)
+        return code
+
+    def test_the_real_package_opens_the_files(self):
+        why = find_packages()
+        if why:
+            self.skipTest(why)
+        name = self.make(12, "monday", USERS)
         done = subprocess.run(
             [os.path.join(ROOT, VENV), "-c", CHECK,
-             os.path.join(self.folder, name), code, str(USERS), str(BIAS),
-             str(TABLE), USER],
+             os.path.join(self.folder, name), self.reader(), str(USERS),
+             str(BIAS), str(TABLE), USER],
             capture_output=True, text=True, timeout=150)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(f"{USERS} users", done.stdout)
+
+    def test_a_stranger_reads_an_increment(self):
+        why = find_packages()
+        if why:
+            self.skipTest(why)
+        made = subprocess.run([CHAIN, "write", self.url], capture_output=True,
+                              text=True, check=True)
+        done = subprocess.run(
+            [os.path.join(ROOT, VENV), "-c", CHECK_CHAIN,
+             os.path.join(self.folder, "ckpt-000000000006-1"), self.reader()],
+            input=made.stdout, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, "3032 rows, 2 late frames\n")
 
     def test_checkpoints_lists_the_newest_first(self):
         self.make(9, "sunday")

@@ -18,8 +18,6 @@ import unittest
 import uuid
 
 BIN = os.environ.get("PS_PLUS_BIN", "build/release/src/cli/ps-plus")
-MAN = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                   "..", "..", "man", "ps-plus.1")
 DEADLINE_S = 60
 
 SCHEDULER = ["-r", "scheduler"]
@@ -46,28 +44,29 @@ LIMITS = [
     ("server_memory_limit", "smem", "12"),
     ("server_query_limit", "sqps", "13"),
 ]
+SAVES = [
+    ("checkpoint_path", "cp", "/srv/x"),
+    ("keep", None, "5"),
+    ("full_every", None, "4"),
+    ("save_wait", None, "9"),
+    ("give-up-after", None, "8"),
+    ("on-failure", None, "accept"),
+]
 OPTIONS = [
-    (SCHEDULER, ROLE + LIMITS + [
+    (SCHEDULER, ROLE + LIMITS + SAVES + [
         ("server_num", "sn", "4"),
-        ("checkpoint_path", "cp", "none://"),
-        ("keep", None, "5"),
-        ("full_every", None, "4"),
-        ("save_wait", None, "9"),
-        ("on-failure", None, "accept"),
     ]),
     (SERVER, ROLE + [
         ("server_id", "si", "3"),
         ("shards", None, "5"),
+        ("log_path", None, "/srv/x"),
     ]),
-    (["local"], LIMITS + COMMON + [
+    (["local"], LIMITS + SAVES + COMMON + [
         ("servers", None, "2"),
         ("shards", None, "3"),
         ("bind_cores", "bc", "true"),
         ("kv", None, "/run/x"),
-        ("checkpoint_path", "cp", "/srv/x"),
-        ("keep", None, "5"),
-        ("full_every", None, "4"),
-        ("on-failure", None, "accept"),
+        ("log_path", None, "/srv/x"),
         ("wait", None, "17"),
     ]),
     (["save"], COMMON + [
@@ -332,6 +331,12 @@ class Options(Case):
                          "--print-config")
         self.assertEqual((r.returncode, r.stderr), (0, ""))
 
+    def test_an_empty_name_is_not_the_newest(self):
+        for words in (["restore", "-sp", "/x"], ["save", "-sp", "/x"],
+                      ["verify", "/x"], ["compact", "/x"], ["inspect", "/x"],
+                      ["export", "--text", "/x", "--variable=v", "-o", "/y"]):
+            self.refused([*words, ""], "the name", "left out")
+
     def test_bad_values(self):
         for text in ("x", "0", "4097", "-1", "4,", ",4", "4x", "4;2", ""):
             self.refused([*SCHEDULER, "-sp", "/x", f"-sn={text}"], "-sn")
@@ -348,7 +353,6 @@ class Options(Case):
                      "from 1 to 65534")
 
     def test_help_of_each(self):
-        man = text_of(MAN)
         for command, options in OPTIONS:
             r = self.run_cli(*command, "--help")
             self.assertEqual((r.returncode, r.stderr), (0, ""))
@@ -360,10 +364,6 @@ class Options(Case):
             names = re.findall(r"^  --([\w-]+)(?:, -(\w+))?", r.stdout, re.M)
             for long, brief, _ in options:
                 self.assertIn((long, brief or ""), names)
-            for long, brief in names:
-                item = rf"^\.It Fl -{long}" + (rf" , Fl {brief}\b"
-                                               if brief else r"\b")
-                self.assertRegex(man, re.compile(item, re.M), command)
 
     def test_help_and_version_of_all(self):
         r = self.run_cli("--help")
@@ -444,11 +444,37 @@ class Roles(Case):
         self.wait_for_text(server, server.err_path, "waits for .*scheduler")
         self.ends_with_0(server, signal.SIGTERM)
 
+    def test_what_waits_for_the_scheduler_says_so_and_can_be_ended(self):
+        scheduler, _ = self.scheduler(), self.server()
+        wait_for("the cluster serves", self.serves)
+        scheduler.send_signal(signal.SIGSTOP)
+        for word in ("save", "restore"):
+            p = self.start(word, "-sp", self.kv)
+            self.wait_for_text(p, p.err_path, "waits: the scheduler at ")
+            p.send_signal(signal.SIGINT)
+            if word == "save":
+                self.wait_for_text(p, p.err_path, "again ends at once")
+                p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(5), 1)
+        self.assertIn("whether the restore begins is not known (waits: the "
+                      "scheduler at ", text_of(p.err_path))
+        scheduler.send_signal(signal.SIGCONT)
+
     def test_a_server_gives_up_and_says_what_it_waited_for(self):
         server = self.server("--wait", "1")
         self.assertEqual(server.wait(20), 1)
         last = text_of(server.err_path).strip().split("\n")[-1]
         self.assertRegex(last, "^ps-plus: server 0: .*scheduler")
+
+    def test_an_id_that_the_cluster_does_not_have_is_refused(self):
+        for first in (True, False):  # before its scheduler, or after it
+            server = self.start(*SERVER, "-sp", self.kv, "-si", "1",
+                                "--shards", "1")
+            if first:
+                self.scheduler()
+            self.assertEqual(server.wait(20), 1)
+            self.assertIn("the cluster has -sn 1: -si is at most 0",
+                          text_of(server.err_path))
 
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -651,13 +677,23 @@ class Local(Case):
         self.assertEqual((steps[1]["servers"], steps[1]["store"][:8]),
                          (1, "file:///"))
 
-    def test_limits_reach_the_scheduler(self):
-        p, _ = self.ready("-smem", "77", "-snet", "78", "-sqps", "79")
+    def test_options_reach_the_roles(self):
+        model = os.path.join(self.folder, "model")
+        logs = os.path.join(self.folder, "logs")
+        given = {"-smem": "77", "-snet": "78", "-sqps": "79", "-cp": model,
+                 "--keep": "5", "--full_every": "4", "--save_wait": "9",
+                 "--give-up-after": "8", "--on-failure": "consistent"}
+        p, _ = self.ready(*(w for both in given.items() for w in both),
+                          "--accept-empty", "--servers", "2", "--log_path",
+                          logs)
         words = [words_of(pid) for pid in processes_with(self.mark)]
         scheduler = [w for w in words if "scheduler" in w][0]
-        for option, value in (("-smem", "77"), ("-snet", "78"),
-                              ("-sqps", "79"), ("-sn", "1")):
+        for option, value in [*given.items(), ("-sn", "2")]:
             self.assertEqual(scheduler[scheduler.index(option) + 1], value)
+        self.assertIn("--accept-empty", scheduler)
+        self.assertEqual(sorted(w[w.index("--log_path") + 1] for w in words
+                                if "server" in w),
+                         [os.path.join(logs, f"server-{i}") for i in (0, 1)])
         p.terminate()
         p.wait(30)
 
@@ -668,6 +704,10 @@ class Local(Case):
         self.refused(["local", "--kv=", "--", "true"], "--kv")
         self.refused(["local", "--kv", "zfs://a/b"], "--kv", "ZooKeeper")
         self.refused(["local", "--server", "2"], "--servers")
+        self.refused(["local", "--on-failure", "consistent"], "-cp")
+        for path in ("memory://x", ""):
+            self.refused(["local", "--log_path", path], "--log_path")
+            self.refused([*WHOLE_SERVER, "--log_path", path], "--log_path")
 
 
 class Status(Case):
@@ -699,7 +739,7 @@ class Status(Case):
         kv = os.path.join(self.folder, "kv")
         r = self.run_cli("local", "--kv", kv, "--", "true")
         self.assertEqual(r.returncode, 0, r)
-        r = self.run_cli("status", "-sp", kv, "--wait", "1")
+        r = self.run_cli("status", "-sp", kv, "--wait", "3")
         self.failed(r, "no shard of " + kv + " answers")
 
     def test_a_cluster_for_people_and_programs(self):

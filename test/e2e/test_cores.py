@@ -44,6 +44,7 @@ def said_cpus(process):
 
 
 class Cores(unittest.TestCase):
+    alone = True  # they look which CPUs nobody has
 
     def start(self, servers, shards, bind=True, mine=None):
         """A cluster whose processes may use the CPUs `mine`."""

@@ -11,6 +11,7 @@ import resource
 import select
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -22,15 +23,17 @@ import training
 
 BACK_S = 10.0  # until all that an attack has taken is given back
 RSS_FACTOR = 1.2
+FILES = 3 << 20
 IDLE = 10000
 IDLE_BYTES = 16 << 10  # of a server's memory, for each idle connection
 GREETING_S = 10.0
 BAD = 5000
 ROUNDS = 3
 WINDOW_S = 1.0
-# What is wanted is 0.8. A window on a busy machine says more or less than the
-# truth, so the gate is looser; doc/reliability.md has the figures.
-GOODPUT = 0.6
+# What is wanted is 0.8, and the long form asks for it. Few windows on a busy
+# machine say more or less than the truth, so the gate is looser there.
+GOODPUT = 0.8
+GOODPUT_OF_FEW = 0.6
 
 ATTACKS = {  # kind -> its rate or number of connections
     "churn": 1000,
@@ -41,9 +44,11 @@ ATTACKS = {  # kind -> its rate or number of connections
 
 
 def rss(process):
-    """Bytes that are resident."""
+    """Bytes that are resident, with a constant for the program's files: how much
+    of a file is resident, is up to the page cache."""
     with open(f"/proc/{process.pid}/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, resident, files = map(int, f.read().split()[:3])
+    return FILES + (resident - files) * os.sysconf("SC_PAGE_SIZE")
 
 
 def addresses(ports):
@@ -53,6 +58,7 @@ def addresses(ports):
 class Case(unittest.TestCase):
     """A cluster of one shard, so that nothing can go past an attack."""
 
+    alone = True
     files = None
 
     @classmethod
@@ -98,6 +104,8 @@ class Case(unittest.TestCase):
         cluster.wait_for(f"counted memory is back: {held} before, "
                          f"{self.held()} now",
                          lambda: self.is_back(held), BACK_S)
+        if cluster.is_sanitized():
+            return  # freed memory is kept in quarantine there
         for role, was in zip(self.roles, before):
             cluster.wait_for(
                 f"{role.name}: RSS of {was >> 10} KiB is back, "
@@ -153,6 +161,28 @@ class Input(Case):
             body = hostile.seeds.WIRE.make("drop", {"name": name})
             normal.s.sendall(hostile.frame(hostile.DROP, body))
             normal.answer()
+        normal.close()
+
+    def test_chains_that_nobody_runs_take_no_place(self):
+        held, before = self.before()
+        normal = hostile.Normal(self.ports[0])
+        more = ("TransSlice", "AdagradUpdater", "AssignUpdater",
+                "MomentumUpdater")
+
+        def register(*names):
+            definition = ">".join(("BuildHashSlice", *names))
+            body = hostile.seeds.WIRE.make("chain", {
+                "chain": hostile.sum_of(definition.encode()),
+                "definition": definition})
+            normal.s.sendall(hostile.frame(hostile.CHAIN, body))
+            return struct.unpack_from("<i", normal.answer(), 80)[0]
+
+        for names in itertools.islice(itertools.product(more, repeat=6), 3000):
+            self.assertEqual(register(*names), 0)
+        normal.close()
+        self.check_back(held, before)
+        normal = hostile.Normal(self.ports[0])
+        self.assertEqual(register("FtrlUpdater"), 0)
         normal.close()
 
     def test_five_thousand_bad_connections_fill_no_log(self):
@@ -291,10 +321,12 @@ class Goodput(Case):
         before = [rss(role) for role in self.roles]
         attacked, burnt, rates = [], [], []
         rounds = 3 * ROUNDS if cluster.is_deep() else ROUNDS
+        is_sure = cluster.is_deep() and not cluster.is_sanitized()
+        least = GOODPUT if is_sure else GOODPUT_OF_FEW
         # Where others use this machine too, more windows tell more.
         while len(attacked) < rounds or (
                 len(attacked) < 3 * rounds and
-                self.ratio(attacked, burnt) < GOODPUT):
+                self.ratio(attacked, burnt) < least):
             attacker = self.attack(kind, ports or self.ports,
                                    ATTACKS[kind])
             goodput, rate = self.window(attacker)
@@ -310,7 +342,7 @@ class Goodput(Case):
               f"steps a second, {statistics.median(burnt):.0f} beside "
               f"{statistics.median(rates):.2f} s of processor time a second: "
               f"{ratio:.2f}; {json.dumps(said)}", flush=True)
-        self.assertGreaterEqual(ratio, GOODPUT, (attacked, burnt))
+        self.assertGreaterEqual(ratio, least, (attacked, burnt))
         self.check_back(held, before)
 
     def test_a_thousand_connections_a_second(self):

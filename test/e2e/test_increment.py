@@ -7,7 +7,9 @@ import subprocess
 import unittest
 
 import cluster
+import original
 import test_checkpoint
+from original import Variable
 from test_checkpoint import numbers, pushed, tensors
 
 
@@ -108,16 +110,18 @@ class Increments(test_checkpoint.Saved):
             worker = self.train(c, 0)
             names = [self.save(c)["folder"] for _ in range(4)]
             self.assertEqual(self.folders(), names)
-            names += [self.save(c)["folder"] for _ in range(2)]
+            # Two whole ones of which one is being added to: both stay.
+            names += [self.save(c)["folder"] for _ in range(4)]
+            self.assertEqual(self.folders(), names)
+            names.append(self.save(c)["folder"])
             cluster.wait_for("the first chain is gone",
-                             lambda: self.folders() == names[-2:])
+                             lambda: self.folders() == names[4:])
             self.finish([worker])
 
     def test_a_compacted_chain_is_built_on(self):
         with self.cluster("--full_every", "9", "--keep", "2") as c:
             worker = self.train(c, 0)
-            for _ in range(3):
-                last = self.save(c)
+            first, second, last = [self.save(c) for _ in range(3)]
             done = self.compact(c)
             self.assertEqual(done["from"], last["folder"])
             self.assertEqual(done["links"], 3)
@@ -130,9 +134,40 @@ class Increments(test_checkpoint.Saved):
             self.assertEqual(self.base(said), last["cut"])
             self.check(c, said, [0])
             cluster.wait_for(
-                "only these two are left",
-                lambda: self.folders() == [done["folder"], said["folder"]])
+                "the one that was compacted is gone",
+                lambda: self.folders() == [x["folder"] for x in
+                                           (first, second, done, said)])
             self.check(c, said, [0])
+            self.finish([worker])
+
+    def test_tools_run_beside_saves(self):
+        old = os.path.join(self.place + "-old", "old")
+        v = Variable("v", "index", "F32", [8, 4], [8])
+        v.rows = {key: [1.0] * 4 for key in range(8)}
+        original.write(os.path.dirname(old), "old", [v])
+        with self.cluster("--full_every", "3", "--keep", "2") as c:
+            worker = self.train(c, 0)
+            imported = []
+            for i in range(8):
+                said = self.save(c)
+                tools = [["import", os.path.dirname(old), "-o", self.place]]
+                if self.base(said):
+                    tools.append(["compact", self.place, said["folder"]])
+                tools = [subprocess.Popen([c.bin, *words, "--json"],
+                                          stdout=subprocess.PIPE)
+                         for words in tools]
+                self.save(c)
+                for k, tool in enumerate(tools):
+                    done = json.loads(tool.communicate(timeout=60)[0])
+                    self.assertEqual(tool.returncode, 0)
+                    if k == 0:
+                        imported.append(done["folder"])
+            said = self.save(c)
+            self.check(c, said, [0])
+            self.assertEqual(len(set(imported)), 8)
+            self.assertLessEqual(set(imported), set(self.folders()))
+            self.assertEqual([n for n in os.listdir(self.place)
+                              if n.startswith(".new-")], [])
             self.finish([worker])
 
     def test_what_cannot_be_compacted_is_said(self):

@@ -8,6 +8,7 @@ Checkpoints are read as in test_checkpoint.py, with nothing but Python.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -41,7 +42,9 @@ def content(place, folder):
         assert not numbers(tensors(base + ".state.safetensors")["late/bytes"])
         found = tensors(base + ".safetensors")
         for name, (_, shape, data) in found.items():
-            variable, buckets, what = name.split("/", 2)
+            variable, buckets, what = re.fullmatch(
+                r"(.*)/(\d+-\d+)/(keys|erased|values|slot/[^/]*)",
+                name).groups()
             if what in ("keys", "erased"):
                 continue
             keys = found.get(f"{variable}/{buckets}/keys")
@@ -428,10 +431,11 @@ class Back(Recovery):
     def test_a_mistyped_name_changes_nothing(self):
         with self.cluster() as c:
             worker = self.train(c, 0)
-            self.save(c, "monday")
+            monday = self.save(c, "monday")
             lanes = [cluster.lanes_of(c.status(), i) for i in range(2)]
             self.restore(c, "mondya", status=1)
-            self.assertIn("mondya", self.said)
+            self.assertIn("no checkpoint is \"mondya\"; the newest good one is "
+                          + monday["folder"], self.said)
             self.train_on(worker)
             self.assertEqual(self.order(worker, "where")["rollbacks"], 0)
             self.assertEqual([cluster.lanes_of(c.status(), i)

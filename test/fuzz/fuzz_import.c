@@ -42,6 +42,7 @@ static void export(struct fs *fs, const char *folder, const struct import *x)
     ASSERT(ckpt_open(fs, folder, &c, &e) == PS_OK);
     ASSERT(ckpt_verify(fs, folder, c, NULL, &e) == PS_OK);
     text.ckpt = c;
+    import_text_init(&text);
     for (uint32_t i = 0; i < x->n; i++) {
         const struct import_variable *v = &x->variables[i];
         int rc = import_text_write(&text, v->rows.variable->name, &e);
@@ -49,6 +50,7 @@ static void export(struct fs *fs, const char *folder, const struct import *x)
         /* Names that no file can have. */
         ASSERT(rc == PS_OK || v->fate == IMPORT_ABSENT || rc != PS_EDATALOSS);
     }
+    import_text_fini(&text);
     ckpt_free(c);
 }
 

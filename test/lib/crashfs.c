@@ -14,17 +14,34 @@ static int fail(struct err *e, int status, const char *path, const char *why)
     return err_set(e, status, "%s: %s", path, why);
 }
 
+enum need { READS, CHANGES, TAKES_ROOM };
+
+static bool strikes(const struct crashfs *c, enum need need)
+{
+    switch (c->reason) {
+    case CRASHFS_ENOSPC:
+        return need == TAKES_ROOM;
+    case CRASHFS_POWER:
+        return need != READS || c->has_failed;
+    case CRASHFS_EIO:
+        break;
+    }
+    return true;
+}
+
 /* Whether this operation fails; *effect says what it does nevertheless. */
-static bool begin(struct crashfs *c, bool takes_room,
+static bool begin(struct crashfs *c, enum need need,
                   enum crashfs_effect *effect)
 {
     c->ops++;
     *effect = CRASHFS_DONE;
-    if (c->fail_at == 0 || c->ops < c->fail_at ||
-        (c->reason == CRASHFS_ENOSPC && !takes_room)) {
+    if (c->fail_at == 0 || c->ops < c->fail_at || !strikes(c, need)) {
         return false;
     }
     *effect = c->effect;
+    if (!c->has_failed) {
+        c->failed_at = c->ops;
+    }
     c->has_failed = true;
     if (!c->is_sticky) {
         c->fail_at = 0;
@@ -143,7 +160,7 @@ static int do_write_new(struct fs *fs, const char *path, const void *data,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     struct slot at;
     int32_t node;
     int rc = find_free(c, path, &at, e);
@@ -170,7 +187,7 @@ static int do_read(struct fs *fs, const char *path, size_t limit,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, READS, &effect);
     struct slot at;
     int32_t n = ROOT;
     int rc = look_up_kind(c, path, false, &at, &n, e);
@@ -189,7 +206,7 @@ static int do_link(struct fs *fs, const char *from, const char *to,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     struct slot a;
     struct slot b;
     int32_t node = ROOT;
@@ -247,7 +264,7 @@ static int do_rename(struct fs *fs, const char *from, const char *to,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     struct slot a;
     struct slot b;
     int32_t node = ROOT;
@@ -274,7 +291,7 @@ static int do_unlink(struct fs *fs, const char *path, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, CHANGES, &effect);
     struct slot at;
     int32_t node = ROOT;
     int rc = look_up_kind(c, path, false, &at, &node, e);
@@ -304,7 +321,7 @@ static int do_mkdir(struct fs *fs, const char *path, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     size_t size = strlen(path);
     char *part = mem_text(path);
     int rc = PS_OK;
@@ -325,7 +342,7 @@ static int do_rmdir(struct fs *fs, const char *path, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, CHANGES, &effect);
     struct slot at;
     int32_t node = ROOT;
     int rc = look_up_kind(c, path, true, &at, &node, e);
@@ -343,7 +360,7 @@ static int do_sync_dir(struct fs *fs, const char *path, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     struct slot at;
     int32_t node = ROOT;
     int rc = look_up_kind(c, path, true, &at, &node, e);
@@ -360,7 +377,7 @@ static int do_list(struct fs *fs, const char *path,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, READS, &effect);
     struct slot at;
     int32_t node = ROOT;
     int rc = look_up_kind(c, path, true, &at, &node, e);
@@ -387,7 +404,7 @@ static int do_open(struct fs *fs, const char *path, enum fs_open_how how,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, how == FS_CREATE, &effect);
+    bool fails = begin(c, how == FS_CREATE ? TAKES_ROOM : READS, &effect);
     struct slot at;
     int32_t node = ROOT;
     int rc = how == FS_CREATE ? find_free(c, path, &at, e)
@@ -430,7 +447,7 @@ static int do_write_at(struct fs *fs, struct fs_open_file *file,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     int rc = check_file(c, file, e);
 
     if (rc == PS_OK && !file->may_write) {
@@ -458,7 +475,7 @@ static int do_read_at(struct fs *fs, struct fs_open_file *file, uint64_t offset,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, READS, &effect);
     int rc = check_file(c, file, e);
 
     if (rc == PS_OK && !fails) {
@@ -478,7 +495,7 @@ static int do_file_size(struct fs *fs, struct fs_open_file *file,
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, false, &effect);
+    bool fails = begin(c, READS, &effect);
     int rc = check_file(c, file, e);
 
     if (rc == PS_OK && !fails) {
@@ -491,7 +508,7 @@ static int do_sync(struct fs *fs, struct fs_open_file *file, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     int rc = check_file(c, file, e);
 
     if (rc != PS_OK) {
@@ -510,7 +527,7 @@ static int do_close(struct fs *fs, struct fs_open_file *file, struct err *e)
 {
     struct crashfs *c = crashfs_of(fs);
     enum crashfs_effect effect;
-    bool fails = begin(c, true, &effect);
+    bool fails = begin(c, TAKES_ROOM, &effect);
     struct fs_open_file **f = &c->files;
 
     while (*f != file) {
@@ -567,6 +584,11 @@ void crashfs_fail(struct crashfs *c, uint64_t n, enum crashfs_reason reason,
     c->effect = effect;
     c->is_sticky = is_sticky;
     c->has_failed = false;
+}
+
+uint64_t crashfs_failed_at(const struct crashfs *c)
+{
+    return c->has_failed ? c->failed_at : 0;
 }
 
 bool crashfs_has_failed(const struct crashfs *c)

@@ -39,7 +39,8 @@ enum crashfs_how {
 
 enum crashfs_reason {
     CRASHFS_EIO,
-    CRASHFS_ENOSPC /* strikes only what may need room */
+    CRASHFS_ENOSPC, /* strikes only what may need room */
+    CRASHFS_POWER   /* strikes first what changes something; to be sticky */
 };
 
 /* What an operation that fails has done. */
@@ -60,6 +61,9 @@ uint64_t crashfs_ops(const struct crashfs *c);
 void crashfs_fail(struct crashfs *c, uint64_t n, enum crashfs_reason reason,
                   enum crashfs_effect effect, bool is_sticky);
 bool crashfs_has_failed(const struct crashfs *c);
+/* The operation that was the first to fail, counted as by crashfs_ops; 0: none.
+ */
+uint64_t crashfs_failed_at(const struct crashfs *c);
 
 /* The power is cut and comes back: handles are dead, no failure is planned. */
 void crashfs_crash(struct crashfs *c, enum crashfs_how how, uint64_t seed);

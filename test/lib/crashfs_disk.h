@@ -83,7 +83,8 @@ struct crashfs {
     enum crashfs_effect effect;
     bool is_sticky;
     bool has_failed;
-    int64_t misdirect; /* 0: not */
+    uint64_t failed_at; /* in ops: the first time */
+    int64_t misdirect;  /* 0: not */
 };
 
 /* A node without a name. */

@@ -6,7 +6,7 @@
 #include "wire/run.h"
 #include "wire/wire.h"
 
-enum { DRAFT_VARIABLES = 160, DRAFT_LANES = 8, DRAFT_PARTS = 400 };
+enum { DRAFT_VARIABLES = 160, DRAFT_LANES = 8, DRAFT_PARTS = 4200 };
 
 /* A plan to be filled in. Variables get the ids 1, 2, 3 ... */
 struct draft {

@@ -21,8 +21,10 @@ static struct client_actor *actor_of(const struct thread *t)
 
 /* ---- declarations ------------------------------------------------------ */
 
-static struct wire_variable wire_of(const struct client_variable *v)
+static struct wire_variable wire_of(const struct sim *s, uint32_t variable)
 {
+    const struct client_variable *v = &client_variables[variable];
+
     return (struct wire_variable){
         .name = v->name,
         .kind = v->kind,
@@ -31,14 +33,15 @@ static struct wire_variable wire_of(const struct client_variable *v)
         .init_kind = PS_INIT_CONSTANT,
         .init_key = hash_bytes(v->name, strlen(v->name)),
         .updater = "AssignAddUpdater",
+        .durability = s->durability[variable],
     };
 }
 
 void client_declare(struct client_actor *a, uint32_t variable)
 {
-    struct wire_variable w = wire_of(&client_variables[variable]);
-    struct wire_variable other = wire_of(&client_variables[0]);
     struct sim *s = a->thread->sim;
+    struct wire_variable w = wire_of(s, variable);
+    struct wire_variable other = wire_of(s, 0);
     int rc;
 
     if (a->declaring[variable] != NULL || a->is_declared[variable]) {
@@ -50,7 +53,13 @@ void client_declare(struct client_actor *a, uint32_t variable)
     }
     if (a->conflicting == NULL && a->is_declared[0] &&
         world_chance(s, 100000)) {
+        a->refusal = PS_ECONFLICT;
         other.dim += 2;
+        if (!s->has_logs && world_chance(s, 500000)) {
+            a->refusal = PS_EARGUMENT;
+            other.name = "e/logged";
+            other.durability = PS_LOG;
+        }
         rc = session_declare(a->session, &other, &a->conflicting);
         if (rc != PS_OK) {
             world_fail(s, "a declare is refused: %s", ps_status_name(rc));
@@ -105,8 +114,8 @@ static bool is_declaration(struct client_actor *a, struct request *r)
     }
     if (r == a->conflicting) {
         a->conflicting = NULL;
-        if (status != PS_ECONFLICT) {
-            world_fail(s, "a declaration of another dim ends as %s",
+        if (status != a->refusal) {
+            world_fail(s, "a declaration that must be refused ends as %s",
                        ps_status_name(status));
         }
         return true;
@@ -459,6 +468,26 @@ void actor_client_ask_status(struct sim *s)
 void actor_client_ask_save(struct sim *s)
 {
     workload_save_last(first_client(s));
+}
+
+void actor_client_ask_restore(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->n_places; i++) {
+        struct process *p = s->places[i].process;
+        struct client_actor *a;
+
+        if (s->places[i].kind != PLACE_CLIENT || p == NULL) {
+            continue;
+        }
+        a = p->self;
+        if (a->is_working && !a->is_closing &&
+            a->thread->busy_until <= s->now) {
+            world_enter(a->thread);
+            workload_save_restore(a, true);
+            world_leave(a->thread);
+            return;
+        }
+    }
 }
 
 bool actor_client_has_saved(const struct sim *s)

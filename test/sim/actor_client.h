@@ -85,6 +85,7 @@ struct client_actor {
     bool is_declared[SIM_VARIABLES];
     struct request *declaring[SIM_VARIABLES];
     struct request *conflicting; /* a declaration that must be refused */
+    int refusal;                 /* ... with this status */
     struct request *dropping;
     struct client_job *jobs; /* in flight */
     struct client_job *abandoned;
@@ -124,8 +125,8 @@ void workload_save_boundary(struct client_actor *a);
 void workload_save_ask(struct client_actor *a);
 void workload_save_cancel(struct client_actor *a);
 void workload_save_again(struct client_actor *a);
-/* The cluster goes back to its newest checkpoint. */
-void workload_save_restore(struct client_actor *a);
+/* The cluster goes back to its newest checkpoint; must: as a way out. */
+void workload_save_restore(struct client_actor *a, bool must);
 /* Takes note of a rollback, if its position is known. */
 void workload_save_note(struct client_actor *a);
 /* From outside of the client: the save of the end. */

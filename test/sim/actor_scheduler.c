@@ -71,6 +71,7 @@ void actor_scheduler_start(struct place *p)
         .successor_ms = s->successor_ms,
         .save_wait_ms = s->seed % 4 == 1 ? 2000 : 60000,
         .consistent = s->is_consistent,
+        .ended_session_ms = world_ended_session_ms(s),
     };
     struct scheduler *scheduler;
     int rc;

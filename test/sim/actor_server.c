@@ -14,6 +14,7 @@ enum mail_kind {
     MAIL_SET_PLAN,
     MAIL_SET_SESSIONS,
     MAIL_SET_SAVE,
+    MAIL_LOG_RECORD, /* both ways */
     MAIL_PING,
     MAIL_WANT,
     MAIL_PONG,
@@ -103,6 +104,16 @@ static void set_save(struct server_owner *o, const void *record, size_t size)
     to_all(o, &m);
 }
 
+static void tell_log_record(struct server_owner *o, uint32_t shard,
+                            const struct shard_log_record *record)
+{
+    struct mail m = {.kind = MAIL_LOG_RECORD,
+                     .data = borrow(record),
+                     .size = sizeof(*record)};
+
+    to_shard(o, shard, &m);
+}
+
 static void ping(struct server_owner *o, uint64_t serial)
 {
     struct mail m = {.kind = MAIL_PING, .a = serial};
@@ -133,6 +144,18 @@ static void saved(struct shard_owner *o, uint32_t shard)
                      .size = sizeof(report)};
 
     shard_report(a->shard, &report);
+    world_mail(a->thread, &a->thread->process->threads[0], &m);
+}
+
+static void log_record(struct shard_owner *o, uint32_t shard,
+                       const struct shard_log_record *record)
+{
+    struct shard_actor *a = CONTAINER_OF(o, struct shard_actor, owner);
+    struct mail m = {.kind = MAIL_LOG_RECORD,
+                     .shard = shard,
+                     .data = borrow(record),
+                     .size = sizeof(*record)};
+
     world_mail(a->thread, &a->thread->process->threads[0], &m);
 }
 
@@ -199,6 +222,9 @@ static void shard_mail(struct thread *t, const struct mail *m)
     case MAIL_SET_SAVE:
         must_be_ok(t->sim, shard_set_save(shard, m->data, m->size), "a save");
         break;
+    case MAIL_LOG_RECORD:
+        shard_on_log_record(shard, m->data);
+        break;
     case MAIL_PING:
         has.plan = shard_plan_number(shard);
         has.sessions_version = shard_sessions_version(shard);
@@ -216,6 +242,11 @@ static void shard_mail(struct thread *t, const struct mail *m)
 static void shard_disk(struct thread *t, const struct disk_result *r)
 {
     shard_on_disk(shard_of(t), r);
+}
+
+static void shard_log(struct thread *t, const struct disk_result *r)
+{
+    shard_on_log(shard_of(t), r);
 }
 
 static void shard_idle(struct thread *t)
@@ -246,6 +277,7 @@ static const struct machine shard_machine = {
     .on_close = shard_closed,
     .on_mail = shard_mail,
     .on_disk = shard_disk,
+    .on_log = shard_log,
     .tick = shard_idle,
     .next = shard_idle_next,
 };
@@ -268,6 +300,8 @@ static void control_mail(struct thread *t, const struct mail *m)
         server_on_want(actor_of(t)->server, (enum shard_want)m->a, m->b);
     } else if (m->kind == MAIL_PONG) {
         server_on_pong(actor_of(t)->server, m->shard, m->data);
+    } else if (m->kind == MAIL_LOG_RECORD) {
+        server_on_log_record(actor_of(t)->server, m->shard, m->data);
     } else {
         server_on_report(actor_of(t)->server, m->shard, m->a, m->data);
     }
@@ -295,7 +329,8 @@ void actor_server_start(struct place *p)
     struct sim *s = p->sim;
     struct server_actor *a = world_take(s, sizeof(*a));
     const char *addresses[SIM_SHARDS_MAX];
-    struct server_options options = {.id = p->index, .n_shards = s->n_shards};
+    struct server_options options = {
+        .id = p->index, .n_shards = s->n_shards, .has_log = s->has_logs};
     uint32_t port = world_chance(s, 500000) ? 7000 : 7000 + 10 * p->lives;
     int rc = PS_OK;
 
@@ -308,6 +343,7 @@ void actor_server_start(struct place *p)
         .set_plan = set_plan,
         .set_sessions = set_sessions,
         .set_save = set_save,
+        .log_record = tell_log_record,
         .ping = ping,
     };
     for (uint32_t i = 0; i < s->n_shards; i++) {
@@ -316,11 +352,17 @@ void actor_server_start(struct place *p)
                                    .shard = i,
                                    .kern = &kern_generic,
                                    .save_bytes = s->save_bytes,
-                                   .block_rows = s->block_rows};
+                                   .save_room = 4 * s->save_bytes,
+                                   .block_rows = s->block_rows,
+                                   .ended_session_ms =
+                                       world_ended_session_ms(s)};
 
         shard->thread = &a->process->threads[i + 1];
-        shard->owner = (struct shard_owner){
-            .want = want, .saved = saved, .applied = applied};
+        so.log = s->has_logs ? simdisk_new_log(shard->thread) : NULL;
+        shard->owner = (struct shard_owner){.want = want,
+                                            .log_record = log_record,
+                                            .saved = saved,
+                                            .applied = applied};
         shard->thread->self = shard;
         shard->thread->machine = &shard_machine;
         snprintf(shard->thread->address, SIM_ADDRESS_BYTES, "10.0.0.%u:%u",
@@ -355,6 +397,20 @@ void actor_server_kill(struct process *p)
 struct shard *actor_server_shard(const struct process *p, uint32_t shard)
 {
     return ((struct server_actor *)p->self)->shards[shard].shard;
+}
+
+const char *actor_server_refuses(const struct process *p)
+{
+    static struct shard_report r;
+    const struct server_actor *a = p->self;
+
+    for (uint32_t i = 0; i < a->n_shards; i++) {
+        shard_report(a->shards[i].shard, &r);
+        if (r.load_failed != 0 && strncmp(r.why, "the log of lane ", 16) == 0) {
+            return r.why;
+        }
+    }
+    return NULL;
 }
 
 /* Serves, with the newest plan and sessions of the store at every shard. */

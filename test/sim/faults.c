@@ -6,6 +6,7 @@
  * fault does not hide what another would show. */
 #include <stdio.h>
 
+#include "oracle.h"
 #include "sim.h"
 
 const char *const faults_names[FAULTS_N] = {
@@ -16,24 +17,54 @@ const char *const faults_names[FAULTS_N] = {
 
 /* In a million, of what each happens to; of process faults: weights. */
 static const uint32_t usual[FAULTS_N] = {
-    [FAULT_frame_lost] = 5000,         [FAULT_ack_lost] = 10000,
-    [FAULT_frame_delayed] = 4000,      [FAULT_cut_mid_frame] = 2500,
-    [FAULT_old_bytes_late] = 400000,   [FAULT_stall_one_way] = 500,
-    [FAULT_connect_refused] = 60000,   [FAULT_connect_slow] = 60000,
-    [FAULT_kill_server] = 110,         [FAULT_kill_client] = 60,
-    [FAULT_kill_scheduler] = 80,       [FAULT_pause_server] = 120,
-    [FAULT_pause_client] = 100,        [FAULT_pause_scheduler] = 60,
-    [FAULT_stop_in_handler] = 200,     [FAULT_thread_slow] = 10000,
-    [FAULT_clock_jump] = 80,           [FAULT_store_away] = 60,
-    [FAULT_store_cut_off] = 160,       [FAULT_store_full] = 100,
-    [FAULT_store_slow] = 6000,         [FAULT_store_read_fails] = 4000,
-    [FAULT_store_write_lied] = 20000,  [FAULT_store_write_stuck] = 10000,
-    [FAULT_store_step_failed] = 15000, [FAULT_store_step_lied] = 15000,
-    [FAULT_store_link_late] = 10000,   [FAULT_disk_slow] = 4000,
-    [FAULT_disk_fails] = 500,          [FAULT_disk_misdirects] = 1500,
-    [FAULT_disk_torn] = 1000,          [FAULT_disk_full] = 50,
-    [FAULT_disk_flips] = 60,           [FAULT_power_cut] = 30,
+    [FAULT_frame_lost] = 5000,
+    [FAULT_ack_lost] = 10000,
+    [FAULT_frame_delayed] = 4000,
+    [FAULT_cut_mid_frame] = 2500,
+    [FAULT_old_bytes_late] = 400000,
+    [FAULT_stall_one_way] = 500,
+    [FAULT_connect_refused] = 60000,
+    [FAULT_connect_slow] = 60000,
+    [FAULT_kill_server] = 110,
+    [FAULT_kill_client] = 60,
+    [FAULT_kill_scheduler] = 80,
+    [FAULT_pause_server] = 120,
+    [FAULT_pause_client] = 100,
+    [FAULT_pause_scheduler] = 60,
+    [FAULT_stop_in_handler] = 200,
+    [FAULT_thread_slow] = 10000,
+    [FAULT_clock_jump] = 80,
+    [FAULT_store_away] = 60,
+    [FAULT_store_cut_off] = 160,
+    [FAULT_store_full] = 100,
+    [FAULT_store_slow] = 6000,
+    [FAULT_store_read_fails] = 4000,
+    [FAULT_store_write_lied] = 20000,
+    [FAULT_store_write_stuck] = 10000,
+    [FAULT_store_step_failed] = 15000,
+    [FAULT_store_step_lied] = 15000,
+    [FAULT_store_link_late] = 10000,
+    [FAULT_disk_slow] = 4000,
+    [FAULT_disk_fails] = 500,
+    [FAULT_disk_misdirects] = 1500,
+    [FAULT_disk_torn] = 1000,
+    [FAULT_disk_full] = 50,
+    [FAULT_disk_flips] = 60,
+    [FAULT_disk_blind] = 10000,
+    [FAULT_power_cut] = 30,
+    [FAULT_power_server] = 60,
+    [FAULT_log_slow] = 3000,
+    [FAULT_log_fails] = 200,
+    [FAULT_log_torn] = 150,
+    [FAULT_log_late] = 400000,
+    [FAULT_log_misdirects] = 20,
+    [FAULT_log_full] = 20,
+    [FAULT_log_flips] = 15,
+    [FAULT_log_removed] = 40,
 };
+
+/* In a million kills of a server. */
+enum { TAIL_FLIPS = 100000 };
 
 static bool is_of_process(enum fault f)
 {
@@ -54,12 +85,31 @@ void faults_init(struct sim *s)
             (is_of_process((enum fault)f) || f >= FAULT_store_cut_off)) {
             s->rates[f] = 0;
         }
+        if (!s->has_logs && f >= FAULT_power_server) {
+            s->rates[f] = 0;
+        }
     }
     if (s->is_calm) {
         s->rates[FAULT_store_away] = usual[FAULT_store_away];
         s->rates[FAULT_thread_slow] = 0;
         s->rates[FAULT_stop_in_handler] = 0;
         s->rates[FAULT_disk_slow] = usual[FAULT_disk_slow];
+        s->rates[FAULT_log_slow] = usual[FAULT_log_slow];
+    }
+    if (s->seed % 8 == 3) {
+        /* Servers die again and again while clients live on and saves are
+         * made: parts come to have several former lanes. */
+        static const enum fault none[] = {
+            FAULT_kill_client,  FAULT_kill_scheduler, FAULT_pause_client,
+            FAULT_pause_server, FAULT_store_full,     FAULT_disk_fails,
+            FAULT_disk_full,    FAULT_disk_torn,      FAULT_disk_misdirects,
+            FAULT_disk_flips,   FAULT_power_cut,
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+            s->rates[none[i]] = 0;
+        }
+        s->rates[FAULT_kill_server] = 2 * usual[FAULT_kill_server];
     }
 }
 
@@ -116,9 +166,24 @@ static void kill_one(struct sim *s, enum fault f, enum place_kind kind)
         return;
     }
     if (p != NULL) {
+        struct place *place = p->place;
+
         faults_count(s, f);
         world_kill(p);
-        faults_restart(p->place);
+        faults_restart(place);
+        /* Nothing will be behind the last record to say that it was there. */
+        if (kind == PLACE_SERVER && s->rates[FAULT_log_flips] > 0 &&
+            world_chance(s, TAIL_FLIPS) &&
+            damage_flip_log(s, place->index, true)) {
+            faults_count(s, FAULT_log_flips);
+        }
+    }
+}
+
+void faults_kill_scheduler(struct sim *s)
+{
+    if (s->faults_on) {
+        kill_one(s, FAULT_kill_scheduler, PLACE_SCHEDULER);
     }
 }
 
@@ -211,7 +276,42 @@ static void cut_power(struct sim *s)
             faults_restart(p);
         }
     }
-    simdisk_cut_power(s);
+    damage_cut_power(s);
+}
+
+static void cut_power_of(struct sim *s)
+{
+    struct process *p = pick(s, PLACE_SERVER);
+
+    if (p != NULL) {
+        uint32_t server = p->place->index;
+
+        faults_count(s, FAULT_power_server);
+        world_kill(p);
+        faults_restart(p->place);
+        damage_cut_power_of(s, server);
+    }
+}
+
+static void fill_log(struct sim *s)
+{
+    faults_count(s, FAULT_log_full);
+    s->log_full_until[world_below(s, s->n_servers)] =
+        s->now + world_between(s, 100 * SIM_MS, 6 * SIM_S);
+}
+
+/* Mostly where the way out, a checkpoint, is there. */
+static void damage_log(struct sim *s, enum fault f)
+{
+    uint32_t server = (uint32_t)world_below(s, s->n_servers);
+
+    if (!s->oracle->has_saved && world_chance(s, 900000)) {
+        return;
+    }
+    if (f == FAULT_log_removed ? damage_remove_log(s, server)
+                               : damage_flip_log(s, server, false)) {
+        faults_count(s, f);
+    }
 }
 
 static void happen(struct sim *s, enum fault f)
@@ -239,9 +339,15 @@ static void happen(struct sim *s, enum fault f)
     } else if (f == FAULT_power_cut) {
         cut_power(s);
     } else if (f == FAULT_disk_flips) {
-        if (simdisk_flip(s)) {
+        if (damage_flip(s)) {
             faults_count(s, f);
         }
+    } else if (f == FAULT_power_server) {
+        cut_power_of(s);
+    } else if (f == FAULT_log_full) {
+        fill_log(s);
+    } else if (f == FAULT_log_flips || f == FAULT_log_removed) {
+        damage_log(s, f);
     } else {
         cut_one_off(s);
     }
@@ -254,7 +360,8 @@ void faults_on_event(struct sim *s)
         FAULT_pause_server, FAULT_pause_client, FAULT_pause_scheduler,
         FAULT_clock_jump,   FAULT_store_away,   FAULT_store_cut_off,
         FAULT_store_full,   FAULT_disk_full,    FAULT_disk_flips,
-        FAULT_power_cut,
+        FAULT_power_cut,    FAULT_power_server, FAULT_log_full,
+        FAULT_log_flips,    FAULT_log_removed,
     };
     uint64_t all = 0, at;
 

@@ -234,6 +234,8 @@ static void on_push_answered(struct sim *s, struct thread *from,
         n->is_acked = true;
         if (!n->is_applied) {
             what = "acknowledges, but has not applied";
+        } else if (oracle_log_on_acked(s, asked->lane, n) != NULL) {
+            what = oracle_log_on_acked(s, asked->lane, n);
         } else if (n->is_refused || n->is_canceled) {
             what = "acknowledges, but refused or canceled before,";
         } else if (l == NULL) {
@@ -295,6 +297,9 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
     for (uint32_t i = 0; i < a.n_parts && n != NULL && l != NULL; i++) {
         int fate = -(int)a.parts[i].status_negated;
 
+        if (plan_variable(o->plan, asked.parts[i].variable) == NULL) {
+            continue; /* dropped */
+        }
         if (!is_own && (fate == PS_ECANCELED || fate == PS_OK) &&
             (fate == PS_OK) !=
                 oracle_load_has(s, h->lane, UINT64_MAX, asked.parts[i].variable,
@@ -360,12 +365,15 @@ void oracle_on_sent(struct sim *s, struct thread *from, struct thread *to,
         on_push_sent(s, from, connection, h, f);
     } else if (from->process->place->kind == PLACE_SERVER &&
                h->type == WIRE_RUN && h->seq != 0) {
-        if (o->handling != from) {
+        /* That a push is done may be said later, when it is in the log. */
+        if (h->status == PS_OK) {
+            on_push_answered(s, from, h, h);
+        } else if (o->handling == from) {
+            on_push_answered(s, from, o->header, h);
+        } else {
             world_fail(s, "%s answers a push that it is not handling",
                        world_name(from->process));
-            return;
         }
-        on_push_answered(s, from, o->header, h);
     } else if (from->process->place->kind == PLACE_SERVER &&
                h->type == WIRE_RUN) {
         on_pull_answered(s, from, h);
@@ -546,9 +554,11 @@ void oracle_on_framed(struct sim *s, struct process *client,
         what = "for the second time";
     } else if (f->status == PS_OK && !n->is_applied) {
         what = "which no shard has applied";
-    } else if (f->status == PS_EUNSURE) {
+    } else if (f->status == PS_EUNSURE &&
+               (world_ended_session_ms(s) == 0 ||
+                !oracle_has_ended(s, f->session))) {
         what = "though nothing here ended long ago";
-    } else if (f->status != PS_OK && n->is_applied &&
+    } else if (f->status != PS_OK && f->status != PS_EUNSURE && n->is_applied &&
                (l == NULL || !l->has_ended)) {
         what = "which was applied";
     } else if (f->status == PS_OK && l != NULL && a->restore < l->restore) {
@@ -588,9 +598,12 @@ void oracle_on_lost(struct sim *s, struct process *client,
     struct stream *t = find_stream(s, loss->session, loss->lane);
     const struct lane *l = oracle_lane(s, loss->lane);
 
-    trace_note(s, "%s is told of the loss of (%llu, %llu, %llu..%llu)",
+    trace_note(s,
+               "%s is told of the loss of (%llu, %llu, %llu..%llu), %s %u..%u",
                world_name(client), (ull)loss->session, (ull)loss->lane,
-               (ull)loss->first, (ull)loss->last);
+               (ull)loss->first, (ull)loss->last,
+               loss->variable != NULL ? loss->variable : "all", loss->begin,
+               loss->end);
     if (l == NULL || !l->has_ended) {
         world_fail(s, "a loss on lane %llu, which has not ended",
                    (ull)loss->lane);

@@ -5,7 +5,8 @@
  * oracle_rows.c     rows, pulls, and the end of a run
  * oracle_save.c     saves and their folders
  * oracle_content.c  what is in a checkpoint
- * oracle_load.c     what a part has of one
+ * oracle_load.c     what a part has of one, and of logs
+ * oracle_log.c      logs
  *
  * A push of the simulator adds (1, x, x * x) to a row, so the row tells how
  * many pushes it has and, with sum and sum of squares, which: one that was lost
@@ -38,7 +39,12 @@ struct numbered {
     uint64_t connection; /* of the last time it was sent */
     uint64_t step;       /* of its client, if has_step */
     bool has_step;
-    bool is_late; /* while a checkpoint is checked: in its late list */
+    bool is_late;         /* while a checkpoint is checked: in its late list */
+    uint64_t late_cut;    /* of the last one that has it there */
+    uint64_t log_write;   /* the write of its lane's log that has it */
+    uint64_t log_segment; /* where that is */
+    uint64_t log_end;
+    bool is_logged; /* its lane's log has it, now that it has ended */
     bool is_applied;
     bool is_acked;           /* a shard said so */
     bool is_refused;         /* a shard said so, for good */
@@ -72,6 +78,18 @@ struct lane {
     bool was_rolled_back; /* it ended by that, and need not know it yet */
     bool has_ended;
     uint64_t ended_at;
+    uint64_t ended_plan; /* that says so; 0: none yet */
+
+    /* Its log: oracle_log.c. */
+    uint32_t log_state; /* enum shard_log_state */
+    uint64_t log_segment;
+    uint64_t log_end;
+    uint64_t log_written;   /* writes that were done */
+    uint64_t log_synced;    /* ... and synced */
+    uint64_t log_lost_from; /* a power cut may have cost these; 0: none */
+    bool log_has_holes;     /* ... and have left some behind them */
+    struct hurt *hurts;
+    uint64_t log_read_at; /* first, after it had ended; 0: not yet */
 };
 
 struct session_life {
@@ -79,7 +97,7 @@ struct session_life {
     uint64_t number;
     uint64_t nonce;
     uint64_t ended_version; /* 0: open */
-    uint64_t raised_cut;    /* the newest that was raised while it was open */
+    uint64_t raised_cut; /* the newest that was raised while it was open */
 };
 
 struct variable_life {
@@ -88,6 +106,7 @@ struct variable_life {
     uint32_t kind;
     uint32_t dim;
     uint64_t rows;
+    uint32_t durability;
 };
 
 struct row {
@@ -162,6 +181,8 @@ struct part_load {
     uint32_t variable;
     uint32_t begin;
     uint32_t end;
+    uint64_t log_from; /* no logs of lanes before */
+    uint64_t born;     /* ... nor of those that ended up to this plan */
     char folder[64];
 };
 
@@ -213,14 +234,15 @@ struct oracle {
     struct saved *saved;
     struct saved *hit;       /* unfinished ones that were damaged */
     struct part_load *loads; /* newest first */
-    bool has_fallen_back;    /* one could not be done */
     struct position *positions;
     struct split_step *splits;
     uint64_t raised_cut; /* in `sessions` */
     uint64_t closed_cut; /* no older frame may be applied */
     uint64_t save_ticket;
+    uint32_t save_orders; /* in the record */
     uint64_t save_cut;
     uint32_t save_state;
+    uint64_t save_oldest;   /* cut of the oldest checkpoint that is kept */
     uint64_t opened_at;     /* the save of save_cut */
     uint32_t n_final;       /* checkpoints at the end */
     uint64_t healed_ticket; /* of the last save of before all was healed */
@@ -275,6 +297,32 @@ void oracle_load_keep(struct sim *s, struct numbered *n,
 void oracle_load_check(struct sim *s, const struct stream *t, size_t i,
                        const struct run_op *op, bool is_in);
 
+/* oracle_log.c */
+struct disk_request;
+/* A write of a lane's log was done, or failed; by: it landed beside. */
+void oracle_log_on_written(struct sim *s, uint64_t lane,
+                           const struct disk_request *r, int64_t by,
+                           bool is_ok);
+void oracle_log_on_synced(struct sim *s, uint64_t lane, bool is_ok);
+void oracle_log_on_read(struct sim *s, uint64_t lane);
+void oracle_log_on_removing(struct sim *s, const char *path);
+/* We damage a file from a byte on. */
+void oracle_log_on_damage(struct sim *s, const char *name, uint64_t offset);
+/* Before it happens. */
+void oracle_log_on_power_cut(struct sim *s, uint32_t server);
+/* The record log/<lane>. */
+void oracle_log_on_stored(struct sim *s, const void *data, size_t size);
+/* What is wrong with this acknowledgement; NULL. */
+const char *oracle_log_on_acked(const struct sim *s, uint64_t lane,
+                                const struct numbered *n);
+/* enum ps_durability, of all that a frame writes to. */
+uint32_t oracle_log_durability(const struct sim *s, const struct numbered *n);
+/* Whether an acknowledged frame may be missing in its lane's log. */
+bool oracle_log_may_lose(const struct sim *s, const struct lane *l,
+                         const struct numbered *n);
+/* Whether a shard may say that it cannot read a log. */
+bool oracle_log_may_refuse(const struct sim *s, const char *why);
+
 /* oracle_content.c */
 struct ckpt;
 void oracle_content_check(struct sim *s, const struct ckpt *ckpt,
@@ -297,6 +345,10 @@ void oracle_save_on_applied(struct sim *s, const struct stream *t,
                             const struct numbered *n, uint64_t seq);
 bool oracle_save_has_no_room(const struct sim *s);
 void oracle_save_end(struct sim *s);
+/* Though nothing is wrong. */
+bool oracle_save_may_fail(const struct sim *s, const char *why);
+/* Nothing is known to be wrong with it, nor with what it builds on. */
+bool oracle_save_is_good(const struct sim *s, const char *folder);
 struct saved *oracle_saved(const struct sim *s, const char *folder);
 
 /* oracle_store.c */
@@ -304,6 +356,8 @@ void oracle_on_stored(struct sim *s, const char *key);
 void oracle_on_stored_all(struct sim *s);
 struct lane *oracle_lane(const struct sim *s, uint64_t lane);
 struct session_life *oracle_session(const struct sim *s, uint64_t session);
+/* By the store. How long ago is for each shard's clock to say: these jump. */
+bool oracle_has_ended(const struct sim *s, uint64_t session);
 struct variable_life *oracle_variable(const struct sim *s, uint32_t id);
 
 /* oracle_rows.c */
@@ -313,6 +367,8 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
                      void (*fn)(void *context, uint32_t variable, uint64_t key,
                                 const float *values),
                      void *context);
+/* Whether an op writes, or creates, rows. */
+bool oracle_writes(const struct sim *s, const struct run_op *op);
 /* The lane that holds a row now, by the newest plan in the store; 0. */
 uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key);
 /* A request is submitted; its `pushed` are sorted here. */

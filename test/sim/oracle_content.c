@@ -238,6 +238,7 @@ static void take_late(struct check *c, uint64_t lane,
         return;
     }
     n->is_late = true;
+    n->late_cut = c->ckpt->manifest.cut;
     c->sign = -1;
     c->is_late = true;
     /* The same bytes, where numbers lie as they must. */

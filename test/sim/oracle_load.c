@@ -1,9 +1,12 @@
-/* oracle_load.c - which frames are in the rows of a part.
+/* oracle_load.c - which frames are in the rows of a part, and which are told to
+ * be lost.
  *
  * A lane that got a part with a load has what the checkpoint has of it and what
  * it applied itself; the checkpoint has what its lane had at the cut, which may
  * have begun with a load, too. So a frame is followed back from the lane that
- * holds the part now until its own lane is met, or nothing is left. */
+ * holds the part now until its own lane is met, or nothing is left. A lane that
+ * got a part of a variable that is logged has what former lanes of its server
+ * have in their logs as well. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -41,14 +44,15 @@ void oracle_load_on_plan(struct sim *s, const struct plan *p)
         if (plan_ended(p, part->lane) != NULL) {
             continue; /* a place for the part's next lane: it loads nothing */
         }
-        if (strcmp(old != NULL ? old->folder : "",
-                   w != NULL ? w->folder : "") == 0 &&
-            (old == NULL || old->since == part->since)) {
+        if (old != NULL && old->since == part->since &&
+            strcmp(old->folder, w != NULL ? w->folder : "") == 0) {
             continue;
         }
         if (old != NULL && old->folder[0] != '\0') {
             trace_note(s, "%s is given up", old->folder);
-            o->has_fallen_back = true;
+            if (oracle_save_is_good(s, old->folder)) {
+                world_fail(s, "%s is given up, and it is whole", old->folder);
+            }
         }
         l = world_take(s, sizeof(*l));
         *l = (struct part_load){.next = o->loads,
@@ -56,7 +60,9 @@ void oracle_load_on_plan(struct sim *s, const struct plan *p)
                                 .since = part->since,
                                 .variable = part->variable,
                                 .begin = part->begin,
-                                .end = part->end};
+                                .end = part->end,
+                                .log_from = w != NULL ? w->log_from : 0,
+                                .born = plan_variable(p, part->variable)->born};
         snprintf(l->folder, sizeof(l->folder), "%s",
                  w != NULL ? w->folder : "");
         o->loads = l;
@@ -79,23 +85,47 @@ uint64_t oracle_load_saver(const struct saved *f, uint32_t variable,
     return 0;
 }
 
+/* Whether `lane` replays what `former` has logged over a part that it gets with
+ * this load, or with none. */
+static bool replays(const struct sim *s, uint64_t lane, uint64_t former,
+                    const struct part_load *l)
+{
+    const struct lane *a = oracle_lane(s, lane);
+    const struct lane *b = oracle_lane(s, former);
+
+    return a != NULL && b != NULL && a->server == b->server && former < lane &&
+           b->ended_plan != 0 &&
+           (l == NULL || (former >= l->log_from && b->ended_plan > l->born));
+}
+
 bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
                      uint32_t variable, uint32_t bucket, const struct stream *t,
                      const struct numbered *n)
 {
+    const struct variable_life *v = oracle_variable(s, variable);
+    bool is_logged = v != NULL && v->durability != PS_MEMORY;
+    uint64_t skipped = 0; /* frames that are late for this cut are */
+
     for (uint32_t i = 0; i < DEEPEST; i++) {
         const struct part_load *l;
         const struct saved *f;
+        uint64_t saver;
 
         if (lane == t->lane) {
-            return n->is_applied && n->cut < cut;
+            return n->is_applied && n->cut < cut &&
+                   (skipped == 0 || n->late_cut != skipped);
         }
         l = find_load(s, lane, variable, bucket);
+        if (is_logged && n->is_logged && replays(s, lane, t->lane, l)) {
+            return true;
+        }
         f = l != NULL ? oracle_saved(s, l->folder) : NULL;
         if (f == NULL) {
             return false;
         }
-        lane = oracle_load_saver(f, variable, bucket);
+        saver = oracle_load_saver(f, variable, bucket);
+        skipped = is_logged && replays(s, lane, saver, l) ? f->cut : 0;
+        lane = saver;
         cut = base_min_u64(cut, f->cut);
         if (lane == 0) {
             return false;
@@ -119,8 +149,10 @@ bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
 {
     uint64_t lane = lane_now(s, op->variable, op->begin);
     const struct lane *l = oracle_lane(s, lane);
+    const struct variable_life *v = oracle_variable(s, op->variable);
 
-    return l != NULL && !l->has_ended &&
+    /* A log is there for the next lane as well. */
+    return l != NULL && (!l->has_ended || v->durability != PS_MEMORY) &&
            oracle_load_has(s, lane, UINT64_MAX, op->variable, op->begin, t, n);
 }
 
@@ -196,26 +228,36 @@ void oracle_load_check(struct sim *s, const struct stream *t, size_t i,
                        const struct run_op *op, bool is_in)
 {
     const struct numbered *n = &t->numbers[i];
+    const struct variable_life *v = oracle_variable(s, op->variable);
     bool is_lost = oracle_load_is_lost(n, op);
+    bool is_logged = v->durability != PS_MEMORY;
     const char *what = NULL;
 
-    if (plan_variable(s->oracle->plan, op->variable) == NULL ||
+    if (n->told == PS_EUNSURE ||
+        plan_variable(s->oracle->plan, op->variable) == NULL ||
         oracle_lane(s, t->lane)->restore < s->oracle->plan->w.restore) {
-        return; /* dropped; or rolled back, of which it is told as a whole */
+        return; /* not known; dropped; or rolled back, of which it is told as
+                   a whole */
     }
-    if (n->told == PS_OK && is_in == is_lost && s->oracle->has_fallen_back) {
-        /* A client asks once, when a lane ends, what is left of its numbers.
-         * Where that was in a checkpoint that cannot be read when the next
-         * lane ends, nobody asks again; and where a part was given up, the
-         * next lane may read it all the same. */
-        s->totals.losses_untold++;
+    if (is_logged && !oracle_writes(s, op)) {
+        return; /* its frame need not be in the log */
+    }
+    if (is_logged && n->told == PS_OK && is_lost && !is_in &&
+        !oracle_log_may_lose(s, oracle_lane(s, t->lane), n)) {
+        what = "was acknowledged when it was logged, and was told to be lost";
     } else if (n->told == PS_OK && is_in && is_lost) {
         what = "was told to be lost, and is there";
-    } else if (n->told == PS_OK && !is_in && !is_lost) {
+    } else if (n->told == PS_OK && !is_in && !is_lost &&
+               (world_ended_session_ms(s) == 0 ||
+                !oracle_has_ended(s, t->session))) {
+        /* Of a session that ended long before nobody may know any more. */
         what = "was acknowledged by a lane that ended, is gone, and nobody "
                "was told";
     } else if (n->told != PS_OK && is_in && !is_kept(n, op)) {
         what = "was told not to be applied, and is there";
+    } else if (n->told != PS_OK && !is_in && is_kept(n, op) && !is_lost) {
+        what = "was kept of a frame that was cut anew, is gone, and nobody was "
+               "told";
     }
     if (what != NULL) {
         world_fail(s, "(%llu, %llu, %zu) of %s: variable %u from bucket %u %s",

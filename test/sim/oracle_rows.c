@@ -32,13 +32,16 @@ struct row *oracle_row(struct sim *s, uint32_t variable, uint64_t key)
     return *at;
 }
 
+bool oracle_writes(const struct sim *s, const struct run_op *op)
+{
+    return op->n_values != 0 || op->chain == s->oracle->create_chain;
+}
+
 void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
                      void (*fn)(void *context, uint32_t variable, uint64_t key,
                                 const float *values),
                      void *context)
 {
-    const struct oracle *o = s->oracle;
-
     for (uint32_t i = 0; i < n_ops; i++) {
         const struct run_op *op = &ops[i];
         const struct variable_life *v = oracle_variable(s, op->variable);
@@ -59,8 +62,8 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
                        (ull)op->n_values, (ull)(end - begin), v->dim);
             return;
         }
-        if (op->n_values == 0 && op->chain != o->create_chain) {
-            continue; /* it only reads */
+        if (!oracle_writes(s, op)) {
+            continue;
         }
         for (uint64_t k = begin; k < end; k++) {
             fn(context, op->variable, v->kind == PS_DENSE ? k : op->keys[k],
@@ -140,7 +143,8 @@ void oracle_asked(struct sim *s, struct asked *a)
 void oracle_settled(struct sim *s, struct asked *a, int status)
 {
     a->is_settled = true;
-    if (status == PS_EUNSURE || status == PS_ETIMEOUT) {
+    if ((status == PS_EUNSURE && world_ended_session_ms(s) == 0) ||
+        status == PS_ETIMEOUT) {
         world_fail(s, "a request of %s settles as %s", world_name(a->client),
                    ps_status_name(status));
     }

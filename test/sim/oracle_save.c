@@ -6,6 +6,7 @@
  * folder must be there, whole, with nothing that a cut of the power could take
  * away; and so it stays until it is removed for newer ones. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "ckpt/ckpt_folder.h"
@@ -76,6 +77,14 @@ static bool rests_on_damage(const struct sim *s, const struct saved *f)
     return false;
 }
 
+bool oracle_save_is_good(const struct sim *s, const char *folder)
+{
+    const struct saved *f = oracle_saved(s, folder);
+
+    return f != NULL && f->is_whole && !f->is_damaged && !f->is_going &&
+           !rests_on_damage(s, f);
+}
+
 static void keep_places(struct sim *s, struct saved *f,
                         const struct ckpt_manifest *m)
 {
@@ -94,11 +103,12 @@ static void keep_places(struct sim *s, struct saved *f,
 /* Whether we damaged it while it was being made. */
 static bool was_hit(const struct sim *s, const struct saved *f)
 {
-    char name[CKPT_NAME_MAX + 1];
-
-    ckpt_folder_name(f->cut, f->term, true, name);
     for (const struct saved *h = s->oracle->hit; h != NULL; h = h->next) {
-        if (strcmp(h->folder, name) == 0) {
+        uint64_t cut, term;
+        bool is_new;
+
+        if (ckpt_folder_parse(h->folder, &cut, &term, &is_new) && is_new &&
+            cut == f->cut && term == f->term) {
             return true;
         }
     }
@@ -182,9 +192,22 @@ static const struct entry *entry_of(const struct entries *all, int32_t folder,
     return NULL;
 }
 
-/* NULL: all of it would outlive a cut of the power; else what would not. */
-static const char *what_is_not_durable(const struct sim *s, const char *folder)
+/* Whether it counts: a lane that has come too late may have left one. */
+static bool is_of(const struct saved *f, const char *file)
 {
+    bool is = strncmp(file, "lane-", 5) != 0;
+
+    for (uint32_t i = 0; i < f->n_places && !is; i++) {
+        is = f->places[i].lane == strtoull(file + 5, NULL, 10);
+    }
+    return is;
+}
+
+/* NULL: all of it would outlive a cut of the power; else what would not. */
+static const char *what_is_not_durable(const struct sim *s,
+                                       const struct saved *f)
+{
+    const char *folder = f->folder;
     const struct crashfs *c = s->storage;
     const struct entry *seen = entry_of(&c->seen, ROOT, folder);
     const struct entry *durable = entry_of(&c->durable, ROOT, folder);
@@ -197,7 +220,7 @@ static const char *what_is_not_durable(const struct sim *s, const char *folder)
         const struct node *node = &c->nodes[file->node];
         const struct entry *kept;
 
-        if (file->at.folder != seen->node) {
+        if (file->at.folder != seen->node || !is_of(f, file->at.name)) {
             continue;
         }
         kept = entry_of(&c->durable, seen->node, file->at.name);
@@ -253,7 +276,7 @@ static void on_done(struct sim *s, const char *folder)
         return;
     }
     must_be_whole(s, f, "now");
-    what = what_is_not_durable(s, folder);
+    what = what_is_not_durable(s, f);
     if (what != NULL) {
         world_fail(s, "%s is done, but %s would not outlive a power cut",
                    folder, what);
@@ -290,7 +313,9 @@ void oracle_save_on_removing(struct sim *s, const char *path)
         return;
     }
     for (const struct saved *g = s->oracle->saved; g != NULL; g = g->next) {
-        newer += g->is_whole && !g->is_going && g->cut > f->cut;
+        /* Damage that came after it was read back is nobody's fault. */
+        newer +=
+            (g->is_whole || g->is_damaged) && !g->is_going && g->cut > f->cut;
     }
     if (f->is_done && newer < 2) {
         world_fail(s, "%s is removed, with %u newer ones left", f->folder,
@@ -361,13 +386,19 @@ static bool has_ended(uint32_t state)
 /* A server that died while there were faults takes all back with it. */
 static bool is_for_restore(const struct sim *s, const char *why)
 {
-    return s->is_consistent && strstr(why, "is being restored") != NULL;
+    return (s->is_consistent || s->has_restores) &&
+           strstr(why, "is being restored") != NULL;
 }
 
 /* In some runs a save does not wait for long (actor_scheduler.c). */
 static bool is_short_of_time(const struct sim *s, const char *why)
 {
     return s->seed % 4 == 1 && strstr(why, "have not reached the cut") != NULL;
+}
+
+bool oracle_save_may_fail(const struct sim *s, const char *why)
+{
+    return is_for_restore(s, why) || is_short_of_time(s, why);
 }
 
 void oracle_save_on_record(struct sim *s, const void *data, size_t size)
@@ -383,7 +414,12 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
     trace_note(s, "save %llu under cut %llu: state %u, plan %llu %s",
                (ull)w.ticket, (ull)w.cut, w.state, (ull)w.plan, w.why);
     if (w.ticket < o->save_ticket || w.cut < o->save_cut ||
-        (w.cut == o->save_cut && w.state < o->save_state) ||
+        (w.cut == o->save_cut && w.ticket == o->save_ticket &&
+         w.state < o->save_state) ||
+        /* One that ends before it has a cut leaves the number as it is. */
+        (w.cut == o->save_cut && w.ticket > o->save_ticket &&
+         ((w.state != SAVE_FAILED && w.state != SAVE_CANCELED) ||
+          oracle_saved(s, w.folder) != NULL)) ||
         (w.ticket == o->save_ticket && has_ended(o->save_state) &&
          (w.state != o->save_state || w.cut != o->save_cut))) {
         world_fail(s,
@@ -393,6 +429,14 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
                    (ull)o->save_cut, o->save_state);
         return;
     }
+    /* A restore writes the record of its own accord: of one that is done. */
+    if (w.ticket > o->save_ticket && w.n_asked == o->save_orders &&
+        w.state != SAVE_DONE) {
+        world_fail(s, "save %llu begins, and no new order asks for it",
+                   (ull)w.ticket);
+        return;
+    }
+    o->save_orders = w.n_asked;
     s->totals.saves_again +=
         w.ticket == o->save_ticket && w.cut > o->save_cut && o->save_cut != 0;
     if (w.ticket > o->save_ticket || w.state != o->save_state ||
@@ -407,14 +451,15 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
             f->is_void = true;
         }
         if (w.state == SAVE_FAILED && !s->faults_on &&
-            !is_for_restore(s, w.why) && !is_short_of_time(s, w.why) &&
-            w.ticket > o->healed_ticket && !oracle_save_has_no_room(s)) {
+            !oracle_save_may_fail(s, w.why) && w.ticket > o->healed_ticket &&
+            !oracle_save_has_no_room(s)) {
             world_fail(s, "save %llu fails, though nothing is wrong: %s",
                        (ull)w.ticket, w.why);
         }
     }
     o->opened_at = w.cut > o->save_cut ? s->now : o->opened_at;
     o->save_ticket = w.ticket;
+    o->save_oldest = base_max_u64(o->save_oldest, w.oldest);
     o->save_cut = w.cut;
     o->save_state = w.state;
 }
@@ -436,6 +481,7 @@ void oracle_save_on_applied(struct sim *s, const struct stream *t,
 static bool look_at_name(void *context, const char *name)
 {
     struct sim *s = context;
+    const struct saved *f = oracle_saved(s, name);
     uint64_t cut, term;
     bool is_new;
 
@@ -449,7 +495,8 @@ static bool look_at_name(void *context, const char *name)
             return true; /* somebody may have to read it */
         }
     }
-    s->oracle->n_final += !is_new;
+    /* One that cannot be read is not counted, and stays. */
+    s->oracle->n_final += !is_new && (f == NULL || !f->is_damaged);
     return true;
 }
 

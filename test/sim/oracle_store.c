@@ -74,6 +74,10 @@ static void on_lane(struct sim *s, const struct wire_lease *lease,
                    (ull)number);
     }
     l->sessions_seen = w->sessions_seen;
+    if (o->live[w->id][shard] != number) {
+        /* It takes others while it lives: one cannot write its log. */
+        end_lane(s, o->live[w->id][shard]);
+    }
     o->live[w->id][shard] = number;
 }
 
@@ -127,6 +131,13 @@ static void on_server(struct sim *s, uint32_t id, const void *data, size_t size)
     for (uint32_t i = 0; i < w.n_shards && !s->has_failed; i++) {
         on_lane(s, &lease, &w, i);
     }
+}
+
+bool oracle_has_ended(const struct sim *s, uint64_t session)
+{
+    const struct session_life *l = oracle_session(s, session);
+
+    return l != NULL && l->ended_version != 0;
 }
 
 static void on_session(struct sim *s, const struct wire_sessions *w,
@@ -223,8 +234,11 @@ static void on_variable(struct sim *s, const struct wire_variable *v)
                                 .id = v->id,
                                 .kind = v->kind,
                                 .dim = v->dim,
-                                .rows = v->rows};
+                                .rows = v->rows,
+                                .durability = v->durability};
     o->all_variables = l;
+    trace_note(s, "variable %u: %s, durability %u", v->id, v->name,
+               v->durability);
     rc = map_put(&o->variables, v->id, l);
     ASSERT(rc == PS_OK);
 }
@@ -247,6 +261,11 @@ static void on_plan(struct sim *s, const void *data, size_t size)
                    (ull)o->plan->w.term);
     }
     is_restore = o->plan != NULL && p->w.restore > o->plan->w.restore;
+    if (is_restore && !s->is_consistent &&
+        p->w.n_orders == o->plan->w.n_orders) {
+        world_fail(s, "plan %llu goes back, and no new order asks for it",
+                   (ull)p->w.plan);
+    }
     plan_free(o->plan);
     o->plan = p;
     rc = map_put(&o->terms, p->w.plan,
@@ -258,6 +277,9 @@ static void on_plan(struct sim *s, const void *data, size_t size)
     for (uint32_t i = 0; i < p->w.n_ended; i++) {
         struct lane *l = oracle_lane(s, p->w.ended[i].lane);
 
+        if (l != NULL && l->ended_plan == 0) {
+            l->ended_plan = p->w.ended[i].plan;
+        }
         if (is_restore && l != NULL && !l->has_ended) {
             end_lane(s, l->number);
             l->was_rolled_back = true;
@@ -310,18 +332,39 @@ static int index_of(const char *key)
     return -1;
 }
 
+static void read_record(struct sim *s, const char *key, struct coord_result *r)
+{
+    struct coord_request request = {.op = COORD_GET};
+
+    memcpy(request.key, key, strlen(key) + 1);
+    coord_file_do(s->oracle->store, &request, &s->oracle->value, r);
+}
+
+static void on_log(struct sim *s, const char *key)
+{
+    struct coord_result r;
+
+    read_record(s, key, &r);
+    if (r.status == PS_OK) {
+        arena_reset(&s->oracle->arena);
+        oracle_log_on_stored(s, r.data, r.size);
+    }
+}
+
 void oracle_on_stored(struct sim *s, const char *key)
 {
     struct oracle *o = s->oracle;
-    struct coord_request request = {.op = COORD_GET};
     struct coord_result r;
     int i = index_of(key);
 
+    if (strncmp(key, "log/", 4) == 0 && !s->has_failed) {
+        on_log(s, key);
+        return;
+    }
     if (i < 0 || s->has_failed) {
         return;
     }
-    memcpy(request.key, key, strlen(key) + 1);
-    coord_file_do(o->store, &request, &o->value, &r);
+    read_record(s, key, &r);
     if (r.status == PS_ENOTFOUND && o->versions[i] == 0) {
         return;
     }
@@ -363,6 +406,10 @@ void oracle_on_stored_all(struct sim *s)
     oracle_on_stored(s, "plan");
     oracle_on_stored(s, "counters");
     oracle_on_stored(s, "save");
+    for (uint64_t lane = 1; lane < s->oracle->next_lane; lane++) {
+        snprintf(key, sizeof(key), "log/%llu", (ull)lane);
+        oracle_on_stored(s, key);
+    }
     for (uint32_t i = 0; i < s->n_servers; i++) {
         snprintf(key, sizeof(key), "server/%u", i);
         oracle_on_stored(s, key);

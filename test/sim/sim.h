@@ -80,7 +80,17 @@ enum {
     X(disk_torn,         "a process dies when a request is half done")        \
     X(disk_full,         "the storage has no room for a while")               \
     X(disk_flips,        "a bit of a checkpoint turns")                       \
-    X(power_cut,         "the storage and all servers lose their power")
+    X(disk_blind,        "a server does not find any checkpoint for a while") \
+    X(power_cut,         "the storage and all servers lose their power")      \
+    X(power_server,      "a server and its own disk lose their power")        \
+    X(log_slow,          "a request to the disk of logs takes seconds")       \
+    X(log_fails,         "a request to it fails, in part done or not")        \
+    X(log_torn,          "a server dies when a request to it is half done")   \
+    X(log_late,          "what a dead server asked of it is done later")      \
+    X(log_misdirects,    "a write lands elsewhere in its segment")            \
+    X(log_full,          "a server's disk of logs is full for a while")       \
+    X(log_flips,         "a bit of a segment turns")                          \
+    X(log_removed,       "a stranger removes a segment")
 /* clang-format on */
 
 enum fault {
@@ -103,6 +113,7 @@ enum event_kind {
     EVENT_LINK,    /* a late link lands */
     EVENT_ACK,     /* the moment an acknowledgement leaves */
     EVENT_FAULT,   /* the next fault of processes or store */
+    EVENT_KILL,    /* a scheduler dies, at a moment that tells something */
     EVENT_WORK,    /* a client's next step */
     EVENT_DISK,    /* a disk works on its next request */
     EVENT_DISK_ANSWER,
@@ -140,6 +151,7 @@ struct machine {
     void (*on_coord)(struct thread *t, const struct coord_result *r);
     void (*on_mail)(struct thread *t, const struct mail *m);
     void (*on_disk)(struct thread *t, const struct disk_result *r);
+    void (*on_log)(struct thread *t, const struct disk_result *r);
     void (*on_work)(struct thread *t, uint64_t value);
     void (*tick)(struct thread *t);
     uint64_t (*next)(struct thread *t); /* on the process's clock */
@@ -249,11 +261,14 @@ struct sim_totals {
     uint64_t lates;       /* frames in late lists */
     uint64_t positions;   /* of readers, checked */
     uint64_t flips_found;
-    uint64_t rollbacks;     /* that a client took note of */
-    uint64_t increments;    /* of the folders */
-    uint64_t loads;         /* of parts */
-    uint64_t kept;          /* frames in part, of ended lanes */
-    uint64_t losses_untold; /* parts of frames, after damage */
+    uint64_t rollbacks;    /* that a client took note of */
+    uint64_t logged;       /* frames that were found in a log's end */
+    uint64_t logged_lost;  /* ... that were not, after a power cut or damage */
+    uint64_t logs_refused; /* ... and were said to be damaged */
+    uint64_t given_up;     /* seeds: refused, and nothing to go back to */
+    uint64_t increments;   /* of the folders */
+    uint64_t loads;        /* of parts */
+    uint64_t kept;         /* frames in part, of ended lanes */
     uint64_t events;
     uint64_t virtual_us;
     uint64_t faults[FAULTS_N];
@@ -279,15 +294,18 @@ struct sim {
     uint32_t n_servers;
     uint32_t n_shards;
     uint32_t n_clients;
-    uint64_t memory_bytes;    /* 0: no limit */
-    bool is_calm;             /* no process suffers: nothing may be lost */
-    uint64_t idle_us;         /* a shard's idle moments are so far apart */
-    bool has_restores;        /* clients ask for them */
-    uint32_t full_every;      /* of checkpoints; 0: all are whole */
-    uint64_t successor_ms;    /* 0: parts wait for their server */
-    bool is_consistent;       /* all go back when a server dies */
-    uint64_t disk_us;         /* most requests to a disk take less */
-    uint64_t block_rows;      /* of checkpoints; 0: the usual */
+    uint64_t memory_bytes; /* 0: no limit */
+    bool is_calm;          /* no process suffers: nothing may be lost */
+    uint64_t idle_us;      /* a shard's idle moments are so far apart */
+    bool has_restores;     /* clients ask for them */
+    uint32_t full_every;   /* of checkpoints; 0: all are whole */
+    uint64_t successor_ms; /* 0: parts wait for their server */
+    bool is_consistent;    /* all go back when a server dies */
+    uint64_t disk_us;      /* most requests to a disk take less */
+    bool has_logs;
+    uint64_t log_us;                    /* ... to one of logs */
+    uint32_t durability[SIM_VARIABLES]; /* enum ps_durability */
+    uint64_t block_rows;                /* of checkpoints; 0: the usual */
     uint32_t save_bytes;      /* of rows that are saved in one of them */
     uint32_t rates[FAULTS_N]; /* in a million, of what they happen to */
     bool faults_on;
@@ -309,6 +327,12 @@ struct sim {
     struct store_op *free_ops;
     struct crashfs *storage; /* of checkpoints */
     uint64_t disk_full_until;
+    struct crashfs *logs[SIM_SERVERS_MAX]; /* outlive their processes */
+    uint64_t log_full_until[SIM_SERVERS_MAX];
+    uint64_t refused_at; /* a log was, last */
+    uint64_t restore_at; /* then somebody asks for one, as a way out */
+    bool cannot_restore;
+    bool was_given_up;
     struct simdisk *disks;
     struct disk_task *free_disk_ops;
     struct oracle *oracle;
@@ -345,6 +369,12 @@ uint64_t world_clock(const struct process *p, uint64_t at);
 /* When does the process's clock show this? */
 uint64_t world_when(const struct process *p, uint64_t clock_us);
 void world_mail(struct thread *from, struct thread *to, const struct mail *m);
+/* How long an ended session may still ask: 0 is the usual, which no run lasts
+ * for. */
+static inline uint64_t world_ended_session_ms(const struct sim *s)
+{
+    return s->seed % 3 == 0 ? 8000 : 0;
+}
 const char *world_name(const struct process *p); /* static text */
 
 /* simnet.c */
@@ -375,14 +405,24 @@ void simfs_on_link(struct sim *s, void *late);
 
 /* simdisk.c */
 struct disk *simdisk_new(struct thread *t);
+/* For the logs of its server; answers come by on_log. */
+struct disk *simdisk_new_log(struct thread *t);
 void simdisk_on_work(struct sim *s, struct simdisk *d);
 void simdisk_on_answer(struct sim *s, struct simdisk *d);
 void simdisk_on_kill(struct process *p);
+/* What the dead have asked of this one is not done any more. */
+void simdisk_forget_late(struct sim *s, const struct crashfs *under);
 void simdisk_fini(struct sim *s);
-/* False where there is nothing to be damaged. */
-bool simdisk_flip(struct sim *s);
+
+/* damage.c: what happens to files that nobody is at. False where there is
+ * nothing to be damaged. */
+bool damage_flip(struct sim *s);
+/* Of a log, near its end, or anywhere. */
+bool damage_flip_log(struct sim *s, uint32_t server, bool is_tail);
+bool damage_remove_log(struct sim *s, uint32_t server);
 /* Whoever used the storage must be dead. */
-void simdisk_cut_power(struct sim *s);
+void damage_cut_power(struct sim *s);
+void damage_cut_power_of(struct sim *s, uint32_t server);
 
 /* oracle_save.c: what happens to the storage */
 void oracle_save_on_renamed(struct sim *s, const char *folder);
@@ -413,7 +453,11 @@ void actor_client_ask_status(struct sim *s);
 bool actor_client_has_status(const struct sim *s);
 /* The save at the end, which nothing disturbs. */
 void actor_client_ask_save(struct sim *s);
+/* Of the newest checkpoint; where some client can. */
+void actor_client_ask_restore(struct sim *s);
 bool actor_client_has_saved(const struct sim *s);
+/* Why a shard cannot read a log; NULL. */
+const char *actor_server_refuses(const struct process *p);
 struct shard *actor_server_shard(const struct process *p, uint32_t shard);
 
 /* faults.c */
@@ -425,6 +469,7 @@ void faults_count(struct sim *s, enum fault f);
 void faults_on_event(struct sim *s);
 /* The place comes back after a while. */
 void faults_restart(struct place *p);
+void faults_kill_scheduler(struct sim *s);
 
 /* trace.c */
 void trace_event(struct sim *s, const struct event *e);

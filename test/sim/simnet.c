@@ -316,7 +316,7 @@ static void net_close(struct net *net, uint64_t connection)
 void simnet_init(struct thread *t)
 {
     t->net = (struct net){
-        net_connect, net_send, net_close, net_now, net_random, NULL,
+        net_connect, net_send, net_close, net_now, net_random, NULL, NULL,
     };
 }
 

@@ -7,13 +7,14 @@
 #include "sim.h"
 
 static const char *const names[] = {
-    [EVENT_START] = "start",     [EVENT_TICK] = "tick",
-    [EVENT_CONNECT] = "connect", [EVENT_DELIVER] = "deliver",
-    [EVENT_MAIL] = "mail",       [EVENT_STORE] = "store",
-    [EVENT_ANSWER] = "answer",   [EVENT_LINK] = "link",
-    [EVENT_ACK] = "ack",         [EVENT_FAULT] = "fault",
-    [EVENT_WORK] = "work",       [EVENT_WATCHDOG] = "watchdog",
-    [EVENT_DISK] = "disk",       [EVENT_DISK_ANSWER] = "done",
+    [EVENT_START] = "start",       [EVENT_TICK] = "tick",
+    [EVENT_CONNECT] = "connect",   [EVENT_DELIVER] = "deliver",
+    [EVENT_MAIL] = "mail",         [EVENT_STORE] = "store",
+    [EVENT_ANSWER] = "answer",     [EVENT_LINK] = "link",
+    [EVENT_ACK] = "ack",           [EVENT_FAULT] = "fault",
+    [EVENT_KILL] = "kill",         [EVENT_WORK] = "work",
+    [EVENT_WATCHDOG] = "watchdog", [EVENT_DISK] = "disk",
+    [EVENT_DISK_ANSWER] = "done",
 };
 
 void trace_mix(struct sim *s, uint64_t a, uint64_t b)

@@ -383,7 +383,7 @@ void workload_step(struct client_actor *a, uint64_t value)
         workload_save_again(a);
         break;
     case STEP_RESTORE:
-        workload_save_restore(a);
+        workload_save_restore(a, false);
         break;
     }
 }
@@ -402,6 +402,8 @@ static bool may_end_as(const struct sim *s, const struct client_job *j,
         return j->has_scratch;
     case PS_ELIMIT:
         return s->memory_bytes != 0;
+    case PS_EUNSURE:
+        return world_ended_session_ms(s) != 0; /* the frames' outcomes tell */
     case PS_EROLLEDBACK:
         return s->oracle->plan != NULL && s->oracle->plan->w.restore > 0;
     default:

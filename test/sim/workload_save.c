@@ -117,16 +117,22 @@ void workload_save_cancel(struct client_actor *a)
     }
 }
 
-void workload_save_restore(struct client_actor *a)
+void workload_save_restore(struct client_actor *a, bool must)
 {
     struct client_save *v;
     int rc;
 
-    if (a->is_closing || !a->thread->sim->faults_on) {
+    if (!must && (a->is_closing || !a->thread->sim->faults_on)) {
         return;
     }
     trace_note(a->thread->sim, "%s asks for a restore", world_name(a->process));
     v = keep(a, ASK_RESTORE);
+    if (world_chance(a->thread->sim, 600000)) {
+        world_push(a->thread->sim,
+                   a->thread->sim->now +
+                       world_between(a->thread->sim, 100 * SIM_MS, SIM_S),
+                   EVENT_KILL, NULL, NULL, 0);
+    }
     rc = session_restore(a->session, "", NULL, 0, &v->request);
     if (rc != PS_OK) {
         world_fail(a->thread->sim, "a restore is refused: %s",
@@ -139,12 +145,12 @@ void workload_save_note(struct client_actor *a)
     struct sim *s = a->thread->sim;
     struct place_in_work at;
     const struct buf *position;
-    uint64_t cut;
+    uint64_t cut, size;
 
     if (!rollback_knows_position(a->session)) {
         return;
     }
-    position = rollback_position(a->session, &cut);
+    position = rollback_position(a->session, &cut, &size);
     trace_note(s, "%s takes note of the rollback to cut %llu",
                world_name(a->process), (ull)cut);
     if (position->size == sizeof(at)) {
@@ -195,12 +201,17 @@ static void ended(struct client_actor *a, const struct client_save *v,
     if (a->is_closing) {
         return;
     }
+    if (v->what == ASK_SAVE && status == PS_OK && s->has_restores &&
+        world_chance(s, 200000)) {
+        later(a, SIM_MS, 2 * SIM_S, STEP_RESTORE); /* there is one to find */
+    }
     if (v->what == ASK_RESTORE) {
         if (status != PS_OK && status != PS_ENOTFOUND && status != PS_EIO &&
             status != PS_EDATALOSS && status != PS_ELIMIT) {
             world_fail(s, "a restore ends as %s: %s", ps_status_name(status),
                        request_text(v->request));
         }
+        s->cannot_restore = status == PS_ENOTFOUND || status == PS_EDATALOSS;
         return;
     }
     if (v->what == ASK_CANCEL) {
@@ -216,10 +227,12 @@ static void ended(struct client_actor *a, const struct client_save *v,
     } else if (v->what == ASK_LAST_SAVE && status != PS_OK) {
         if (status == PS_EIO && oracle_save_has_no_room(s)) {
             a->has_saved = true;
-        } else if (ticket > s->oracle->healed_ticket) {
+        } else if (ticket > s->oracle->healed_ticket &&
+                   !oracle_save_may_fail(s, request_text(v->request))) {
             world_fail(s, "the last save ends as %s", ps_status_name(status));
         } else {
-            later(a, 0, SIM_MS, STEP_LAST_SAVE); /* it was one of before */
+            /* It was one of before, or an order of before came between. */
+            later(a, 0, SIM_MS, STEP_LAST_SAVE);
         }
     } else if (v->what == ASK_LAST_SAVE) {
         a->has_saved = true;

@@ -11,9 +11,16 @@
 #include "base/mem.h"
 #include "lib/crashfs.h"
 #include "oracle.h"
+#include "psplus.h"
 #include "sim.h"
 
-enum { HEAP_FIRST = 1024, TICK_MIN_US = 20, TICK_SLACK_US = 1000 };
+enum {
+    HEAP_FIRST = 1024,
+    /* A log is read again every 5 s. */
+    REFUSED_US = 8 * SIM_S,
+    TICK_MIN_US = 20,
+    TICK_SLACK_US = 1000
+};
 
 /* ---- chance ------------------------------------------------------------ */
 
@@ -395,17 +402,64 @@ static bool all_is_done(struct sim *s, char *text, size_t size)
     return true;
 }
 
+/* Logs that cannot be read leave their parts unserved. Where we damaged them
+ * the way out is a restore, and where there is nothing to go back to either
+ * the run ends. True: it does. */
+static bool look_at_logs(struct sim *s)
+{
+    const char *why = NULL;
+
+    for (uint32_t i = 0; i < s->n_servers && why == NULL; i++) {
+        const struct process *p = s->places[s->n_schedulers + i].process;
+
+        why = p != NULL ? actor_server_refuses(p) : NULL;
+    }
+    if (why == NULL) {
+        return false; /* it may be at it again */
+    }
+    if (s->refused_at == 0 || s->now > s->refused_at + 2ull * REFUSED_US) {
+        s->restore_at = s->now + REFUSED_US;
+        s->cannot_restore = false;
+    }
+    s->refused_at = s->now;
+    if (s->now < s->restore_at) {
+        return false;
+    }
+    if (!oracle_log_may_refuse(s, why)) {
+        if (!s->faults_on && s->now > s->healed_at + REFUSED_US) {
+            world_fail(s, "a server does not read a log that is right: %s",
+                       why);
+        }
+        return false;
+    }
+    if (s->cannot_restore && !s->faults_on) {
+        trace_note(s, "nothing to go back to: %s", why);
+        s->was_given_up = true;
+        s->totals.given_up++;
+        return true;
+    }
+    s->totals.logs_refused++;
+    s->restore_at = s->now + REFUSED_US;
+    actor_client_ask_restore(s);
+    return false;
+}
+
 /* Ends the faults when the work is done, then waits until all is quiet, asks
  * the shards for their status, and hands the rest to the oracle. */
 static void watchdog(struct sim *s)
 {
     char text[256];
 
+    if (s->has_logs && look_at_logs(s)) {
+        s->is_over = true;
+        return;
+    }
     if (s->faults_on &&
         (actor_client_work_is_done(s) || s->now > 90ull * SIM_S)) {
         s->faults_on = false;
         s->healed_at = s->now;
         s->disk_full_until = 0;
+        memset(s->log_full_until, 0, sizeof(s->log_full_until));
         s->oracle->healed_ticket = s->oracle->save_ticket;
         trace_note(s, "no more faults");
         simnet_heal(s);
@@ -497,6 +551,9 @@ static void run_event(struct sim *s, struct event *e)
     case EVENT_FAULT:
         faults_on_event(s);
         break;
+    case EVENT_KILL:
+        faults_kill_scheduler(s);
+        break;
     case EVENT_WATCHDOG:
         watchdog(s);
         break;
@@ -507,6 +564,22 @@ static void run_event(struct sim *s, struct event *e)
     case EVENT_WORK:
         run_thread_event(s, e);
         break;
+    }
+}
+
+static void draw_logs(struct sim *s)
+{
+    s->has_logs = world_chance(s, 450000);
+    s->log_us = (const uint64_t[]){100, SIM_MS, 5 * SIM_MS,
+                                   30 * SIM_MS}[world_below(s, 4)];
+    for (uint32_t i = 0; i < SIM_VARIABLES; i++) {
+        uint64_t way = world_below(s, 100);
+
+        if (s->has_logs) {
+            s->durability[i] = way < 35   ? PS_MEMORY
+                               : way < 70 ? PS_LOG
+                                          : PS_FSYNC;
+        }
     }
 }
 
@@ -532,6 +605,7 @@ static void draw_world(struct sim *s)
     s->is_consistent = s->seed % 8 == 3;
     s->block_rows = world_chance(s, 300000) ? 0 : world_between(s, 24, 240);
     s->save_bytes = (uint32_t)world_between(s, 64, 8192);
+    draw_logs(s);
     faults_init(s);
     trace_note(s,
                "%u schedulers, %u servers of %u shards, %u clients, %llu "
@@ -566,6 +640,9 @@ void world_run(struct sim *s, uint64_t seed, bool is_traced)
     ASSERT(s->memory != NULL);
     s->fs = simfs_new(s, s->memory);
     s->storage = crashfs_new();
+    for (uint32_t i = 0; i < s->n_servers; i++) {
+        s->logs[i] = crashfs_new();
+    }
     oracle_init(s);
     add_places(s, PLACE_SCHEDULER, s->n_schedulers);
     add_places(s, PLACE_SERVER, s->n_servers);

@@ -236,32 +236,6 @@ static void a_list_is_newest_first_and_says_what_is_wrong(void **state)
     ckpt_list_free(&list);
 }
 
-static void the_newest_good_one_is_found_past_damage(void **state)
-{
-    struct fs *fs = *state;
-    char folder[CKPT_NAME_MAX + 1];
-    struct buf b = {0};
-    struct err e = {0};
-    static const char path[] = "ckpt-000000000002-3/lane-7.safetensors";
-
-    assert_int_equal(ckpt_newest_good(fs, true, folder, &e), PS_ENOTFOUND);
-    make(fs, 1, 0, "");
-    make(fs, 2, 0, "");
-    make(fs, 3, 2, "");
-    assert_int_equal(ckpt_newest_good(fs, true, folder, &e), PS_OK);
-    assert_string_equal(folder, "ckpt-000000000002-3");
-    assert_int_equal(fs->ops->read(fs, path, 1 << 20, &b, NULL), PS_OK);
-    b.data[b.size - 1] ^= 1;
-    remove_file(fs, path);
-    assert_int_equal(fs->ops->write_new(fs, path, b.data, b.size, false, NULL),
-                     PS_OK);
-    buf_fini(&b);
-    assert_int_equal(ckpt_newest_good(fs, false, folder, &e), PS_OK);
-    assert_string_equal(folder, "ckpt-000000000002-3");
-    assert_int_equal(ckpt_newest_good(fs, true, folder, &e), PS_OK);
-    assert_string_equal(folder, "ckpt-000000000001-3");
-}
-
 static void pruning_keeps_the_newest_and_what_they_need(void **state)
 {
     struct fs *fs = *state;
@@ -340,6 +314,18 @@ static void a_writer_that_runs_out_of_memory_leaves_nothing(void **state)
     }
 }
 
+static void what_another_makes_is_left_to_it(void **state)
+{
+    struct fs *fs = *state;
+    char folder[CKPT_NAME_MAX + 1];
+    struct err e;
+
+    assert_int_equal(fs->ops->mkdir(fs, ".new-000000000006-3/x", NULL), PS_OK);
+    assert_int_equal(stage_write(fs, 6, 0, "", 20, 0, folder, &e), PS_EEXIST);
+    assert_non_null(strstr(e.text, ".new-000000000006-3: another program"));
+    assert_int_equal(fs->ops->rmdir(fs, ".new-000000000006-3/x", NULL), PS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,13 +338,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_list_is_newest_first_and_says_what_is_wrong, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
-            the_newest_good_one_is_found_past_damage, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
             pruning_keeps_the_newest_and_what_they_need, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_checkpoint_is_never_replaced, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_writer_that_runs_out_of_memory_leaves_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_another_makes_is_left_to_it,
+                                        set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,11 @@ static void folders_have_one_spelling(void **state)
     } cases[] = {
         {"ckpt-000000000012-3", true, false, 12, 3},
         {".new-000000000012-3", true, true, 12, 3},
+        {".new-000000000012-3-", false, false, 0, 0},
+        {".new-000000000012-3-0123456789abcde", false, false, 0, 0},
+        {".new-000000000012-3-0123456789abcdef0", false, false, 0, 0},
+        {".new-000000000012-3-0123456789abcdeF", false, false, 0, 0},
+        {"ckpt-000000000012-3-0123456789abcdef", false, false, 0, 0},
         {"ckpt-1000000000000-18446744073709551615", true, false, 1000000000000,
          UINT64_MAX},
         {"ckpt-18446744073709551615-0", true, false, UINT64_MAX, 0},
@@ -51,6 +56,23 @@ static void folders_have_one_spelling(void **state)
             assert_string_equal(again, cases[i].name);
         }
     }
+}
+
+static void a_saves_folder_has_its_cluster(void **state)
+{
+    char name[CKPT_NAME_MAX + 1];
+    uint64_t cut, term;
+    bool is_new;
+
+    (void)state;
+    ckpt_saving_name(12, 3, 0x1122334455667788u, 0x00000000000000ffu, name);
+    assert_string_equal(name, ".new-000000000012-3-1122334455667777");
+    assert_true(ckpt_folder_parse(name, &cut, &term, &is_new));
+    assert_true(cut == 12 && term == 3 && is_new);
+    ckpt_saving_name(UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, name);
+    assert_int_equal(strlen(name), CKPT_NAME_MAX);
+    assert_true(ckpt_folder_parse(name, &cut, &term, &is_new));
+    assert_true(cut == UINT64_MAX && term == UINT64_MAX && is_new);
 }
 
 /* The file of the test below: a block of it, and its header read again. */
@@ -205,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_have_one_spelling),
+        cmocka_unit_test(a_saves_folder_has_its_cluster),
         cmocka_unit_test(offsets_are_those_worked_out_by_hand),
         cmocka_unit_test(what_cannot_be_named_or_counted_is_refused),
         cmocka_unit_test(no_part_and_no_row_are_files_too),

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 struct stage {
+    struct ckpt_state s;
     struct arena arena;
     struct ckpt_file file;
     struct buf bytes;
@@ -49,12 +50,11 @@ static int set_up(void **state)
          .n_body = 3},
     };
     static const struct ckpt_chain chains[2] = {{77, "One"}, {78, "Second"}};
-    static const struct ckpt_state s = {2, histories, 2, lates, 2, chains};
     struct stage *x = mem_new(sizeof(*x));
 
-    *x = (struct stage){0};
+    *x = (struct stage){.s = {2, histories, 2, lates, 2, chains}};
     *state = x;
-    return ckpt_state_encode(&s, "f", &x->arena, &x->file, &x->bytes);
+    return ckpt_state_encode(&x->s, "f", &x->arena, &x->file, &x->bytes);
 }
 
 static int tear_down(void **state)
@@ -72,6 +72,34 @@ static int decode(struct stage *x, const struct ckpt_file *file,
 {
     return ckpt_state_decode(x->bytes.data, x->bytes.size, file, &x->arena, s,
                              e);
+}
+
+static void pieces_are_all_but_the_bodies(void **state)
+{
+    const size_t head = CKPT_STATE_BODIES;
+    struct stage *x = *state;
+    struct ckpt_state_encoder encoder;
+    struct ckpt_file file;
+    struct buf out;
+    uint32_t n = 0;
+
+    buf_init(&out);
+    assert_int_equal(
+        ckpt_state_begin(&encoder, &x->s, "f", &x->arena, &file, &out), PS_OK);
+    assert_int_equal(out.size, head);
+    while (ckpt_state_more(&encoder, 1)) {
+        n++;
+    }
+    /* 6 columns of 2 lanes, 7 of 3 windows, 4 of 2 frames, 2 of 2 chains and
+     * the end of each column, then 2 texts. */
+    assert_int_equal(n, 12 + 21 + 8 + 4 + 19 + 2 - 1);
+    assert_int_equal(file.size, x->file.size);
+    assert_int_equal(out.size + 5, x->bytes.size);
+    assert_memory_equal(out.data, x->bytes.data, head);
+    assert_memory_equal(x->bytes.data + head, "abcde", 5);
+    assert_memory_equal(out.data + head, x->bytes.data + head + 5,
+                        out.size - head);
+    buf_fini(&out);
 }
 
 static void all_comes_back(void **state)
@@ -175,6 +203,8 @@ static void each_failed_allocation_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(pieces_are_all_but_the_bodies, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(all_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(numbers_that_cannot_be_are_refused,
                                         set_up, tear_down),

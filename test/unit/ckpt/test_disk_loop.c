@@ -344,6 +344,26 @@ static void closing_needs_no_memory(void **state)
     tear_down(f);
 }
 
+/* More of them than there are answers that need no memory. */
+static void no_request_is_dropped_without_memory(void **state)
+{
+    struct fixture *f = set_up(1);
+
+    (void)state;
+    for (uint32_t i = 0; i < 600; i++) {
+        mem_fail_at(1);
+        add(f, DISK_LIST, 0, "", NULL);
+    }
+    mem_fail_at(0);
+    run_until(f, 600);
+    for (uint32_t i = 1; i < 600; i++) {
+        const struct answer *a = &f->one[0].answers[i];
+
+        assert_true(a->tag == a[-1].tag + 1);
+    }
+    tear_down(f);
+}
+
 static void a_number_taken_again_names_the_new_file(void **state)
 {
     struct fixture *f = set_up(1);
@@ -396,6 +416,7 @@ int main(void)
         cmocka_unit_test(many_disks_take_turns),
         cmocka_unit_test(without_memory_the_answer_comes_nevertheless),
         cmocka_unit_test(closing_needs_no_memory),
+        cmocka_unit_test(no_request_is_dropped_without_memory),
         cmocka_unit_test(a_number_taken_again_names_the_new_file),
         cmocka_unit_test(what_is_under_way_is_dropped_with_the_loop),
         cmocka_unit_test(a_url_that_is_none_is_refused),

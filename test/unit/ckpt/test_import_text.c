@@ -81,6 +81,7 @@ static void rows_by_number_are_put_into_their_order(void **state)
                      PS_OK);
     assert_int_equal(ckpt_open(fs, folder, &c, &e), PS_OK);
     x.ckpt = c;
+    import_text_init(&x);
     assert_int_equal(import_text_write(&x, "nobody", &e), PS_ENOTFOUND);
     assert_int_equal(import_text_write(&x, "table", &e), PS_OK);
     assert_int_equal(x.n_files, 1);
@@ -99,6 +100,7 @@ static void rows_by_number_are_put_into_their_order(void **state)
     }
     assert_true(*at == '\0');
     buf_fini(&b);
+    import_text_fini(&x);
     ckpt_free(c);
     fs_memory_free(fs);
     fs_memory_free(to);
@@ -116,7 +118,34 @@ static void an_increment_is_refused(void **state)
     assert_int_equal(stage_write(fs, 5, 4, "", 10, 0, folder, &e), PS_OK);
     assert_int_equal(ckpt_open(fs, folder, &c, &e), PS_OK);
     x.ckpt = c;
+    import_text_init(&x);
     assert_int_equal(import_text_write(&x, "bias", &e), PS_ENOTIMPL);
+    import_text_fini(&x);
+    ckpt_free(c);
+    fs_memory_free(fs);
+}
+
+static void no_file_is_of_two_variables(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    char folder[CKPT_NAME_MAX + 1];
+    struct import_text x = {
+        .fs = fs, .folder = folder, .to = fs, .with_slots = true};
+    struct ckpt *c;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(stage_write(fs, 5, 0, "", 10, 0, folder, &e), PS_OK);
+    assert_int_equal(ckpt_open(fs, folder, &c, &e), PS_OK);
+    x.ckpt = c;
+    import_text_init(&x);
+    assert_int_equal(import_text_write(&x, STAGE_USER, &e), PS_OK);
+    assert_int_equal(import_text_write(&x, STAGE_USER, &e), PS_OK);
+    assert_string_equal(c->manifest.variables[1].name, "bias");
+    c->manifest.variables[1].name = STAGE_USER "/acc"; /* as its slot's file */
+    assert_int_equal(import_text_write(&x, STAGE_USER "/acc", &e), PS_EEXIST);
+    assert_non_null(strstr(e.text, "would replace the file user&"));
+    import_text_fini(&x);
     ckpt_free(c);
     fs_memory_free(fs);
 }
@@ -128,6 +157,7 @@ int main(void)
         cmocka_unit_test(the_largest_and_the_smallest_fit),
         cmocka_unit_test(rows_by_number_are_put_into_their_order),
         cmocka_unit_test(an_increment_is_refused),
+        cmocka_unit_test(no_file_is_of_two_variables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

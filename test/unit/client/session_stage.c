@@ -164,7 +164,7 @@ static void take_chain(const struct tape_frame *f)
 static void tell_kept(const struct tape_frame *f)
 {
     struct wire_lost m;
-    struct wire_keep keeps[8];
+    static struct wire_keep keeps[LIMIT_FRAME_OPS];
     struct wire_kept a = {.parts = keeps};
     struct buf b;
 

@@ -97,6 +97,30 @@ static void nothing_is_told_where_all_is_kept(void **state)
     assert_int_equal(stage_counters().losses, 0);
 }
 
+/* A lane of more parts than one question may name. */
+static void a_lane_of_many_parts_is_asked_for_in_pieces(void **state)
+{
+    struct wire_plan *w = &stage.plan.w;
+
+    (void)state;
+    push_three();
+    w->n_parts = 0;
+    for (uint32_t i = 0; i <= LIMIT_FRAME_OPS; i++) {
+        draft_part(&stage.plan, WHOLE, i,
+                   i < LIMIT_FRAME_OPS ? i + 1 : LIMIT_BUCKETS, A, 1);
+    }
+    draft_part(&stage.plan, SPLIT, 0, LIMIT_BUCKETS, B, 1);
+    draft_part(&stage.plan, DENSE, 0, LIMIT_BUCKETS, B, 1);
+    w->plan++;
+    stage_put_plan();
+    stage_pass(200);
+    stage_end_lane_a();
+    stage_pass(200);
+    assert_int_equal(stage.n_losses, 1);
+    assert_int_equal(stage.losses[0].first, 1);
+    assert_int_equal(stage.losses[0].last, 3);
+}
+
 /* The other variable's parts have 1 and 2. */
 static void losses_that_differ_are_told_part_by_part(void **state)
 {
@@ -578,6 +602,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(an_ended_lane_loses_exactly_what_it_had_acknowledged),
         STAGED(what_a_checkpoint_has_is_not_lost),
+        STAGED(a_lane_of_many_parts_is_asked_for_in_pieces),
         STAGED(nothing_is_told_where_all_is_kept),
         STAGED(losses_that_differ_are_told_part_by_part),
         STAGED(a_lane_without_acknowledged_pushes_loses_nothing),

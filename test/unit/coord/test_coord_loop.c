@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 
 enum { ANSWERS_MAX = 64 };
 
@@ -185,11 +186,32 @@ static void a_watch_answers_only_when_the_version_differs(void **state)
     tear_down(&f);
 }
 
+/* More of them than there are requests that need no memory. */
+static void no_request_is_dropped_without_memory(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    for (uint64_t tag = 0; tag < ANSWERS_MAX; tag++) {
+        mem_fail_at(1);
+        ask(&f, COORD_GET, tag, "plan", 0, NULL);
+    }
+    mem_fail_at(0);
+    run_until(&f, ANSWERS_MAX);
+    for (uint64_t tag = 0; tag < ANSWERS_MAX; tag++) {
+        assert_int_equal(f.answers[tag].tag, tag);
+        assert_int_equal(f.answers[tag].status, PS_ENOTFOUND);
+    }
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_come_in_the_order_of_the_requests),
         cmocka_unit_test(a_watch_answers_only_when_the_version_differs),
+        cmocka_unit_test(no_request_is_dropped_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ struct play {
     size_t n_variables;
     struct ps_options options;
     struct ps_request request;
-    struct ps_op ops[4]; /* of the last submit */
+    struct ps_op ops[5]; /* of the last submit */
     size_t n_ops;
     size_t n_live; /* requests not freed */
     int submit_rc;
@@ -46,14 +46,17 @@ struct play {
     size_t n_submits;
     uint64_t first_key; /* of the first operation of the last submit */
     float first_value;
+    uint64_t last_count_key; /* of the last operation of it, and the sum */
+    float last_count;
     int resolved;
     int closed;
     char position[64];
     char saved[64]; /* the name */
     int n_saves;
     int n_live_saves;
-    int save_rc; /* of a wait for one */
-    int waits;   /* for which there was a deadline */
+    int save_rc;   /* of a wait for one */
+    float counted; /* what a counter says */
+    int waits;     /* for which there was a deadline */
     const char *why;
 };
 
@@ -120,6 +123,12 @@ int ps_submit(ps_client *client, const struct ps_op *ops, size_t n,
     memcpy(play.ops, ops, n * sizeof(*ops));
     play.first_key = ops[0].n_keys != 0 ? ops[0].keys[0] : 0;
     play.first_value = ops[0].values != NULL ? ops[0].values[0] : 0.0F;
+    play.last_count = 0.0F;
+    for (size_t i = 0; ops[n - 1].values != NULL && i < ops[n - 1].n_keys;
+         i++) {
+        play.last_count_key = ops[n - 1].keys[i];
+        play.last_count += ops[n - 1].values[i];
+    }
     play.n_submits++;
     play.n_ops = n;
     play.n_live++;
@@ -204,10 +213,14 @@ int ps_request_frame(const ps_request *request, size_t i,
 int ps_pull(ps_variable *variable, const uint64_t *keys, size_t n_keys,
             float *out, int timeout_ms)
 {
-    (void)variable;
+    int is_count = strstr(variable->name, ".count") != NULL;
+
     (void)timeout_ms;
     for (size_t i = 0; i < n_keys && play.pull_rc == PS_OK; i++) {
         out[i] = keys[i] == 5 ? 3.0F : 0.0F;
+        if (is_count) { /* the last one is one behind */
+            out[i] = play.counted - (i + 1 == n_keys ? 1.0F : 0.0F);
+        }
     }
     return play.pull_rc;
 }
@@ -226,7 +239,8 @@ struct stage {
     struct ps_error e;
 };
 
-static void open_stage(struct stage *s, size_t k, const char *tally)
+static void open_stage_as(struct stage *s, size_t k, const char *tally,
+                          int durability, int count)
 {
     struct store_config config = {.name = "m",
                                   .tally = tally,
@@ -234,6 +248,8 @@ static void open_stage(struct stage *s, size_t k, const char *tally)
                                   .lr = 0.25F,
                                   .sd = 0.5F,
                                   .seed = 9,
+                                  .durability = durability,
+                                  .count = count,
                                   .worker = 5,
                                   .timeout_ms = 1000};
     const uint32_t row = 0;
@@ -251,6 +267,11 @@ static void open_stage(struct stage *s, size_t k, const char *tally)
     batch_fill(&s->b, &s->d, &row, 1);
 }
 
+static void open_stage(struct stage *s, size_t k, const char *tally)
+{
+    open_stage_as(s, k, tally, PS_MEMORY, 0);
+}
+
 static void close_stage(struct stage *s)
 {
     assert_int_equal(play.n_live, 0);
@@ -264,7 +285,7 @@ static struct store_counts counts_of(struct stage *s)
 {
     struct store_counts counts;
 
-    s->store->counts(s->store, &counts);
+    assert_int_equal(s->store->counts(s->store, &counts, &s->e), PS_OK);
     return counts;
 }
 
@@ -292,6 +313,46 @@ static void variables_are_declared_as_the_model_needs_them(void **state)
     assert_true(play.variables[2].what.updater.params[0] == 0.25);
     assert_string_equal(play.variables[3].name, "m.done");
     assert_string_equal(play.variables[3].what.updater.name, "AssignUpdater");
+    close_stage(&s);
+}
+
+static void all_variables_are_as_durable_as_is_asked(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    open_stage_as(&s, 4, NULL, PS_FSYNC, 1);
+    assert_int_equal(play.n_variables, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(play.variables[i].what.durability, PS_FSYNC);
+    }
+    close_stage(&s);
+}
+
+static void each_push_adds_one_to_the_workers_counters(void **state)
+{
+    struct stage s;
+    struct store_counts now;
+
+    (void)state;
+    open_stage_as(&s, 0, NULL, PS_LOG, 1);
+    assert_string_equal(play.variables[3].name, "m.count");
+    assert_string_equal(play.variables[3].what.updater.name,
+                        "AssignAddUpdater");
+    assert_int_equal(s.store->push(s.store, &s.b, &s.e), PS_OK);
+    assert_int_equal(play.n_ops, 3);
+    assert_string_equal(play.ops[2].variable->name, "m.count");
+    assert_int_equal(play.ops[2].n_keys, 64);
+    assert_int_equal(play.last_count_key, 5 * 64 + 63);
+    assert_true(play.last_count == 64.0F);
+    /* All counted by this life: the first pull is what was there before. */
+    play.counted = 7.0F;
+    now = counts_of(&s);
+    assert_int_equal(now.is_counted, 1);
+    assert_int_equal(now.counted_least, 7);
+    assert_int_equal(now.counted_most, 7);
+    play.pull_rc = PS_ETIMEOUT;
+    assert_int_equal(s.store->counts(s.store, &now, &s.e), PS_ETIMEOUT);
     close_stage(&s);
 }
 
@@ -513,6 +574,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_are_declared_as_the_model_needs_them),
+        cmocka_unit_test(all_variables_are_as_durable_as_is_asked),
+        cmocka_unit_test(each_push_adds_one_to_the_workers_counters),
         cmocka_unit_test(a_step_is_one_submit_over_all_variables),
         cmocka_unit_test(finished_epochs_are_kept_by_worker),
         cmocka_unit_test(finished_epochs_are_pushed_until_applied),

@@ -452,6 +452,28 @@ static void bits_flip_and_writes_go_astray(void **state)
     crashfs_free(c);
 }
 
+/* What reads is spared until something was struck, and nothing after that. */
+static void the_power_strikes_what_changes_something(void **state)
+{
+    struct crashfs *c = crashfs_new();
+    struct fs *fs = crashfs_fs(c);
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    assert_int_equal(fs->ops->write_new(fs, "a", "x", 1, true, NULL), PS_OK);
+    assert_int_equal(crashfs_ops(c), 1);
+    crashfs_fail(c, 1, CRASHFS_POWER, CRASHFS_NOT_DONE, true);
+    assert_int_equal(fs->ops->read(fs, "a", 9, &b, NULL), PS_OK);
+    assert_int_equal(crashfs_failed_at(c), 0);
+    assert_int_equal(fs->ops->unlink(fs, "a", NULL), PS_EIO);
+    assert_int_equal(crashfs_failed_at(c), 3);
+    assert_int_equal(fs->ops->read(fs, "a", 9, &b, NULL), PS_EIO);
+    assert_int_equal(crashfs_failed_at(c), 3);
+    buf_fini(&b);
+    crashfs_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +487,7 @@ int main(void)
         cmocka_unit_test(what_a_failed_fsync_had_to_write_is_never_written),
         cmocka_unit_test(each_of_eight_operations_can_fail),
         cmocka_unit_test(a_failure_does_nothing_half_or_all),
+        cmocka_unit_test(the_power_strikes_what_changes_something),
         cmocka_unit_test(bits_flip_and_writes_go_astray),
     };
 

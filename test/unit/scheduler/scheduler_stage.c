@@ -49,7 +49,7 @@ bool stage_do_request(struct desk *d)
     struct buf out;
     struct err e;
 
-    if (f->n == 0) {
+    if (f->n == 0 || f->hangs) {
         return false;
     }
     r = f->requests[0];
@@ -72,7 +72,9 @@ void stage_open(struct desk *d, uint64_t nonce, const char *address)
                                         .limits = stage.limits,
                                         .address = address,
                                         .lease_ms = LENGTH_MS,
-                                        .keep = 3,
+                                        .keep =
+                                            stage.keep != 0 ? stage.keep : 3,
+                                        .full_every = stage.full_every,
                                         .accept_empty = stage.accept_empty,
                                         .successor_ms = stage.successor_ms,
                                         .save_wait_ms = stage.save_wait_ms,
@@ -523,18 +525,38 @@ void stage_damage(const char *folder, const char *file, size_t from_end)
     buf_fini(&b);
 }
 
+struct wire_cluster stage_cluster(void)
+{
+    struct wire_cluster c;
+
+    assert_true(shelf_get(any_shelf(), "cluster") > 0);
+    assert_int_equal(wire_cluster_decode(any_shelf()->data, any_shelf()->size,
+                                         &stage.arena, &c),
+                     PS_OK);
+    return c;
+}
+
+void stage_saving_name(const char *folder, char out[CKPT_NAME_MAX + 1])
+{
+    const struct wire_cluster c = stage_cluster();
+    uint64_t cut, term;
+    bool is_new;
+
+    assert_true(ckpt_folder_parse(folder, &cut, &term, &is_new));
+    ckpt_saving_name(cut, term, c.id_high, c.id_low, out);
+}
+
 struct wire_shard stage_saved(uint32_t id)
 {
     struct wire_shard said = {.saved = SAVED_DONE, .why = ""};
     struct ckpt_manifest m = {.cluster_high = 1};
     struct fs *fs = stage.root;
     char to[CKPT_NAME_MAX + 1], old[160], path[160];
-    uint64_t cut, term, lane;
     struct wire_server server;
     struct wire_save w;
     const char *from;
+    uint64_t lane;
     struct buf b;
-    bool is_new;
 
     arena_reset(&stage.arena);
     assert_int_equal(wire_server_decode(stage.actors[id].body.data,
@@ -546,9 +568,8 @@ struct wire_shard stage_saved(uint32_t id)
     assert_int_equal(wire_save_decode(any_shelf()->data, any_shelf()->size,
                                       &stage.arena, &w),
                      PS_OK);
-    assert_true(ckpt_folder_parse(w.folder, &cut, &term, &is_new));
-    ckpt_folder_name(cut, term, true, to);
-    m.cut = cut + 1000; /* not one that is there */
+    stage_saving_name(w.folder, to);
+    m.cut = w.cut + 1000; /* not one that is there */
     from = stage_checkpoint(&m);
     assert_int_equal(fs->ops->rename(fs, from, to, NULL), PS_OK);
     snprintf(old, sizeof(old), "%s/manifest.json", to);
@@ -560,7 +581,7 @@ struct wire_shard stage_saved(uint32_t id)
                      PS_OK);
     buf_init(&b);
     assert_int_equal(fs->ops->read(fs, path, 1 << 20, &b, NULL), PS_OK);
-    said.cut = cut;
+    said.cut = w.cut;
     said.index_bytes = b.size;
     said.index_checksum = hash_bytes(b.data, b.size);
     buf_fini(&b);

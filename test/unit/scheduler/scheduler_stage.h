@@ -25,6 +25,7 @@ struct stage_disk {
     struct disk_request *requests;
     size_t n;
     size_t room;
+    bool hangs;
 };
 
 /* One scheduler's process. */
@@ -61,6 +62,8 @@ struct scheduler_stage {
     bool accept_empty; /* of the next desk, as these are */
     uint64_t successor_ms;
     uint64_t save_wait_ms;
+    uint32_t keep;       /* 0: 3 */
+    uint32_t full_every;
     bool consistent;
     bool has_log; /* of the next server */
 };
@@ -112,6 +115,9 @@ void stage_make_root(void);
 const char *stage_checkpoint(const struct ckpt_manifest *m);
 /* Turns one bit of a file over, from its end. */
 void stage_damage(const char *folder, const char *file, size_t from_end);
+/* The folder in which a checkpoint of this name is made. */
+void stage_saving_name(const char *folder, char out[CKPT_NAME_MAX + 1]);
+struct wire_cluster stage_cluster(void);
 /* Makes the files of server `id`'s lane for the save that is under way; what
  * the server would say of them. */
 struct wire_shard stage_saved(uint32_t id);

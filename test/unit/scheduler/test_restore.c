@@ -414,15 +414,25 @@ static void readers_positions_are_told_before_the_plan(void **state)
 static void a_name_that_is_not_there_changes_nothing(void **state)
 {
     struct ckpt_manifest m;
+    const char *best;
     uint64_t plan, save;
 
     (void)state;
     run_cluster();
     m = own(4, "monday");
     stage_damage(stage_checkpoint(&m), "manifest.json", 3);
+    assert_int_equal(restore(3, "sunday"), PS_ENOTFOUND);
+    assert_string_equal(stage_text(&stage.a),
+                        "no checkpoint is \"sunday\"; none is good");
+    m = own(2, "friday");
+    best = stage_checkpoint(&m);
     plan = shelf_get(&stage.a.shelf, "plan");
     save = shelf_get(&stage.a.shelf, "save");
     assert_int_equal(restore(1, "sunday"), PS_ENOTFOUND);
+    assert_non_null(strstr(stage_text(&stage.a),
+                           "no checkpoint is \"sunday\"; the newest good one "
+                           "is "));
+    assert_non_null(strstr(stage_text(&stage.a), best));
     assert_int_equal(restore(2, "5"), PS_ENOTFOUND);
     assert_int_equal(shelf_get(&stage.a.shelf, "plan"), plan);
     assert_int_equal(shelf_get(&stage.a.shelf, "save"), save);

@@ -159,20 +159,19 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
     said = stage_saved(0);
-    assert_int_equal(said.cut, 2);
+    assert_int_equal(said.cut, 5); /* nobody has raised it to 4 in this store */
     stage_report(0, &said);
     stage_pass(2000);
     buf_fini(&b);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
-    /* Of cut 2, because nobody has raised it to 4 in this store. */
-    assert_int_equal(load_of(&w, 1)->cut, 4);
+    assert_int_equal(load_of(&w, 1)->cut, 5);
     buf_init(&b);
     stage_report(0, &(struct wire_shard){.loaded = w.plan});
     stage_pass(500);
     wire_save_request_encode(&ask, &b);
-    for (uint64_t cut = 3; cut <= 5; cut++) {
+    for (uint64_t cut = 6; cut <= 8; cut++) {
         tape_clear(&stage.a.net);
         stage_send(&stage.a, WIRE_SAVE, &b);
         stage_pass(500);
@@ -187,7 +186,7 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
     stage_put_server(0, 31);
     stage_pass(500);
     w = stage_plan();
-    assert_int_equal(load_of(&w, 1)->cut, 5);
+    assert_int_equal(load_of(&w, 1)->cut, 8);
     /* The former load is nobody's. */
     assert_int_equal(w.n_loads, 1);
 }
@@ -308,6 +307,186 @@ static void what_cannot_be_loaded_comes_from_an_older_one(void **state)
     w = stage_plan();
     assert_int_equal(w.parts[0].lane, 31);
     assert_null(load_of(&w, 1));
+}
+
+static void say_missing(uint32_t server, const char *folder)
+{
+    char why[128];
+
+    snprintf(why, sizeof(why), "%s: lane-7.safetensors: no such file", folder);
+    stage_report(server,
+                 &(struct wire_shard){.load_failed = LOAD_MISSING, .why = why});
+    stage_pass(500);
+}
+
+static void remove_file(const char *folder, const char *file)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, file);
+    assert_int_equal(stage.root->ops->unlink(stage.root, path, NULL), PS_OK);
+}
+
+static void what_is_missing_for_all_comes_from_an_older_one(void **state)
+{
+    static const char *const files[] = {CKPT_MANIFEST, "lane-7.json",
+                                        "lane-7.safetensors"};
+    const char *folders[4];
+
+    (void)state;
+    run_cluster(1);
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        folders[i] = save(3 + i);
+    }
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    for (size_t i = 3; i > 0; i--) {
+        struct wire_plan w = stage_plan();
+        uint64_t plan = w.plan;
+
+        assert_string_equal(load_of(&w, 1)->folder, folders[i]);
+        remove_file(folders[i], files[i - 1]);
+        say_missing(0, folders[i]);
+        w = stage_plan();
+        assert_string_equal(load_of(&w, 1)->folder, folders[i - 1]);
+        assert_true(w.parts[0].since > plan);
+    }
+    /* None is left: they are not served, and not emptied. */
+    remove_file(folders[0], CKPT_MANIFEST);
+    say_missing(0, folders[0]);
+    assert_string_equal(stage_plan().loads[0].folder, folders[0]);
+    assert_non_null(strstr(scheduler_says(stage.a.scheduler), "not served"));
+    assert_non_null(strstr(scheduler_says(stage.a.scheduler), folders[0]));
+}
+
+/* Nothing is left of the one that is gone, so the plan says of which time it
+ * was. */
+static void an_older_one_is_of_the_same_time_as_what_is_missing(void **state)
+{
+    struct ckpt_manifest m = {.cluster_high = 70, .cut = 3, .restore = 2};
+    const char *before, *newest;
+    struct wire_plan w;
+
+    (void)state;
+    stage_close(&stage.a);
+    fs_memory_free(stage.fs);
+    stage.fs = fs_memory_new();
+    stage_make_root();
+    before = stage_checkpoint(&m);
+    m.cut = 4;
+    m.restore = 1; /* another time of this cluster */
+    (void)stage_checkpoint(&m);
+    m.cut = 5;
+    m.restore = 2;
+    newest = stage_checkpoint(&m);
+    stage_open(&stage.a, 200, "sched:1");
+    stage_pass(500);
+    stage_put_server(0, 80);
+    stage_pass(500);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 1)->folder, newest);
+    assert_int_equal(load_of(&w, 1)->restore, 2);
+    assert_int_equal(w.restore, 3);
+    remove_file(newest, CKPT_MANIFEST);
+    say_missing(0, newest);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 1)->folder, before);
+    assert_int_equal(load_of(&w, 1)->restore, 2);
+}
+
+static void what_the_scheduler_sees_is_waited_for(void **state)
+{
+    const char *newest;
+    struct wire_plan w;
+    uint64_t plan;
+
+    (void)state;
+    run_cluster(1);
+    (void)save(3);
+    newest = save(4);
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    plan = stage_plan().plan;
+    say_missing(0, newest);
+    stage_pass(30000);
+    assert_int_equal(stage_plan().plan, plan);
+    /* Whatever it was, it is looked at again. */
+    remove_file(newest, "lane-7.json");
+    stage_pass(40000);
+    w = stage_plan();
+    assert_true(w.plan > plan);
+    assert_int_equal(load_of(&w, 1)->cut, 3);
+}
+
+static void each_folder_that_fails_has_its_turn(void **state)
+{
+    const char *older, *newer;
+    struct wire_plan w;
+    uint64_t plan;
+
+    (void)state;
+    run_cluster(2);
+    older = save(3);
+    newer = save(6);
+    follow(300);
+    /* Server 0 is on the older one, server 1 on the newer. */
+    stage_put_server(0, 21);
+    stage_pass(500);
+    say_failed(newer);
+    stage_report(0, &(struct wire_shard){.loaded = stage_plan().plan});
+    stage_put_server(1, 22);
+    stage_pass(500);
+    /* Again for server 0; behind the older one there is none. */
+    stage_put_server(0, 31);
+    stage_pass(500);
+    plan = stage_plan().plan;
+    say_failed(older);
+    assert_int_equal(stage_plan().plan, plan);
+    say_missing(1, newer); /* of which the scheduler sees nothing wrong */
+    assert_int_equal(stage_plan().plan, plan);
+    remove_file(newer, "lane-7.json");
+    stage_pass(61000);
+    w = stage_plan();
+    for (uint32_t i = 0; i < w.n_parts; i++) {
+        if (w.parts[i].lane == 22) {
+            assert_true(w.parts[i].since > plan);
+        }
+    }
+    assert_string_equal(w.loads[0].folder, older);
+}
+
+/* Cuts of another cluster are not to be compared with this one's. */
+static void what_was_made_since_is_newer_than_anothers(void **state)
+{
+    const struct wire_rename renames[] = {{"user", "theirs"}};
+    struct ckpt_manifest m = {.cluster_high = 1, .cut = 50, .name = "theirs"};
+    struct wire_restore_request ask = {
+        .nonce = 5, .name = "theirs", .renames = renames, .n_renames = 1};
+    const char *folder;
+    struct wire_plan w;
+    struct buf b;
+
+    (void)state;
+    run_cluster(1);
+    (void)stage_checkpoint(&m);
+    buf_init(&b);
+    wire_restore_request_encode(&ask, &b);
+    stage_send(&stage.a, WIRE_RESTORE, &b);
+    buf_fini(&b);
+    stage_pass(1000);
+    w = stage_plan();
+    assert_int_equal(load_of(&w, 3)->cut, 50);
+    stage_report(0, &(struct wire_shard){.loaded = w.plan});
+    stage_pass(500);
+    folder = save(9);
+    follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    w = stage_plan();
+    assert_string_equal(load_of(&w, 3)->folder, folder);
+    assert_int_equal(load_of(&w, 3)->brings_lanes, 1);
 }
 
 static void
@@ -434,6 +613,11 @@ int main(void)
         STAGED(what_is_saved_is_the_newest_from_then_on),
         STAGED(what_is_not_saved_is_listed_without_parts),
         STAGED(what_cannot_be_loaded_comes_from_an_older_one),
+        STAGED(what_is_missing_for_all_comes_from_an_older_one),
+        STAGED(an_older_one_is_of_the_same_time_as_what_is_missing),
+        STAGED(what_the_scheduler_sees_is_waited_for),
+        STAGED(each_folder_that_fails_has_its_turn),
+        STAGED(what_was_made_since_is_newer_than_anothers),
         STAGED(parts_that_come_from_different_ones_move_one_after_another),
         STAGED(after_a_while_others_take_a_dead_servers_parts),
         STAGED(a_server_is_waited_for_where_no_other_has_room),

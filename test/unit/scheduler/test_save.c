@@ -37,18 +37,49 @@ static struct wire_save record(void)
     return w;
 }
 
-/* The answer to a SAVE after a while. */
-static int ask(const char *name, uint32_t whole)
+static void send_order(uint64_t nonce, const char *name, uint32_t whole)
 {
-    struct wire_save_request m = {.name = name, .whole = whole};
+    struct wire_save_request m = {.nonce = nonce, .name = name, .whole = whole};
     struct buf b;
 
     buf_init(&b);
     wire_save_request_encode(&m, &b);
     stage_send(&stage.a, WIRE_SAVE, &b);
     buf_fini(&b);
+}
+
+/* The answer to a SAVE after a while. */
+static int ask(const char *name, uint32_t whole)
+{
+    send_order(0, name, whole);
     stage_pass(200);
     return stage_answer(&stage.a);
+}
+
+/* The ticket that the order gets. */
+static uint64_t order(uint64_t nonce, const char *name)
+{
+    struct wire_ticket m;
+
+    send_order(nonce, name, 0);
+    stage_pass(200);
+    assert_int_equal(stage_answer(&stage.a), PS_OK);
+    arena_reset(&stage.arena);
+    assert_int_equal(wire_ticket_decode(frame_body(stage.a.answer->frame),
+                                        stage.a.answer->h.body_bytes,
+                                        &stage.arena, &m),
+                     PS_OK);
+    return m.ticket;
+}
+
+/* Another scheduler takes the store over. */
+static void follow(uint64_t nonce)
+{
+    stage_close(&stage.a);
+    stage_open(&stage.a, nonce, "sched:2");
+    stage_pass(5000);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage_connect(&stage.a);
 }
 
 static int cancel(uint64_t ticket)
@@ -79,11 +110,8 @@ static bool is_there(const char *folder, const char *file)
 static const char *unfinished(const struct wire_save *w)
 {
     char *name = arena_take(&stage.plans, CKPT_NAME_MAX + 1);
-    uint64_t cut, term;
-    bool is_new;
 
-    assert_true(ckpt_folder_parse(w->folder, &cut, &term, &is_new));
-    ckpt_folder_name(cut, term, true, name);
+    stage_saving_name(w->folder, name);
     return name;
 }
 
@@ -258,6 +286,97 @@ static void a_save_is_shared_by_those_who_ask_for_the_same(void **state)
     assert_string_equal(record().name, "wednesday");
 }
 
+static void
+an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
+{
+    struct wire_variable v = stage_variable("user", 8);
+    struct wire_shard said;
+    struct wire_save w;
+    uint64_t ticket;
+
+    (void)state;
+    run_cluster();
+    assert_int_equal(stage_declare(&stage.a, &v), PS_OK); /* it is no new one */
+    stage_put_session(1);
+    stage_pass(500);
+    ticket = order(91, "monday");
+    assert_int_equal(order(91, "monday"), ticket);
+    /* Who shares it may have lost the answer as well. */
+    assert_int_equal(order(92, "monday"), ticket);
+    follow(300);
+    assert_int_equal(order(92, "monday"), ticket);
+    stage.actors[ACTORS - 1].is_alive = false;
+    stage_pass(2 * LENGTH_MS);
+    w = record();
+    assert_int_equal(w.state, SAVE_CLOSED);
+    assert_int_equal(w.ticket, ticket);
+    said = make_files(&w);
+    stage_report(0, &said);
+    stage_pass(500);
+    assert_int_equal(record().state, SAVE_DONE);
+    /* It is done: no second one is made. */
+    assert_int_equal(order(91, "monday"), ticket);
+    follow(400);
+    assert_int_equal(order(92, "monday"), ticket);
+    w = record();
+    assert_int_equal(w.state, SAVE_DONE);
+    assert_int_equal(w.ticket, ticket);
+    assert_int_equal(w.n_asked, 2);
+    assert_int_equal(order(93, "monday"), ticket + 1);
+    assert_int_equal(order(91, "monday"), ticket);
+}
+
+static void an_order_is_answered_when_the_record_has_it(void **state)
+{
+    struct desk *d = &stage.a;
+
+    (void)state;
+    run_cluster();
+    stage_put_session(1);
+    stage_pass(500);
+    (void)order(91, "");
+    send_order(92, "", 0);
+    assert_int_equal(stage_answer(d), NO_ANSWER);
+    assert_int_equal(record().n_asked, 1);
+    stage_pass(50);
+    assert_int_equal(stage_answer(d), PS_OK);
+    assert_int_equal(record().n_asked, 2);
+    assert_int_equal(record().asked[1].nonce, 92);
+}
+
+static void the_last_orders_are_kept_and_no_more(void **state)
+{
+    uint64_t ticket;
+
+    (void)state;
+    run_cluster();
+    stage_put_session(1);
+    stage_pass(500);
+    ticket = order(1, "");
+    for (uint64_t i = 2; i <= 70; i++) {
+        assert_int_equal(order(i, ""), ticket);
+    }
+    assert_int_equal(record().n_asked, 64);
+    assert_int_equal(record().asked[0].nonce, 7);
+    assert_int_equal(record().asked[63].nonce, 70);
+}
+
+static void a_cancel_asked_again_is_done(void **state)
+{
+    uint64_t ticket;
+
+    (void)state;
+    run_cluster();
+    stage_put_session(1);
+    stage_pass(500);
+    ticket = order(91, "");
+    assert_int_equal(cancel(ticket), PS_OK);
+    stage_pass(500);
+    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(cancel(ticket), PS_OK);
+    assert_int_equal(cancel(0), PS_ENOTFOUND);
+}
+
 static void a_save_that_waits_for_its_cut_can_be_canceled(void **state)
 {
     (void)state;
@@ -278,6 +397,25 @@ static void a_save_that_waits_for_its_cut_can_be_canceled(void **state)
     assert_int_equal(cancel(0), PS_OK);
     stage_pass(500);
     assert_int_equal(record().state, SAVE_CANCELED);
+}
+
+/* The record's cut is that of the one before, which is whole. */
+static void what_ends_before_it_has_a_cut_has_no_folder(void **state)
+{
+    struct wire_save w;
+
+    (void)state;
+    run_cluster();
+    w = save_all("");
+    assert_int_equal(w.state, SAVE_DONE);
+    send_order(91, "", 0);
+    assert_int_equal(cancel(0), PS_OK);
+    stage_pass(500);
+    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(record().ticket, w.ticket + 1);
+    assert_int_equal(record().cut, w.cut);
+    assert_string_equal(record().folder, "ckpt-000000000002-0");
+    assert_true(is_there(w.folder, "manifest.json"));
 }
 
 /* Lets time go on until `op` is the next request of the disk. */
@@ -341,6 +479,39 @@ static void what_fails_after_it_was_renamed_is_removed(void **state)
     assert_non_null(strstr(w.why, "reads back as something else"));
     assert_false(is_there(w.folder, "manifest.json"));
     assert_false(is_there(w.folder, "lane-7.json"));
+}
+
+/* The scheduler has removed the folder when a server that has not heard of the
+ * end makes it again. */
+static void what_a_server_makes_after_the_end_goes_too(void **state)
+{
+    struct wire_shard said = {.saved = SAVED_WRITING, .why = ""};
+    struct wire_save w;
+
+    (void)state;
+    run_cluster();
+    assert_int_equal(ask("", 0), PS_OK);
+    w = record();
+    assert_int_equal(cancel(w.ticket), PS_OK);
+    stage_pass(500);
+    assert_int_equal(record().state, SAVE_CANCELED);
+    (void)make_files(&w);
+    for (uint64_t i = 0; i < 2; i++) {
+        said.cut = w.cut - i; /* of a new life, that knows of none */
+        stage_report(0, &said);
+        stage_pass(2000);
+        assert_true(is_there(unfinished(&w), "lane-7.json"));
+        said.saved = SAVED_NONE;
+    }
+    said.cut = w.cut;
+    stage_report(0, &said);
+    stage_pass(2000);
+    assert_false(is_there(unfinished(&w), "lane-7.json"));
+    /* Who follows does not know what there was. */
+    (void)make_files(&w);
+    follow(300);
+    stage_pass(2000);
+    assert_false(is_there(unfinished(&w), "lane-7.json"));
 }
 
 /* ---- who is waited for -------------------------------------------------- */
@@ -432,6 +603,124 @@ static void a_server_that_dies_under_the_manifest_is_repaired(void **state)
     assert_int_equal(record().state, SAVE_DONE);
 }
 
+static void a_disk_that_hangs_under_the_manifest_ends_the_save(void **state)
+{
+    static const enum disk_op ops[] = {DISK_OPEN, DISK_WRITE_WHOLE,
+                                       DISK_RENAME};
+    struct wire_variable v = stage_variable("meanwhile", 8);
+    struct stage_disk *files = &stage.a.files;
+
+    (void)state;
+    run_cluster();
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        struct wire_shard said;
+        struct wire_save w;
+
+        assert_int_equal(ask("", 0), PS_OK);
+        w = record();
+        said = make_files(&w);
+        stage_report(0, &said);
+        assert_true(wait_for(ops[i]));
+        files->hangs = true;
+        stage_pass(55000);
+        assert_int_equal(record().state, SAVE_CLOSED);
+        /* The plan does not stand still for it. */
+        assert_int_equal(i == 0 ? stage_declare(&stage.a, &v) : PS_OK, PS_OK);
+        stage_pass(6000);
+        w = record();
+        assert_int_equal(w.state, SAVE_FAILED);
+        assert_string_equal(w.why,
+                            "the disk of the checkpoints has not answered the "
+                            "scheduler for 60 s");
+        files->hangs = false;
+        stage_pass(500);
+        assert_false(is_there(w.folder, "manifest.json"));
+    }
+    /* The next one is made. */
+    assert_int_equal(save_all("again").state, SAVE_DONE);
+}
+
+/* The manifest of the save before is still being written. */
+static void a_save_behind_a_disk_that_hangs_ends_too(void **state)
+{
+    struct wire_shard said;
+    struct wire_save w;
+
+    (void)state;
+    run_cluster();
+    assert_int_equal(ask("", 0), PS_OK);
+    w = record();
+    said = make_files(&w);
+    stage_report(0, &said);
+    assert_true(wait_for(DISK_WRITE_WHOLE));
+    stage.a.files.hangs = true;
+    stage_pass(61000);
+    assert_int_equal(record().state, SAVE_FAILED);
+    /* It does not wait for ever to know what the root has. */
+    assert_int_equal(ask("", 0), NO_ANSWER);
+    stage_pass(61000);
+    assert_int_equal(stage_answer(&stage.a), PS_OK);
+    w = record();
+    said = make_files(&w);
+    stage_report(0, &said);
+    stage_pass(55000);
+    assert_int_equal(record().state, SAVE_CLOSED);
+    stage_pass(6000);
+    w = record();
+    assert_int_equal(w.state, SAVE_FAILED);
+    assert_non_null(strstr(w.why, "has not answered"));
+}
+
+static void servers_that_never_finish_end_it(void **state)
+{
+    struct wire_save w;
+
+    (void)state;
+    run_cluster();
+    assert_int_equal(ask("", 0), PS_OK);
+    w = record();
+    stage_pass(1000000);
+    stage_report(0, &(struct wire_shard){
+                        .cut = w.cut, .saved = SAVED_WRITING, .rows_done = 5});
+    stage_pass(1500000);
+    assert_int_equal(record().state, SAVE_CLOSED);
+    stage_pass(400000);
+    w = record();
+    assert_int_equal(w.state, SAVE_FAILED);
+    assert_string_equal(w.why,
+                        "for 30 minutes no server has got on with its files");
+}
+
+static void variables_come_and_go_after_the_save(void **state)
+{
+    struct wire_variable a = stage_variable("a", 8);
+    struct wire_variable b = stage_variable("b", 8);
+    struct wire_shard said;
+    struct wire_save w;
+    uint64_t plan;
+
+    (void)state;
+    run_cluster();
+    assert_int_equal(stage_declare(&stage.a, &a), PS_OK);
+    plan = stage_plan().plan;
+    assert_int_equal(ask("", 0), PS_OK);
+    w = record();
+    assert_int_equal(w.state, SAVE_CLOSED);
+    assert_int_equal(stage_declare(&stage.a, &b), PS_ENOTREADY);
+    assert_non_null(strstr(stage_text(&stage.a), "is being saved"));
+    assert_int_equal(stage_drop(&stage.a, "a"), PS_ENOTREADY);
+    /* What changes nothing need not wait. */
+    assert_int_equal(stage_declare(&stage.a, &a), PS_OK);
+    assert_int_equal(stage_drop(&stage.a, "b"), PS_ENOTFOUND);
+    assert_int_equal(stage_plan().plan, plan);
+    said = make_files(&w);
+    stage_report(0, &said);
+    stage_pass(500);
+    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_declare(&stage.a, &b), PS_OK);
+    assert_int_equal(stage_drop(&stage.a, "a"), PS_OK);
+}
+
 static void saves_one_after_another_leave_as_many_as_are_kept(void **state)
 {
     const char *folders[6];
@@ -478,12 +767,22 @@ int main(void)
         STAGED(a_folder_that_the_scheduler_does_not_see_is_not_saved),
         STAGED(files_that_are_others_or_short_are_not_saved),
         STAGED(a_save_is_shared_by_those_who_ask_for_the_same),
+        STAGED(an_order_asked_again_gets_its_ticket_from_any_scheduler),
+        STAGED(an_order_is_answered_when_the_record_has_it),
+        STAGED(the_last_orders_are_kept_and_no_more),
+        STAGED(a_cancel_asked_again_is_done),
         STAGED(a_save_that_waits_for_its_cut_can_be_canceled),
+        STAGED(what_ends_before_it_has_a_cut_has_no_folder),
         STAGED(what_is_renamed_is_as_good_as_saved),
         STAGED(what_fails_after_it_was_renamed_is_removed),
+        STAGED(what_a_server_makes_after_the_end_goes_too),
         STAGED(a_session_that_never_reports_is_named),
         STAGED(sessions_that_close_in_order_do_not_make_it_fail),
         STAGED(a_server_that_dies_under_the_manifest_is_repaired),
+        STAGED(a_disk_that_hangs_under_the_manifest_ends_the_save),
+        STAGED(a_save_behind_a_disk_that_hangs_ends_too),
+        STAGED(servers_that_never_finish_end_it),
+        STAGED(variables_come_and_go_after_the_save),
         STAGED(saves_one_after_another_leave_as_many_as_are_kept),
     };
 

@@ -191,7 +191,7 @@ void logs_set_plan(void)
     draft_init(d, logs.plan);
     for (uint64_t lane = FIRST_LANE; lane < logs.lane; lane++) {
         d->ended[d->w.n_ended++] =
-            (struct wire_ended){lane, 0, 0, logs.plan - (logs.lane - lane)};
+            (struct wire_ended){lane, 0, 0, logs.plan - (logs.lane - lane), 0};
     }
     d->w.ended = d->ended;
     draft_lane(d, logs.lane, 0, 0, "a:1");

@@ -17,7 +17,10 @@ static const char *const push_sums = "BuildDenseSlice>AssignAddUpdater";
 static const char *const push_later = "BuildHashSlice(insert)>AssignAddUpdater";
 static const double adagrad[] = {0.5, 0.125};
 
-enum { BATCH = 512 };
+enum { BATCH = 512, LANES = 512 };
+
+/* What the store has of logs. */
+static struct shard_log_record records[LANES];
 
 static void ignore_log(enum log_level level, const char *text)
 {
@@ -40,6 +43,22 @@ static void on_saved(struct shard_owner *owner, uint32_t shard)
     (void)shard;
 }
 
+/* As log_record.c does it, but at once: what is asked is answered by the log's
+ * queue, in its turn. */
+static void on_log_record(struct shard_owner *owner, uint32_t shard,
+                          const struct shard_log_record *wanted)
+{
+    struct save_shard *s = CONTAINER_OF(owner, struct save_shard, owner);
+
+    (void)shard;
+    assert_true(wanted->lane < LANES);
+    if (wanted->state > records[wanted->lane].state) {
+        records[wanted->lane] = *wanted;
+    }
+    s->asked_lane = wanted->lane;
+    s->has_asked = true;
+}
+
 static void submit(struct disk *disk, const struct disk_request *r)
 {
     struct save_disk *d = CONTAINER_OF(disk, struct save_disk, disk);
@@ -56,8 +75,13 @@ static struct frame_header header_of(struct save_shard *s, enum wire_type type)
         .type = (uint16_t)type, .request = 1, .lane = s->lane, .cut = 1};
 }
 
-/* The status of its answer. */
-static int hand_in(struct save_shard *s, struct frame *f)
+static bool has_failed(const struct save_group *g)
+{
+    return g->power != NULL && crashfs_has_failed(g->power);
+}
+
+/* The status of its answer; PS_EUNSURE: none, for the power has gone. */
+static int hand_in(struct save_group *g, struct save_shard *s, struct frame *f)
 {
     struct frame_header h;
     struct tape_frame *a;
@@ -67,7 +91,13 @@ static int hand_in(struct save_shard *s, struct frame *f)
     shard_on_frame(s->shard, s->connection, &h, f);
     frame_put(f);
     a = tape_take(&s->net);
-    assert_non_null(a);
+    while (a == NULL && save_step(g)) {
+        a = tape_take(&s->net);
+    }
+    if (a == NULL) {
+        assert_true(has_failed(g));
+        return PS_EUNSURE;
+    }
     status = a->h.status;
     tape_free(a);
     return status;
@@ -82,11 +112,11 @@ static void register_chain(struct save_group *g, struct save_shard *s,
     buf_clear(&g->record);
     wire_chain_encode(&m, &g->record);
     assert_int_equal(
-        hand_in(s, draft_frame(&h, g->record.data, g->record.size)), PS_OK);
+        hand_in(g, s, draft_frame(&h, g->record.data, g->record.size)), PS_OK);
 }
 
-/* One op to the shard, as its next number. */
-static void push_op(struct save_group *g, struct save_shard *s, uint64_t cut,
+/* One op to the shard, as its next number; whether it was acknowledged. */
+static bool push_op(struct save_group *g, struct save_shard *s, uint64_t cut,
                     const struct run_op *op)
 {
     struct frame_header h = header_of(s, WIRE_RUN);
@@ -98,12 +128,15 @@ static void push_op(struct save_group *g, struct save_shard *s, uint64_t cut,
     h.plan = g->plan.w.plan;
     h.cut = cut;
     for (int i = 0; i < 100 && status == PS_EBUSY; i++) {
-        status = hand_in(s, draft_run(&h, op, 1));
+        status = hand_in(g, s, draft_run(&h, op, 1));
         if (status == PS_EBUSY) {
             (void)save_step(g);
         }
     }
-    assert_int_equal(status, PS_OK);
+    if (!has_failed(g)) {
+        assert_int_equal(status, PS_OK);
+    }
+    return status == PS_OK;
 }
 
 static uint32_t bucket_at(const struct save_group *g, uint32_t i)
@@ -149,7 +182,7 @@ static void push_hash_rows(struct save_group *g, uint32_t i, uint64_t cut,
         values[2 * k + 1] = -v;
     }
     if (op.n_keys > 0) {
-        push_op(g, &g->shards[i], cut, &op);
+        (void)push_op(g, &g->shards[i], cut, &op);
     }
 }
 
@@ -171,7 +204,7 @@ static void push_sums_rows(struct save_group *g, uint32_t i, uint64_t cut,
     }
     op.n_values = (uint32_t)(3 * (end - begin));
     if (end > begin) {
-        push_op(g, &g->shards[i], cut, &op);
+        (void)push_op(g, &g->shards[i], cut, &op);
     }
 }
 
@@ -192,8 +225,10 @@ void save_push(struct save_group *g, uint64_t cut, uint64_t first, size_t n,
     }
 }
 
-void save_push_later(struct save_group *g, uint64_t cut, uint64_t key, float v)
+bool save_push_later(struct save_group *g, uint64_t cut, uint64_t key, float v)
 {
+    bool is_acked = false;
+
     for (uint32_t i = 0; i < g->n; i++) {
         struct run_op op = {.chain = chain_id(push_later),
                             .variable = LATER,
@@ -207,9 +242,10 @@ void save_push_later(struct save_group *g, uint64_t cut, uint64_t key, float v)
 
         op.n_keys = pick(g, i, key, 1, found);
         if (op.n_keys > 0) {
-            push_op(g, &g->shards[i], cut, &op);
+            is_acked = push_op(g, &g->shards[i], cut, &op);
         }
     }
+    return is_acked;
 }
 
 void save_erase(struct save_group *g, uint64_t first, size_t n)
@@ -238,11 +274,11 @@ static void give_parts(struct save_group *g, uint32_t variable)
 }
 
 static void draft_group(struct save_group *g, const char *folder,
-                        bool with_later)
+                        bool with_later, bool with_logs)
 {
     struct wire_variable *v;
 
-    draft_init(&g->plan, 1);
+    draft_init(&g->plan, with_logs ? g->shards[0].lane : 1);
     g->plan.w.tracks_changes = 1;
     for (uint32_t i = 0; i < g->n; i++) {
         draft_lane(&g->plan, g->shards[i].lane, 0, i, "a:1");
@@ -256,16 +292,26 @@ static void draft_group(struct save_group *g, const char *folder,
     give_parts(g, HASH);
     give_parts(g, SUMS);
     if (with_later) {
-        draft_variable(&g->plan, "later", PS_HASH64, 0, 1);
+        v = draft_variable(&g->plan, "later", PS_HASH64, 0, 1);
+        v->durability = with_logs ? PS_FSYNC : PS_MEMORY;
         give_parts(g, LATER);
     }
+    for (uint64_t lane = 7; lane < g->shards[0].lane && with_logs; lane++) {
+        if (records[lane].state != SHARD_LOG_NONE) {
+            g->plan.ended[g->plan.w.n_ended++] =
+                (struct wire_ended){.lane = lane, .plan = lane + 50};
+        }
+    }
     if (folder != NULL) {
-        for (uint64_t lane = 7; lane < g->shards[0].lane && lane < 9; lane++) {
+        for (uint64_t lane = 7;
+             lane < g->shards[0].lane && lane < 9 && !with_logs; lane++) {
             g->plan.ended[g->plan.w.n_ended++] =
                 (struct wire_ended){.lane = lane, .plan = 1};
         }
-        g->load = (struct wire_load){
-            .since = 1, .folder = folder, .name = "", .brings_lanes = 1};
+        g->load = (struct wire_load){.since = g->plan.w.plan,
+                                     .folder = folder,
+                                     .name = "",
+                                     .brings_lanes = 1};
         g->plan.w.loads = &g->load;
         g->plan.w.n_loads = 1;
     }
@@ -295,19 +341,26 @@ void save_declare_later(struct save_group *g)
     set_plan(g);
 }
 
-static void begin_shard(struct save_group *g, struct fs *fs, uint32_t i)
+static void begin_shard(struct save_group *g, struct fs *fs, uint32_t i,
+                        bool with_logs)
 {
     static const uint64_t open[] = {SAVE_SESSION};
     struct save_shard *s = &g->shards[i];
-    const struct shard_options options = {
-        .shard = i, .kern = &kern_generic, .save_bytes = 4096};
+    const struct shard_options options = {.shard = i,
+                                          .kern = &kern_generic,
+                                          .save_bytes = 4096,
+                                          .log =
+                                              with_logs ? &s->log.disk : NULL};
     struct frame_header h = header_of(s, WIRE_HELLO);
     struct wire_hello m = {.version = WIRE_VERSION, .role = "client"};
 
     tape_init(&s->net);
-    s->owner = (struct shard_owner){.want = on_want, .saved = on_saved};
+    s->owner = (struct shard_owner){
+        .want = on_want, .saved = on_saved, .log_record = on_log_record};
     s->disk.disk.submit = submit;
     disk_work_init(&s->disk.work, fs);
+    s->log.disk.submit = submit;
+    disk_work_init(&s->log.work, fs);
     assert_int_equal(
         shard_new(&s->shard, &options, &s->net.net, &s->disk.disk, &s->owner),
         PS_OK);
@@ -321,14 +374,15 @@ static void begin_shard(struct save_group *g, struct fs *fs, uint32_t i)
     buf_clear(&g->record);
     wire_hello_encode(&m, &g->record);
     assert_int_equal(
-        hand_in(s, draft_frame(&h, g->record.data, g->record.size)), PS_OK);
+        hand_in(g, s, draft_frame(&h, g->record.data, g->record.size)), PS_OK);
     register_chain(g, s, push_hash);
     register_chain(g, s, push_sums);
     register_chain(g, s, push_later);
 }
 
 static void begin(struct save_group *g, struct fs *fs, uint32_t n,
-                  uint64_t first_lane, const char *folder, bool with_later)
+                  uint64_t first_lane, const char *folder, bool with_later,
+                  bool with_logs)
 {
     log_set_sink(ignore_log);
     memset(g, 0, sizeof(*g));
@@ -337,22 +391,33 @@ static void begin(struct save_group *g, struct fs *fs, uint32_t n,
     g->cut = 1;
     for (uint32_t i = 0; i < n; i++) {
         g->shards[i].lane = first_lane + i;
-        begin_shard(g, fs, i);
+        begin_shard(g, fs, i, with_logs);
     }
-    draft_group(g, folder, with_later);
+    draft_group(g, folder, with_later, with_logs);
     set_plan(g);
 }
 
 void save_begin(struct save_group *g, struct fs *fs, uint32_t n,
                 uint64_t first_lane, const char *folder)
 {
-    begin(g, fs, n, first_lane, folder, false);
+    begin(g, fs, n, first_lane, folder, false, false);
 }
 
 void save_begin_with_later(struct save_group *g, struct fs *fs, uint32_t n,
                            uint64_t first_lane, const char *folder)
 {
-    begin(g, fs, n, first_lane, folder, true);
+    begin(g, fs, n, first_lane, folder, true, false);
+}
+
+void save_begin_with_logs(struct save_group *g, struct fs *fs, uint32_t n,
+                          uint64_t first_lane, const char *folder)
+{
+    begin(g, fs, n, first_lane, folder, true, true);
+}
+
+void save_forget_logs(void)
+{
+    memset(records, 0, sizeof(records));
 }
 
 void save_end(struct save_group *g)
@@ -362,6 +427,7 @@ void save_end(struct save_group *g)
 
         shard_free(s->shard);
         disk_work_fini(&s->disk.work);
+        disk_work_fini(&s->log.work);
         tape_fini(&s->net);
     }
     buf_fini(&g->record);
@@ -369,9 +435,22 @@ void save_end(struct save_group *g)
 
 /* ---- the disk ----------------------------------------------------------- */
 
-static bool do_request(struct save_shard *s)
+static bool answer_record(struct save_shard *s)
 {
-    struct save_disk *d = &s->disk;
+    struct shard_log_record r = records[s->asked_lane];
+
+    if (!s->has_asked) {
+        return false;
+    }
+    s->has_asked = false;
+    r.lane = s->asked_lane;
+    r.status = PS_OK;
+    shard_on_log_record(s->shard, &r);
+    return true;
+}
+
+static bool do_request(struct save_shard *s, struct save_disk *d)
+{
     struct disk_request r;
     struct disk_result a;
     struct buf out;
@@ -390,9 +469,18 @@ static bool do_request(struct save_shard *s)
     a.why = a.status == PS_OK ? "" : e.text;
     a.data = out.data;
     a.size = out.size;
-    shard_on_disk(s->shard, &a);
+    (d == &s->log ? shard_on_log : shard_on_disk)(s->shard, &a);
     buf_fini(&out);
     return true;
+}
+
+/* A load that is to be tried again would be for ever. */
+static bool is_stuck(const struct shard *s)
+{
+    struct shard_report r;
+
+    shard_report(s, &r);
+    return s->load_why[0] != '\0' || r.load_failed != 0;
 }
 
 bool save_step(struct save_group *g)
@@ -407,12 +495,15 @@ bool save_step(struct save_group *g)
             shard_tick(s->shard);
             continue;
         }
-        if (next <= s->net.now_us || do_request(s)) {
+        if (has_failed(g)) {
+            return false;
+        }
+        if (next <= s->net.now_us || answer_record(s) ||
+            do_request(s, &s->log) || do_request(s, &s->disk)) {
             shard_tick(s->shard);
             return true;
         }
-        /* A load that is to be tried again would be for ever. */
-        if (next != UINT64_MAX && s->shard->load_why[0] == '\0') {
+        if (next != UINT64_MAX && !is_stuck(s->shard)) {
             s->net.now_us = next;
             return true;
         }
@@ -438,6 +529,7 @@ void save_order(struct save_group *g, uint64_t cut, uint64_t base,
                           .state = state,
                           .plan = g->plan.w.plan,
                           .base = base,
+                          .oldest = g->oldest,
                           .name = "",
                           .why = ""};
 
@@ -458,6 +550,10 @@ static int make_manifest(struct save_group *g, struct buf *out)
 {
     struct ckpt_lane lanes[SAVE_SHARDS];
     struct ckpt_place parts[3 * SAVE_SHARDS];
+    struct ckpt_session session = {
+        SAVE_SESSION,
+        3,
+        {(const uint8_t *)g->folder, (uint32_t)strlen(g->folder)}};
     struct ckpt_manifest m = {.format = CKPT_FORMAT,
                               .cluster_high = 1,
                               .cluster_low = 2,
@@ -473,7 +569,9 @@ static int make_manifest(struct save_group *g, struct buf *out)
                               .variables = g->plan.variables,
                               .parts = parts,
                               .n_lanes = g->n,
-                              .lanes = lanes};
+                              .lanes = lanes,
+                              .n_sessions = 1,
+                              .sessions = &session};
 
     for (uint32_t i = 0; i < g->plan.w.n_parts; i++) {
         const struct wire_part *p = &g->plan.parts[i];
@@ -499,30 +597,34 @@ static int make_manifest(struct save_group *g, struct buf *out)
 
 int save_close(struct save_group *g, struct fs *fs)
 {
+    struct disk_request write = {.op = DISK_WRITE_WHOLE};
+    struct disk_request rename = {.op = DISK_RENAME};
     char from[CKPT_NAME_MAX + 1];
-    char path[2 * CKPT_NAME_MAX];
-    struct buf text;
+    struct disk_work work;
+    struct buf text, none;
     struct err e;
     int rc;
 
+    buf_init(&none);
     save_order(g, g->cut, g->base, SAVE_CLOSED);
     save_run(g);
     buf_init(&text);
     rc = make_manifest(g, &text);
-    ckpt_folder_name(g->cut, 1, true, from);
-    snprintf(path, sizeof(path), "%s/%s", from, CKPT_MANIFEST);
+    ckpt_saving_name(g->cut, 1, g->plan.w.cluster_high, g->plan.w.cluster_low,
+                     from);
+    memcpy(rename.path, from, sizeof(from));
+    snprintf(rename.to, sizeof(rename.to), "%s", g->folder);
+    snprintf(write.path, sizeof(write.path), "%s/%s", from, CKPT_MANIFEST);
+    write.data = text.data;
+    write.size = text.size;
+    disk_work_init(&work, fs);
     if (rc == PS_OK) {
-        rc = fs->ops->write_new(fs, path, text.data, text.size, true, &e);
+        rc = disk_work_do(&work, &write, &none, &e);
     }
     if (rc == PS_OK) {
-        rc = fs->ops->sync_dir(fs, from, &e);
+        rc = disk_work_do(&work, &rename, &none, &e);
     }
-    if (rc == PS_OK) {
-        rc = fs->ops->rename(fs, from, g->folder, &e);
-    }
-    if (rc == PS_OK) {
-        rc = fs->ops->sync_dir(fs, ".", &e);
-    }
+    disk_work_fini(&work);
     buf_fini(&text);
     return rc;
 }
@@ -591,13 +693,21 @@ static void add_row(void *context, uint32_t variable, uint64_t key,
     s->n++;
 }
 
+void save_walk(struct save_group *g,
+               void (*fn)(void *context, uint32_t variable, uint64_t key,
+                          const float *values, uint32_t dim),
+               void *context)
+{
+    for (uint32_t i = 0; i < g->n; i++) {
+        shard_walk(g->shards[i].shard, fn, context);
+    }
+}
+
 static struct sum sum_of(struct save_group *g)
 {
     struct sum s = {0};
 
-    for (uint32_t i = 0; i < g->n; i++) {
-        shard_walk(g->shards[i].shard, add_row, &s);
-    }
+    save_walk(g, add_row, &s);
     return s;
 }
 
@@ -614,10 +724,16 @@ uint64_t save_count(struct save_group *g)
 int save_resolve(struct save_group *g, uint64_t lane, uint64_t seq,
                  uint32_t bucket)
 {
+    return save_resolve_for(g, HASH, lane, seq, bucket);
+}
+
+int save_resolve_for(struct save_group *g, uint32_t variable, uint64_t lane,
+                     uint64_t seq, uint32_t bucket)
+{
     for (uint32_t i = 0; i < g->n; i++) {
         struct save_shard *s = &g->shards[i];
         struct frame_header h = header_of(s, WIRE_RESOLVE);
-        const struct wire_range part = {HASH, bucket, bucket + 1};
+        const struct wire_range part = {variable, bucket, bucket + 1};
         const struct wire_resolve m = {.session = SAVE_SESSION,
                                        .lane = lane,
                                        .seq = seq,
@@ -629,7 +745,7 @@ int save_resolve(struct save_group *g, uint64_t lane, uint64_t seq,
         struct arena arena;
         int fate;
 
-        if (shard_part(s->shard, HASH, bucket) == NULL) {
+        if (shard_part(s->shard, variable, bucket) == NULL) {
             continue;
         }
         h.plan = g->plan.w.plan;

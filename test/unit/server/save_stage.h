@@ -18,6 +18,7 @@
 
 #include "ckpt/ckpt_folder.h"
 #include "fs/disk_work.h"
+#include "lib/crashfs.h"
 #include "lib/draft.h"
 #include "lib/tape.h"
 #include "server/shard_impl.h"
@@ -44,9 +45,12 @@ struct save_shard {
     struct shard_owner owner;
     struct shard *shard;
     struct save_disk disk;
+    struct save_disk log;
     uint64_t lane;
     uint64_t connection;
-    uint64_t seq; /* the last number */
+    uint64_t seq;   /* the last number */
+    bool has_asked; /* for log/<asked_lane> */
+    uint64_t asked_lane;
 };
 
 struct save_group {
@@ -56,7 +60,10 @@ struct save_group {
     struct buf record;
     struct wire_load load;
     uint64_t cut;
-    uint64_t base; /* of the save that is under way */
+    uint64_t base;   /* of the save that is under way */
+    uint64_t oldest; /* kept cut: logs before it may go */
+    /* All stands still when it has failed, and pushes may have no answer. */
+    const struct crashfs *power;
     char folder[CKPT_NAME_MAX + 1];
     char why[200];   /* it could not be saved */
     bool disk_hangs; /* it answers nothing; save_step lets 50 ms go by */
@@ -69,6 +76,12 @@ void save_begin(struct save_group *g, struct fs *fs, uint32_t n,
 /* The same with LATER from the beginning. */
 void save_begin_with_later(struct save_group *g, struct fs *fs, uint32_t n,
                            uint64_t first_lane, const char *folder);
+/* The same, and LATER is of durability `fsync`: its log is on the same disk.
+ * What the store has of logs outlives the group, so the next one, of lanes that
+ * are greater by more than 50, knows which have ended; plan: first_lane. */
+void save_begin_with_logs(struct save_group *g, struct fs *fs, uint32_t n,
+                          uint64_t first_lane, const char *folder);
+void save_forget_logs(void);
 void save_end(struct save_group *g);
 /* The next plan, as the draft now says it. */
 void save_plan(struct save_group *g);
@@ -78,7 +91,8 @@ void save_declare_later(struct save_group *g);
  * SUMS, by frames stamped `cut`. */
 void save_push(struct save_group *g, uint64_t cut, uint64_t first, size_t n,
                float v);
-void save_push_later(struct save_group *g, uint64_t cut, uint64_t key, float v);
+/* Whether it was acknowledged. */
+bool save_push_later(struct save_group *g, uint64_t cut, uint64_t key, float v);
 /* Erases keys of HASH, as no message can yet. */
 void save_erase(struct save_group *g, uint64_t first, size_t n);
 /* One request of the disk, or one idle moment, of one of the shards; false:
@@ -98,9 +112,17 @@ void save_whole(struct save_group *g, struct fs *fs, uint64_t cut,
                 uint64_t base);
 bool save_is_loading(const struct save_group *g);
 bool save_has_failed_to_load(struct save_group *g, char *why, size_t size);
+void save_walk(struct save_group *g,
+               void (*fn)(void *context, uint32_t variable, uint64_t key,
+                          const float *values, uint32_t dim),
+               void *context);
 uint64_t save_sum(struct save_group *g);
 uint64_t save_count(struct save_group *g);
+/* What has become of a number for the part of HASH, or of another variable,
+ * that has the bucket. */
 int save_resolve(struct save_group *g, uint64_t lane, uint64_t seq,
                  uint32_t bucket);
+int save_resolve_for(struct save_group *g, uint32_t variable, uint64_t lane,
+                     uint64_t seq, uint32_t bucket);
 
 #endif

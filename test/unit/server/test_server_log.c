@@ -190,6 +190,26 @@ static void a_shard_that_has_failed_gets_another_lane(void **state)
     assert_true(h.lane > former);
 }
 
+/* What it has logged is read by the others: it must not acknowledge any more,
+ * and it says so in its answer to a ping. */
+static void no_lane_is_taken_before_the_old_one_has_ended(void **state)
+{
+    uint64_t former = h.lane;
+
+    (void)state;
+    server_on_want(h.server, SHARD_WANT_LIFE, former);
+    for (uint32_t i = 0; i < 20; i++) {
+        h.net.now_us += 10000;
+        shelf_run(&h.shelf);
+        server_on_pong(
+            h.server, 0,
+            &(struct server_pong){.serial = h.serial, .lane = former});
+    }
+    assert_int_equal(h.lane, 0);
+    pass(500);
+    assert_true(h.lane > former);
+}
+
 #define STAGED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -198,6 +218,7 @@ int main(void)
         STAGED(its_record_says_that_it_has_a_place_for_logs),
         STAGED(a_shard_is_told_what_the_record_of_a_log_says),
         STAGED(a_shard_that_has_failed_gets_another_lane),
+        STAGED(no_lane_is_taken_before_the_old_one_has_ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

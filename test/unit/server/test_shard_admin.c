@@ -12,6 +12,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "server/shard_load.h"
 #include "shard_stage.h"
 #include "udf/chain.h"
 
@@ -151,6 +152,33 @@ static void a_chain_that_it_cannot_run_is_refused_with_the_reason(void **state)
     assert_int_equal(stage_push(1, 77, 1), PS_OK);
 }
 
+/* Any sequence is a chain: with three kinds of two more, as many as wanted. */
+static int send_nonsense(uint32_t n)
+{
+    static const char *const more[] = {"TransSlice", "AdagradUpdater",
+                                       "AssignAddUpdater"};
+    char text[256] = "BuildHashSlice";
+    size_t size = strlen(text);
+
+    for (int i = 0; i < 7; i++, n /= 3) {
+        size += (size_t)snprintf(text + size, sizeof(text) - size, ">%s",
+                                 more[n % 3]);
+    }
+    return send_chain(chain_id(text), text);
+}
+
+static void chains_that_never_run_take_no_place_for_good(void **state)
+{
+    (void)state;
+    assert_int_equal(stage_push(1, 77, 1), PS_OK); /* stage_add has run */
+    for (uint32_t i = 0; i < 2 * LIMIT_CHAINS; i++) {
+        assert_int_equal(send_nonsense(i), PS_OK);
+    }
+    assert_int_equal(stage_push(2, 77, 1), PS_OK);
+    assert_false(tape_is_closed(&stage.net, stage.connection));
+    assert_int_equal(send_chain(chain_id(stage_add), stage_add), PS_OK);
+}
+
 static void an_id_that_is_not_its_definitions_is_refused(void **state)
 {
     (void)state;
@@ -169,6 +197,65 @@ static void a_chain_can_be_registered_again(void **state)
 static int resolve(uint64_t session, uint64_t seq)
 {
     return stage_resolve(session, LANE, seq, WHOLE, 0, LIMIT_BUCKETS);
+}
+
+/* This server was started anew without the plugin. */
+static void without_its_updater_nobody_knows_what_rows_have(void **state)
+{
+    struct frame_header h = stage_header(WIRE_LOST, 0);
+    const struct wire_range part = {WHOLE, 0, LIMIT_BUCKETS};
+    const struct wire_lost l = {
+        .session = 5, .lane = 3, .parts = &part, .n_parts = 1};
+    struct shard_report report = {.why = ""};
+
+    (void)state;
+    stage.plan.w.plan = PLAN + 1;
+    stage.plan.variables[0].updater = "OfAPluginUpdater";
+    stage.plan.variables[0].durability = PS_LOG;
+    stage.plan.parts[0].since = PLAN + 1;
+    stage.plan.ended[stage.plan.w.n_ended++] =
+        (struct wire_ended){.lane = 3, .plan = PLAN + 1};
+    stage.plan.w.ended = stage.plan.ended;
+    assert_int_equal(stage_set_plan(), PS_OK);
+    assert_int_equal(stage_resolve(5, 3, 1, WHOLE, 0, LIMIT_BUCKETS), PS_EBUSY);
+    buf_clear(&stage.record);
+    wire_lost_encode(&l, &stage.record);
+    assert_int_equal(
+        stage_send(draft_frame(&h, stage.record.data, stage.record.size)),
+        PS_EBUSY);
+    assert_int_equal(shard_stats(stage.shard)->parts_unserved, 1);
+    shard_load_report(stage.shard, &report);
+    assert_int_equal(report.loaded, PLAN);
+}
+
+/* Of a lane that nobody knows, and of no variable. */
+static bool takes_parts(enum wire_type type, uint32_t n)
+{
+    static struct wire_range parts[LIMIT_FRAME_OPS + 1];
+    struct frame_header h = stage_header(type, 0);
+    const struct wire_resolve r = {
+        .session = 5, .lane = 999, .seq = 1, .parts = parts, .n_parts = n};
+    const struct wire_lost l = {
+        .session = 5, .lane = 999, .parts = parts, .n_parts = n};
+
+    stage_connect();
+    buf_clear(&stage.record);
+    if (type == WIRE_RESOLVE) {
+        wire_resolve_encode(&r, &stage.record);
+    } else {
+        wire_lost_encode(&l, &stage.record);
+    }
+    (void)stage_send(draft_frame(&h, stage.record.data, stage.record.size));
+    return !tape_is_closed(&stage.net, stage.connection);
+}
+
+static void a_question_names_as_many_parts_as_a_frame(void **state)
+{
+    (void)state;
+    assert_true(takes_parts(WIRE_RESOLVE, LIMIT_FRAME_OPS));
+    assert_false(takes_parts(WIRE_RESOLVE, LIMIT_FRAME_OPS + 1));
+    assert_true(takes_parts(WIRE_LOST, LIMIT_FRAME_OPS));
+    assert_false(takes_parts(WIRE_LOST, LIMIT_FRAME_OPS + 1));
 }
 
 static void an_applied_number_is_applied(void **state)
@@ -672,7 +759,10 @@ int main(void)
         STAGED(connections_are_counted),
         STAGED(a_chain_that_it_cannot_run_is_refused_with_the_reason),
         STAGED(an_id_that_is_not_its_definitions_is_refused),
+        STAGED(chains_that_never_run_take_no_place_for_good),
         STAGED(a_chain_can_be_registered_again),
+        STAGED(without_its_updater_nobody_knows_what_rows_have),
+        STAGED(a_question_names_as_many_parts_as_a_frame),
         STAGED(an_applied_number_is_applied),
         STAGED(a_refused_number_keeps_its_reason),
         STAGED(the_next_number_is_canceled_in_the_same_step),

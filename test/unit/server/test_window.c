@@ -9,6 +9,8 @@
 
 #include "base/mem.h"
 
+#define LIMIT_ENDED_US ((uint64_t)LIMIT_ENDED_SESSION_MS * 1000)
+
 enum { NOT_YET_SETTLED = 1, MODEL = 4000 };
 
 static struct windows ws;
@@ -297,14 +299,14 @@ static void an_ended_session_is_forgotten_after_ten_minutes(void **state)
     (void)state;
     assert_non_null(windows_make(&ws, 6));
     assert_non_null(windows_make(&ws, 9));
-    windows_end(&ws, open, 1, 9, end);
+    windows_end(&ws, open, 1, 9, end, LIMIT_ENDED_US);
     assert_true(windows_get(&ws, 5)->has_ended);
     assert_false(windows_get(&ws, 6)->has_ended);
     assert_false(windows_get(&ws, 9)->has_ended);
-    windows_end(&ws, open, 1, 9, end + minutes10 - 1);
+    windows_end(&ws, open, 1, 9, end + minutes10 - 1, LIMIT_ENDED_US);
     assert_non_null(windows_get(&ws, 5));
     assert_true(ws.forgotten < 5);
-    windows_end(&ws, open, 1, 9, end + minutes10 + 1);
+    windows_end(&ws, open, 1, 9, end + minutes10 + 1, LIMIT_ENDED_US);
     assert_null(windows_get(&ws, 5));
     assert_int_equal(ws.forgotten, 5);
     assert_non_null(windows_get(&ws, 6));
@@ -320,17 +322,17 @@ static void many_ended_sessions_are_forgotten_at_once(void **state)
     for (uint64_t session = 6; session < 45; session++) {
         assert_non_null(windows_make(&ws, session));
     }
-    windows_end(&ws, NULL, 0, 45, 1);
-    windows_end(&ws, NULL, 0, 45, later);
+    windows_end(&ws, NULL, 0, 45, 1, LIMIT_ENDED_US);
+    windows_end(&ws, NULL, 0, 45, later, LIMIT_ENDED_US);
     assert_int_equal(ws.map.n, 0);
     assert_int_equal(ws.forgotten, 44);
     /* However many: no look leaves all of them. */
     for (uint64_t session = 100; session < 400; session++) {
         assert_non_null(windows_make(&ws, session));
     }
-    windows_end(&ws, NULL, 0, 400, later);
+    windows_end(&ws, NULL, 0, 400, later, LIMIT_ENDED_US);
     for (int i = 0; i < 6; i++) {
-        windows_end(&ws, NULL, 0, 400, 2 * later);
+        windows_end(&ws, NULL, 0, 400, 2 * later, LIMIT_ENDED_US);
     }
     assert_int_equal(ws.map.n, 0);
     assert_int_equal(ws.forgotten, 399);

@@ -73,6 +73,8 @@ static void merged_marks_are_those_of_both(void **state)
 {
     struct table_budget budget = {0};
     struct marks to, from;
+    uint64_t at = 0;
+    uint32_t n_slices = 0;
 
     (void)state;
     marks_init(&to, &budget);
@@ -86,7 +88,12 @@ static void merged_marks_are_those_of_both(void **state)
     for (uint32_t row = 0; row < 9000; row += 5) {
         marks_set(&from, row);
     }
-    marks_merge(&to, &from);
+    /* 4,096, 4,096 and 8,192 rows: 256 words; 64 + 64 + 128 of them. */
+    while (marks_merge(&to, &from, &at, 50)) {
+        n_slices++;
+    }
+    assert_int_equal(at, 256);
+    assert_int_equal(n_slices, 5);
     assert_int_equal(to.n, 34534);
     for (uint32_t row = 0; row < 100000; row++) {
         bool is_set = row % 3 == 0 || (row < 9000 && row % 5 == 0);
@@ -96,6 +103,29 @@ static void merged_marks_are_those_of_both(void **state)
     marks_fini(&from);
     marks_fini(&to);
     assert_int_equal(budget.used, 0);
+}
+
+static void marks_are_given_back_in_slices(void **state)
+{
+    struct table_budget budget = {0};
+    struct marks m;
+    uint32_t n_slices = 1;
+
+    (void)state;
+    marks_init(&m, &budget);
+    /* Bits of 2^24 rows: 2 MiB, of which the last part is the half. */
+    assert_int_equal(marks_reserve(&m, 1 << 24), PS_OK);
+    for (uint32_t row = 0; row < 1 << 24; row += 4096) {
+        marks_set(&m, row);
+    }
+    assert_int_equal(budget.used, 2 << 20);
+    while (marks_give(&m, 256 << 10)) {
+        assert_int_equal(budget.used, (2 << 20) - n_slices * (256 << 10));
+        n_slices++;
+    }
+    assert_int_equal(n_slices, 8);
+    assert_int_equal(budget.used, 0);
+    marks_fini(&m);
 }
 
 static void without_memory_the_marks_stay_as_they_are(void **state)
@@ -130,6 +160,7 @@ int main(void)
         cmocka_unit_test(a_bit_is_where_it_was_set_and_nowhere_else),
         cmocka_unit_test(growing_keeps_the_bits),
         cmocka_unit_test(merged_marks_are_those_of_both),
+        cmocka_unit_test(marks_are_given_back_in_slices),
         cmocka_unit_test(without_memory_the_marks_stay_as_they_are),
     };
 

@@ -313,12 +313,23 @@ static void check_erased(const struct snapshot *s, bool only_changed)
     }
 }
 
+static void tidy(void)
+{
+    while (snapshot_tidy(m->table, 1 << 20)) {
+    }
+}
+
 static void end(struct snapshot *s, bool kept)
 {
     snapshot_end(s, kept);
     for (uint32_t i = 0; !kept && i < m->n_keys; i++) {
         m->is_changed[i] = m->is_changed[i] || m->was_changed[i];
         m->is_erased[i] = m->is_erased[i] || m->was_erased[i];
+    }
+    while (snapshot_tidy(m->table, 64)) {
+        if (next_random(8) == 0) {
+            change();
+        }
     }
     assert_int_equal(table_bytes(m->table), m->budget.used);
 }
@@ -496,6 +507,7 @@ static void an_erased_row_comes_before_its_number_is_used_again(void **state)
     }
     check_all_came(s);
     snapshot_end(s, true);
+    tidy();
     stop();
 }
 
@@ -522,6 +534,7 @@ static void begin_in_spite_of(bool only_changed)
     }
     used = m->budget.used - used;
     snapshot_end(s, false);
+    tidy();
     for (uint64_t room = 1; room < used; room += 97) {
         m->budget.limit = m->budget.used + room;
         assert_int_equal(snapshot_begin(&s, m->table, only_changed, &m->sink),

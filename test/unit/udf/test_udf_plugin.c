@@ -32,6 +32,8 @@ static void each_mistake_is_named_and_nothing_stays(void **state)
         {PS_EARGUMENT, "initial value"},
         {PS_EARGUMENT, "its apply"},
         {PS_EEXIST, "GoodUpdater already"},
+        {PS_EARGUMENT, "the name of a slot"},
+        {PS_EARGUMENT, "the name of a slot"},
     };
 
     (void)state;

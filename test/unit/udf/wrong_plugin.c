@@ -1,7 +1,20 @@
 /* wrong_plugin.c - plugins that are refused: one mistake for each WRONG. */
 #include <psplus_plugin.h>
 
-enum { NONE, ABI, EMPTY, NAME, TAKEN, PARAMS, SLOTS, INIT, APPLY, TWICE };
+enum {
+    NONE,
+    ABI,
+    EMPTY,
+    NAME,
+    TAKEN,
+    PARAMS,
+    SLOTS,
+    INIT,
+    APPLY,
+    TWICE,
+    SLASH,
+    SAME
+};
 
 static void apply(const struct ps_plugin_rows *rows)
 {
@@ -14,8 +27,12 @@ static const struct ps_plugin_updater updaters[] = {
                 : WRONG == TAKEN ? "AdagradUpdater"
                                  : "GoodUpdater",
         .n_params = WRONG == PARAMS ? PS_PLUGIN_PARAMS_MAX + 1 : 2,
-        .n_slots = WRONG == SLOTS ? PS_PLUGIN_SLOTS_MAX + 1 : 1,
-        .slots = {{"good", WRONG == INIT ? 2 : 1}},
+        .n_slots = WRONG == SLOTS ? PS_PLUGIN_SLOTS_MAX + 1 : 2,
+        .slots = {{"good", WRONG == INIT ? 2 : 1},
+                  {WRONG == SLASH  ? "good/better"
+                   : WRONG == SAME ? "good"
+                                   : "better",
+                   -1}},
         .apply = WRONG == APPLY ? NULL : apply,
     },
     {

@@ -127,9 +127,12 @@ static struct wire_plan sample_plan(void)
                                               .cut = 9,
                                               .name = "old",
                                               .brings_lanes = 1,
+                                              .restore = 6,
                                               .log_from = 12}};
+    static const struct wire_order orders[] = {
+        {.nonce = 21, .restore = 1, .plan = 2, .folder = "ckpt"}};
     static const struct wire_ended ended[] = {
-        {.lane = 5, .server = 0, .shard = 3, .plan = 3}};
+        {.lane = 5, .server = 0, .shard = 3, .plan = 3, .cut = 7}};
 
     return (struct wire_plan){.nonce = 11,
                               .term = 2,
@@ -150,7 +153,9 @@ static struct wire_plan sample_plan(void)
                               .ended = ended,
                               .n_ended = 1,
                               .loads = loads,
-                              .n_loads = 1};
+                              .n_loads = 1,
+                              .orders = orders,
+                              .n_orders = 1};
 }
 
 static void plan_has_the_bytes_of_the_specification(void **state)
@@ -203,6 +208,10 @@ static void plan_is_read_from_the_bytes_of_the_specification(void **state)
     assert_int_equal(m.n_ended, 1);
     assert_int_equal(m.ended[0].shard, 3);
     assert_int_equal(m.ended[0].plan, 3);
+    assert_int_equal(m.ended[0].cut, 7);
+    assert_int_equal(m.n_orders, 1);
+    assert_int_equal(m.orders[0].nonce, 21);
+    assert_string_equal(m.orders[0].folder, "ckpt");
     arena_fini(&arena);
 }
 
@@ -271,7 +280,7 @@ static void giant_counts_are_refused_before_any_arithmetic(void **state)
 {
     /* The bytes of a text, the counts of variables, two texts, lanes, an
      * address, parts, ended and loads: by line of plan_bytes. */
-    static const size_t words[] = {7, 12, 14, 24, 40, 44, 47, 58, 63};
+    static const size_t words[] = {7, 12, 14, 24, 40, 44, 47, 58, 64};
     static const uint64_t giants[] = {
         3,
         100,

@@ -29,7 +29,7 @@ static void fields_are_printed_by_name(void **state)
 
 static void arrays_texts_and_bytes_are_printed(void **state)
 {
-    struct wire_ended ended[] = {{7, 1, 2, 3}, {8, 0, 0, 4}};
+    struct wire_ended ended[] = {{7, 1, 2, 3, 9}, {8, 0, 0, 4, 0}};
     struct wire_plan p = {.ended = ended, .n_ended = 2};
     struct wire_shard shards[] = {{.lane = 8, .address = "say \"\\\""}};
     struct wire_server s = {.id = 1, .shards = shards, .n_shards = 1};
@@ -49,8 +49,8 @@ static void arrays_texts_and_bytes_are_printed(void **state)
     buf_clear(&b);
     wire_plan_print(&p, &b);
     assert_non_null(strstr((const char *)b.data,
-                           "ended=[{lane=7 server=1 shard=2 plan=3} "
-                           "{lane=8 server=0 shard=0 plan=4}]"));
+                           "ended=[{lane=7 server=1 shard=2 plan=3 cut=9} "
+                           "{lane=8 server=0 shard=0 plan=4 cut=0}]"));
     buf_clear(&b);
     wire_lease_print(&l, &b);
     assert_string_equal(b.data, "nonce=4 renewal=0 state=0 body=<2 bytes>");
