@@ -136,6 +136,9 @@ build() {
             -Db_sanitize=address,undefined \
             -Dc_args=-fno-sanitize-recover=all
         ;;
+    coverage)
+        CC=gcc configure "$dir" -Dbuildtype=debug -Db_coverage=true
+        ;;
     *) die "no build is called $name" ;;
     esac
     "$(tool ninja)" -C "$dir" "$@"

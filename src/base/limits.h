@@ -26,7 +26,7 @@ enum {
     /* The plan, which names each with its parts, is 16 MiB at most. */
     LIMIT_VARIABLES = 49152,
     LIMIT_SERVERS = 4096,
-    LIMIT_SHARDS = 256,  /* of one server */
+    LIMIT_SHARDS = 256, /* of one server */
     /* Chains registered at one shard: above that those go by which no frame
      * has run yet. */
     LIMIT_CHAINS = 1024,

@@ -147,7 +147,7 @@ static int export_text(const struct checkpoint_options *checkpoint,
 
 int export_main(int argc, char **argv)
 {
-    struct options o;
+    struct options o = {0};
 
     return checkpoint_run(&page, 2, argc, argv, &o.checkpoint, export_text);
 }

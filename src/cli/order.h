@@ -50,7 +50,6 @@ struct order {
     void (*interrupt)(struct order *o);
     /* Whether it is over for us though the request is not. */
     bool (*is_over)(struct order *o);
-    void *context; /* of these */
     struct progress progress;
     bool is_told_to_end;
 };

@@ -148,7 +148,7 @@ static int check(struct order_options *options, const struct opt_list *rest,
 
 int restore_main(int argc, char **argv)
 {
-    struct options o;
+    struct options o = {0};
 
     return order_main(&page, argc, argv, &o.order, check, run);
 }

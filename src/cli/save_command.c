@@ -10,6 +10,7 @@ struct options {
     bool waits_not;
     bool cancels;
     bool is_whole;
+    uint64_t former; /* ticket of a save that was under way before */
 };
 _Static_assert(offsetof(struct options, order) == 0, "rows of order.h");
 
@@ -57,17 +58,17 @@ static const struct cli_page page = {
     .n = ARRAY_LEN(table),
 };
 
-/* One run of this command. */
-struct run {
-    struct order *order;
-    const struct options *options;
-    uint64_t former; /* ticket of a save that was under way before */
-};
+static struct options *options_of(const struct order *o)
+{
+    return CONTAINER_OF(o->options, struct options, order);
+}
 
 /* Somebody else began it. */
-static bool is_shared(const struct run *r)
+static bool is_shared(const struct order *o)
 {
-    return r->former != 0 && client_save_ticket(r->order->request) == r->former;
+    uint64_t former = options_of(o)->former;
+
+    return former != 0 && client_save_ticket(o->request) == former;
 }
 
 static void describe(struct order *o, char *text)
@@ -100,7 +101,7 @@ static void interrupt(struct order *o)
 {
     struct ps_error error = {0};
 
-    if (is_shared(o->context)) {
+    if (is_shared(o)) {
         return;
     }
     fprintf(stderr, "canceling; again ends at once\n");
@@ -121,30 +122,28 @@ static bool has_begun(const struct order *o)
 
 static bool is_over(struct order *o)
 {
-    const struct run *r = o->context;
-
-    return (o->is_told_to_end && is_shared(r)) ||
-           (r->options->waits_not && has_begun(o));
+    return (o->is_told_to_end && is_shared(o)) ||
+           (options_of(o)->waits_not && has_begun(o));
 }
 
-static int print_end(const struct run *r, const struct ps_save_state *s,
+static int print_end(const struct order *o, const struct ps_save_state *s,
                      struct err *e)
 {
-    double seconds = order_seconds(r->order);
+    double seconds = order_seconds(o);
 
-    if (r->options->order.is_json) {
+    if (o->options->is_json) {
         return cli_print_json(
             json_pack("{s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:f, s:b, s:s}",
                       "state", client_save_word(s->state), "ticket",
                       (json_int_t)s->ticket, "cut", (json_int_t)s->cut, "name",
                       s->name, "folder", s->folder, "rows", (json_int_t)s->rows,
                       "rows_done", (json_int_t)s->rows_done, "seconds", seconds,
-                      "shared", is_shared(r), "why", s->why),
+                      "shared", is_shared(o), "why", s->why),
             e);
     }
     if (s->state == PS_SAVE_DONE) {
         printf("saved %s: %" PRIu64 " rows in %.1f s%s\n", s->folder, s->rows,
-               seconds, is_shared(r) ? " (begun by another)" : "");
+               seconds, is_shared(o) ? " (begun by another)" : "");
     } else if (s->state == PS_SAVE_OPEN || s->state == PS_SAVE_CLOSED) {
         printf("saving %s: ps-plus status shows how far it is\n", s->folder);
     }
@@ -152,9 +151,8 @@ static int print_end(const struct run *r, const struct ps_save_state *s,
 }
 
 /* The save has ended as rc, or may go on without us. */
-static int judge(const struct run *r, int rc, struct err *e)
+static int judge(const struct order *o, int rc, struct err *e)
 {
-    struct order *o = r->order;
     struct ps_save_state s = {0};
     int printed;
 
@@ -169,8 +167,8 @@ static int judge(const struct run *r, int rc, struct err *e)
         return err_set(e, rc, "%s",
                        s.why[0] != '\0' ? s.why : ps_status_text(rc));
     }
-    printed = print_end(r, &s, e);
-    if (rc == PS_OK || (rc == PS_ETIMEOUT && r->options->waits_not)) {
+    printed = print_end(o, &s, e);
+    if (rc == PS_OK || (rc == PS_ETIMEOUT && options_of(o)->waits_not)) {
         return printed;
     }
     if (rc == PS_ETIMEOUT) {
@@ -183,9 +181,8 @@ static int judge(const struct run *r, int rc, struct err *e)
     return err_set(e, rc, "%s", s.why[0] != '\0' ? s.why : ps_status_text(rc));
 }
 
-static int save(struct run *r, struct err *e)
+static int save(struct order *o, struct err *e)
 {
-    struct order *o = r->order;
     struct ps_error error = {0};
     struct ps_save_state before = {0};
     struct client_guard g;
@@ -197,14 +194,14 @@ static int save(struct run *r, struct err *e)
     client_leave(o->client, &g);
     if (rc == PS_OK &&
         (before.state == PS_SAVE_OPEN || before.state == PS_SAVE_CLOSED)) {
-        r->former = before.ticket;
+        options_of(o)->former = before.ticket;
     }
-    rc = client_save_begin(o->client, o->options->name, r->options->is_whole,
+    rc = client_save_begin(o->client, o->options->name, options_of(o)->is_whole,
                            &o->request, &error);
     if (rc != PS_OK) {
         return err_set(e, rc, "%s", error.text);
     }
-    rc = judge(r, order_wait(o), e);
+    rc = judge(o, order_wait(o), e);
     ps_request_free(o->request);
     return rc;
 }
@@ -233,14 +230,10 @@ static int cancel(const struct order *o, struct err *e)
 
 static int run(struct order *o, struct err *e)
 {
-    struct run r = {.order = o,
-                    .options = CONTAINER_OF(o->options, struct options, order)};
-
     o->describe = describe;
     o->interrupt = interrupt;
     o->is_over = is_over;
-    o->context = &r;
-    return r.options->cancels ? cancel(o, e) : save(&r, e);
+    return options_of(o)->cancels ? cancel(o, e) : save(o, e);
 }
 
 static int check(struct order_options *options, const struct opt_list *rest,
@@ -268,7 +261,7 @@ static int check(struct order_options *options, const struct opt_list *rest,
 
 int save_main(int argc, char **argv)
 {
-    struct options o;
+    struct options o = {0};
 
     return order_main(&page, argc, argv, &o.order, check, run);
 }

@@ -30,7 +30,7 @@ enum scheduler_tag {
     TAG_SAVE_CUT, /* `sessions`, to raise the cut */
     TAG_RESTORE,  /* records whose numbers are raised */
     TAG_READERS,
-    TAG_FORGET    /* nobody waits for the answer */
+    TAG_FORGET /* nobody waits for the answer */
 };
 
 /* What the scheduler knows of a server: its leased record. */
@@ -48,8 +48,8 @@ struct guest {
     uint64_t session;
     struct lease_view view;
     bool in_flight;
-    bool is_dead; /* to be taken out of the table */
-    uint64_t cut; /* what it says: older frames are all answered */
+    bool is_dead;     /* to be taken out of the table */
+    uint64_t cut;     /* what it says: older frames are all answered */
     uint64_t settled; /* ... and of lanes ended by this plan it asks nothing */
     struct buf position;
 };

@@ -29,7 +29,6 @@ struct history_copy {
     struct history_copy *prev;
     struct shard *shard; /* NULL: in no list yet */
     uint32_t refs;
-    uint32_t listed;   /* by a save: its place among the histories */
     uint64_t ended_us; /* when the last of its sessions was seen to end */
     uint64_t lane;
     uint64_t forgotten;       /* ended sessions up to this one are not known */

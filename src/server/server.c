@@ -7,82 +7,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
-#include "coord/lease.h"
-#include "server/log_record.h"
+#include "server/server_impl.h"
 
 PLANT_DECLARE(lane_number_reused);
 
-enum state { CLUSTER, CLAIM, LANES, TAKE, SERVE, EMPTYING, STOPPING, STOPPED };
-
-/* Tags of what is asked of the store. */
-enum tag {
-    TAG_CLUSTER = 1,
-    TAG_LEASE,
-    TAG_COUNTERS,
-    TAG_PLAN,
-    TAG_SESSIONS,
-    TAG_SAVE,
-    TAG_LOG /* with the shard in the next bits, see log_record.h */
-};
-
-/* A record that the shards are kept up to date with. */
-/* A record that the shards are kept up to date with. */
-struct watched {
-    enum tag tag;
-    const char *key;
-    uint64_t version; /* what the shards were given */
-    bool is_watching; /* a WATCH is unanswered */
-    bool is_reading;  /* a GET is unanswered: somebody cannot wait */
-    bool must_read;   /* the last answer was an error */
-};
-
-struct server_shard {
-    char *address;
-    uint64_t lane;
-    uint64_t pong;
-    uint64_t plan;
-    uint64_t sessions;
-    struct shard_report report;
-    struct log_record log;
-};
-
-struct server {
-    uint32_t id;
-    uint32_t n_shards;
-    bool has_log;
-    struct server_shard *shards;
-    struct coord *coord;
-    struct net *net;
-    struct server_owner *owner;
-    enum state state;
-    uint64_t nonce;
-    bool has_lease; /* lease_init was called */
-    struct lease lease;
-    uint64_t incarnation;
-    uint32_t emptied;
-    uint64_t first_lane; /* of this life */
-    bool asks_lanes;     /* `counters` is asked for, or written */
-    uint64_t retry_us;   /* try what failed again; UINT64_MAX: nothing */
-    uint64_t ping;
-    uint64_t ping_us; /* when it is sent again, unanswered */
-    bool is_due;      /* a renewal waits for the shards' answers */
-    bool is_in_plan;
-    uint32_t refused_by;   /* -sn of a cluster without this id; 0: it has it */
-    uint64_t plan_number;  /* of the plan that the shards were given */
-    uint64_t plan_with_us; /* the first one that has all our lanes; 0 */
-    struct watched plan;
-    struct watched sessions;
-    struct watched save;
-    struct arena arena;
-    char says[128];
-};
-
-static uint64_t now_of(const struct server *s)
-{
-    return s->net->now_us(s->net);
-}
-
-static void ask(struct server *s, enum coord_op op, enum tag tag,
+void server_ask(struct server *s, enum coord_op op, enum server_tag tag,
                 const char *key, uint64_t version, const struct buf *data)
 {
     struct coord_request r = {.op = op, .tag = tag, .version = version};
@@ -159,10 +88,10 @@ void server_free(struct server *s)
 
 void server_start(struct server *s)
 {
-    s->state = CLUSTER;
+    s->state = SERVER_CLUSTER;
     s->nonce = s->net->random(s->net);
     say(s, "waits for a scheduler to create the cluster in the store");
-    ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
+    server_ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
 }
 
 static void on_cluster(struct server *s, const struct coord_result *r)
@@ -173,27 +102,27 @@ static void on_cluster(struct server *s, const struct coord_result *r)
     arena_reset(&s->arena);
     if (r->status != PS_OK ||
         wire_cluster_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
         return;
     }
     snprintf(key, sizeof(key), "server/%u", s->id);
     lease_init(&s->lease, s->coord, key, s->nonce, w.lease_ms * 1000,
                TAG_LEASE);
     s->has_lease = true;
-    s->state = CLAIM;
+    s->state = SERVER_CLAIM;
     say(s, "reads its record in the store");
-    lease_claim(&s->lease, now_of(s));
+    lease_claim(&s->lease, server_now(s));
 }
 
 /* New numbers for a new life; a number that may have been taken is never
  * used, so an outcome that is not known just costs numbers. */
 static void ask_lanes(struct server *s)
 {
-    s->state = LANES;
+    s->state = SERVER_LANES;
     say(s, "takes lane numbers from the store");
     if (!s->asks_lanes) {
         s->asks_lanes = true; /* once: s->first_lane is of the last answer */
-        ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
+        server_ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
     }
 }
 
@@ -268,11 +197,11 @@ static void on_counters_read(struct server *s, const struct coord_result *r)
     arena_reset(&s->arena);
     if (r->status == PS_OK &&
         wire_counters_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
         return;
     }
     if (r->status != PS_OK && r->status != PS_ENOTFOUND) {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
         return;
     }
     s->first_lane = w.next_lane;
@@ -283,10 +212,10 @@ static void on_counters_read(struct server *s, const struct coord_result *r)
     buf_init(&b);
     wire_counters_encode(&w, &b);
     if (b.failed) {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
     } else {
         s->asks_lanes = true;
-        ask(s, COORD_CAS, TAG_COUNTERS, "counters", r->version, &b);
+        server_ask(s, COORD_CAS, TAG_COUNTERS, "counters", r->version, &b);
     }
     buf_fini(&b);
 }
@@ -303,22 +232,22 @@ static void take(struct server *s)
         };
     }
     if (set_body(s) != PS_OK) {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
+        s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
         return;
     }
     if (s->lease.state == LEASE_HELD) {
         serve(s); /* the next renewal tells of the new lanes */
         return;
     }
-    s->state = TAKE;
+    s->state = SERVER_TAKE;
     say(s, "takes its record in the store");
-    lease_take(&s->lease, now_of(s));
+    lease_take(&s->lease, server_now(s));
 }
 
 static void on_counters(struct server *s, const struct coord_result *r)
 {
     s->asks_lanes = false;
-    if (s->state != LANES) {
+    if (s->state != SERVER_LANES) {
         return;
     }
     if (r->op == COORD_GET) {
@@ -327,21 +256,13 @@ static void on_counters(struct server *s, const struct coord_result *r)
         take(s);
     } else {
         PROBE(server_lane_numbers_contended);
-        s->retry_us = now_of(s) + LIMIT_RETRY_MS * 1000;
-    }
-}
-
-static void watch(struct server *s, struct watched *w)
-{
-    if (!w->is_watching) {
-        w->is_watching = true;
-        ask(s, COORD_WATCH, w->tag, w->key, w->version, NULL);
+        s->retry_us = server_now(s) + LIMIT_RETRY_MS * 1000;
     }
 }
 
 static void serve(struct server *s)
 {
-    s->state = SERVE;
+    s->state = SERVER_SERVE;
     s->is_in_plan = false;
     s->is_due = false;
     s->plan_number = 0;
@@ -363,9 +284,9 @@ static void serve(struct server *s)
     s->plan.must_read = true;
     s->sessions.must_read = true;
     s->save.must_read = true;
-    watch(s, &s->plan);
-    watch(s, &s->sessions);
-    watch(s, &s->save);
+    server_watch(s, &s->plan);
+    server_watch(s, &s->sessions);
+    server_watch(s, &s->save);
 }
 
 static void come_back(struct server *s)
@@ -376,9 +297,9 @@ static void come_back(struct server *s)
     for (uint32_t i = 0; i < s->n_shards; i++) {
         s->owner->start_lane(s->owner, i, 0, s->emptied);
     }
-    s->state = CLAIM;
+    s->state = SERVER_CLAIM;
     say(s, "reads its record in the store");
-    lease_claim(&s->lease, now_of(s));
+    lease_claim(&s->lease, server_now(s));
 }
 
 static void on_lease_event(struct server *s, enum lease_event event)
@@ -400,22 +321,22 @@ static void on_lease_event(struct server *s, enum lease_event event)
         serve(s);
         break;
     case LEASE_IS_LOST:
-        if (s->state == STOPPING) {
-            s->state = STOPPED;
+        if (s->state == SERVER_STOPPING) {
+            s->state = SERVER_STOPPED;
         } else {
             come_back(s);
         }
         break;
     case LEASE_IS_RELEASED:
-        s->state = STOPPED;
+        s->state = SERVER_STOPPED;
         break;
     }
 }
 
 static void on_lease(struct server *s, const struct coord_result *r)
 {
-    on_lease_event(s, lease_on_coord(&s->lease, r, now_of(s)));
-    if (s->state == SERVE) {
+    on_lease_event(s, lease_on_coord(&s->lease, r, server_now(s)));
+    if (s->state == SERVER_SERVE) {
         for (uint32_t i = 0; i < s->n_shards; i++) {
             s->owner->set_lease(s->owner, i, s->shards[i].lane,
                                 lease_until(&s->lease));
@@ -425,12 +346,12 @@ static void on_lease(struct server *s, const struct coord_result *r)
 
 static void ping_shards(struct server *s)
 {
-    s->ping_us = now_of(s) + s->lease.length_us / 8;
+    s->ping_us = server_now(s) + s->lease.length_us / 8;
     s->owner->ping(s->owner, s->ping);
 }
 
 /* They are to acknowledge nothing more, and to say so (server_on_pong). */
-static void stop_shards(struct server *s, enum state state)
+static void stop_shards(struct server *s, enum server_state state)
 {
     s->state = state;
     for (uint32_t i = 0; i < s->n_shards; i++) {
@@ -444,124 +365,22 @@ static void stop_shards(struct server *s, enum state state)
  * everybody begins a new life in it (protocol 9); or a lane has failed. Before
  * the new ones are in the store no shard acknowledges in its old one: what that
  * has logged is read by the others. */
-static void begin_anew(struct server *s, const char *why)
+void server_begin_anew(struct server *s, const char *why)
 {
     PROBE(server_lanes_rolled_back);
     log_write(LOG_WARNING, "%s: its lanes have ended, it takes others", why);
     say(s, "waits for its shards to end their lanes");
-    stop_shards(s, EMPTYING);
-}
-
-static bool is_ours(const struct server *s, uint64_t lane)
-{
-    return lane >= s->first_lane && lane < s->first_lane + s->n_shards;
-}
-
-/* Takes note of a plan's number, and whether it has all our lanes. False: it
- * has ended them, or never will have any of ours. */
-static bool look_at_plan(struct server *s, const struct coord_result *r)
-{
-    struct wire_plan w;
-    uint32_t n = 0;
-    uint32_t n_ended = 0;
-
-    arena_reset(&s->arena);
-    if (wire_plan_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
-        return true;
-    }
-    for (uint32_t i = 0; i < w.n_ended; i++) {
-        n_ended += is_ours(s, w.ended[i].lane);
-    }
-    for (uint32_t i = 0; i < w.n_lanes; i++) {
-        n += is_ours(s, w.lanes[i].lane);
-    }
-    if (n_ended > 0) {
-        begin_anew(s, "the cluster goes back to a checkpoint");
-        return false;
-    }
-    if (n == 0 && w.servers != 0 && s->id >= w.servers) {
-        s->refused_by = w.servers;
-        server_stop(s);
-        return false;
-    }
-    s->plan_number = w.plan;
-    if (s->owner->set_place != NULL) {
-        s->owner->set_place(s->owner, w.checkpoints);
-    }
-    if (s->plan_with_us == 0 && n == s->n_shards) {
-        s->plan_with_us = w.plan;
-    }
-    return true;
-}
-
-/* Hands a newer record to the shards and waits for the next. One that was
- * asked for is handed out again: a shard may have had no memory for it. */
-static void on_watched(struct server *s, struct watched *w,
-                       const struct coord_result *r)
-{
-    if (r->op == COORD_WATCH) {
-        w->is_watching = false;
-    } else {
-        w->is_reading = false;
-    }
-    if (s->state != SERVE) {
-        return;
-    }
-    if (r->status == PS_OK &&
-        (r->version > w->version || w->must_read ||
-         (r->op == COORD_GET && r->version == w->version))) {
-        w->version = r->version;
-        w->must_read = false;
-        if (w == &s->plan) {
-            if (!look_at_plan(s, r)) {
-                return;
-            }
-            s->owner->set_plan(s->owner, r->data, r->size);
-        } else if (w == &s->sessions) {
-            s->owner->set_sessions(s->owner, r->version, r->data, r->size);
-        } else if (s->owner->set_save != NULL) {
-            s->owner->set_save(s->owner, r->data, r->size);
-        }
-    }
-    if (r->status == PS_OK || r->status == PS_ENOTFOUND) {
-        watch(s, w);
-    } else {
-        s->retry_us = now_of(s) + LIMIT_WATCH_MS * 1000;
-    }
-}
-
-static uint64_t log_tag(uint32_t shard)
-{
-    return TAG_LOG | (uint64_t)shard << 8;
-}
-
-void server_on_log_record(struct server *s, uint32_t shard,
-                          const struct shard_log_record *wanted)
-{
-    if (s->state == SERVE) {
-        log_record_ask(&s->shards[shard].log, s->coord, log_tag(shard), wanted);
-    }
-}
-
-static void on_log(struct server *s, const struct coord_result *r)
-{
-    uint32_t shard = (uint32_t)(r->tag >> 8 & 0xffff);
-    struct shard_log_record record;
-
-    if (log_record_on_coord(&s->shards[shard].log, s->coord, log_tag(shard), r,
-                            &record)) {
-        s->owner->log_record(s->owner, shard, &record);
-    }
+    stop_shards(s, SERVER_EMPTYING);
 }
 
 void server_on_coord(struct server *s, const struct coord_result *r)
 {
-    if (s->state == STOPPED) {
+    if (s->state == SERVER_STOPPED) {
         return;
     }
-    switch ((enum tag)(r->tag & 0xff)) {
+    switch ((enum server_tag)(r->tag & 0xff)) {
     case TAG_LOG:
-        on_log(s, r);
+        server_on_log(s, r);
         break;
     case TAG_CLUSTER:
         on_cluster(s, r);
@@ -573,35 +392,15 @@ void server_on_coord(struct server *s, const struct coord_result *r)
         on_counters(s, r);
         break;
     case TAG_PLAN:
-        on_watched(s, &s->plan, r);
+        server_on_watched(s, &s->plan, r);
         break;
     case TAG_SESSIONS:
-        on_watched(s, &s->sessions, r);
+        server_on_watched(s, &s->sessions, r);
         break;
     case TAG_SAVE:
-        on_watched(s, &s->save, r);
+        server_on_watched(s, &s->save, r);
         break;
     }
-}
-
-void server_on_want(struct server *s, enum shard_want what, uint64_t number)
-{
-    struct watched *w = what == SHARD_WANT_PLAN       ? &s->plan
-                        : what == SHARD_WANT_SESSIONS ? &s->sessions
-                                                      : &s->save;
-
-    if (what == SHARD_WANT_LIFE) {
-        if (s->state == SERVE && is_ours(s, number)) {
-            PROBE(log_failed_server_begins_anew);
-            begin_anew(s, "a shard cannot write its log");
-        }
-        return;
-    }
-    if (s->state != SERVE || w->is_reading) {
-        return;
-    }
-    w->is_reading = true;
-    ask(s, COORD_GET, w->tag, w->key, 0, NULL);
 }
 
 static bool all_answered(const struct server *s)
@@ -618,23 +417,24 @@ static bool all_answered(const struct server *s)
  * ping or its answer may have been lost: it is sent again meanwhile. */
 static void renew(struct server *s)
 {
-    uint64_t now = now_of(s);
+    uint64_t now = server_now(s);
 
     if (now < lease_next(&s->lease)) {
         return;
     }
-    s->is_due = (s->state == SERVE || s->state == EMPTYING) && !all_answered(s);
+    s->is_due = (s->state == SERVER_SERVE || s->state == SERVER_EMPTYING) &&
+                !all_answered(s);
     if (s->is_due) {
         if (now >= s->ping_us) {
             ping_shards(s);
         }
         return;
     }
-    if (s->state == SERVE) {
+    if (s->state == SERVER_SERVE) {
         (void)set_body(s);
     }
     lease_tick(&s->lease, now);
-    if (s->state == SERVE) {
+    if (s->state == SERVER_SERVE) {
         s->ping++;
         ping_shards(s);
     }
@@ -642,15 +442,15 @@ static void renew(struct server *s)
 
 static bool is_stopping(const struct server *s)
 {
-    return s->state == STOPPING || s->state == EMPTYING;
+    return s->state == SERVER_STOPPING || s->state == SERVER_EMPTYING;
 }
 
 /* True if the shard lives the lane that it was told to; else tells it again. */
 static bool has_its_lane(struct server *s, uint32_t shard, uint64_t lane)
 {
-    uint64_t wanted = s->state == SERVE ? s->shards[shard].lane : 0;
+    uint64_t wanted = s->state == SERVER_SERVE ? s->shards[shard].lane : 0;
 
-    if (lane == wanted || (s->state != SERVE && !is_stopping(s))) {
+    if (lane == wanted || (s->state != SERVER_SERVE && !is_stopping(s))) {
         return true;
     }
     s->owner->start_lane(s->owner, shard, wanted, s->emptied);
@@ -671,7 +471,7 @@ static void look_whether_in_plan(struct server *s)
     for (uint32_t i = 0; i < s->n_shards; i++) {
         in_plan = in_plan && s->shards[i].plan >= s->plan_with_us;
     }
-    if (in_plan && !s->is_in_plan && s->state == SERVE) {
+    if (in_plan && !s->is_in_plan && s->state == SERVER_SERVE) {
         s->is_in_plan = true;
         say(s, "serves");
     }
@@ -700,10 +500,10 @@ void server_on_pong(struct server *s, uint32_t shard,
     if (s->is_due) {
         renew(s);
     }
-    if (s->state == STOPPING && all_answered(s)) {
+    if (s->state == SERVER_STOPPING && all_answered(s)) {
         say(s, "gives its record back");
-        lease_release(&s->lease, now_of(s));
-    } else if (s->state == EMPTYING && all_answered(s)) {
+        lease_release(&s->lease, server_now(s));
+    } else if (s->state == SERVER_EMPTYING && all_answered(s)) {
         ask_lanes(s);
     }
 }
@@ -713,7 +513,7 @@ void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
 {
     struct server_shard *h = &s->shards[shard];
 
-    if (s->state != SERVE || lane != h->lane) {
+    if (s->state != SERVER_SERVE || lane != h->lane) {
         return;
     }
     h->report = *report;
@@ -724,26 +524,26 @@ void server_on_report(struct server *s, uint32_t shard, uint64_t lane,
 static void retry(struct server *s)
 {
     s->retry_us = UINT64_MAX;
-    if (s->state == CLUSTER) {
-        ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
-    } else if (s->state == LANES) {
+    if (s->state == SERVER_CLUSTER) {
+        server_ask(s, COORD_WATCH, TAG_CLUSTER, "cluster", 0, NULL);
+    } else if (s->state == SERVER_LANES) {
         ask_lanes(s);
-    } else if (s->state == SERVE) {
-        watch(s, &s->plan);
-        watch(s, &s->sessions);
-        watch(s, &s->save);
+    } else if (s->state == SERVER_SERVE) {
+        server_watch(s, &s->plan);
+        server_watch(s, &s->sessions);
+        server_watch(s, &s->save);
     }
 }
 
 void server_tick(struct server *s)
 {
-    if (now_of(s) >= s->retry_us) {
+    if (server_now(s) >= s->retry_us) {
         retry(s);
     }
     if (s->has_lease) {
         renew(s);
     }
-    if (is_stopping(s) && !all_answered(s) && now_of(s) >= s->ping_us) {
+    if (is_stopping(s) && !all_answered(s) && server_now(s) >= s->ping_us) {
         ping_shards(s);
     }
 }
@@ -766,17 +566,17 @@ uint64_t server_next(const struct server *s)
  * them have said so (server_on_pong). */
 void server_stop(struct server *s)
 {
-    if (s->state == SERVE) {
+    if (s->state == SERVER_SERVE) {
         say(s, "waits for its shards to stop");
-        stop_shards(s, STOPPING);
-    } else if (s->state != STOPPING) {
-        s->state = STOPPED;
+        stop_shards(s, SERVER_STOPPING);
+    } else if (s->state != SERVER_STOPPING) {
+        s->state = SERVER_STOPPED;
     }
 }
 
 bool server_has_stopped(const struct server *s)
 {
-    return s->state == STOPPED;
+    return s->state == SERVER_STOPPED;
 }
 
 int server_refusal(const struct server *s, struct err *e)
@@ -790,7 +590,7 @@ int server_refusal(const struct server *s, struct err *e)
 
 bool server_is_serving(const struct server *s)
 {
-    return s->state == SERVE && s->is_in_plan;
+    return s->state == SERVER_SERVE && s->is_in_plan;
 }
 
 const char *server_says(const struct server *s)

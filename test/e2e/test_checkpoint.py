@@ -359,6 +359,8 @@ class Trouble(Saved):
                            lambda s: s["state"] == "writing")
             second = self.save(c, "first", "--no-wait")
             third = c.start("third", self.save_command(c, "first"), lines=True)
+            cluster.wait_for("the third has its ticket: it tells of progress",
+                             lambda: "rows" in third.text())
             self.go_on(worker)
             texts = [p.child.stdout.read() for p in (first, third)]
             self.assertEqual([first.wait(), third.wait()], [0, 0])

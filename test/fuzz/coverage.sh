@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
 # How much of the decoders the committed seeds of the fuzz targets reach.
 #
-#   test/fuzz/coverage.sh [BUILD]
+#   test/fuzz/coverage.sh
 #
-# Builds with gcc --coverage in BUILD (build/coverage), runs each target over
-# its seeds once, and prints lines executed for each decoder and for all of
-# them together. Fails below 80 %.
+# Builds with gcc --coverage in build/coverage, runs each target over its seeds
+# once, and prints lines executed for each decoder and for all of them together.
+# Fails below 80 %.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. script/lib.sh
 
-build=${1:-build/coverage}
+dir=build/coverage
 least=80
-targets=(dispatch frame options reader scheduler wire)
+targets=(ckpt dispatch frame import options reader scheduler wire)
 # Whatever takes bytes apart that come from outside.
 decoders=(src/base/opt.c src/net/frame.c src/plan/plan.c src/wire/run.c
-    src/wire/wire.c examples/ctr/reader.c examples/ctr/reader_csv.c
-    examples/ctr/reader_libfm.c)
+    src/wire/wire.c src/ckpt/ckpt_header.c src/ckpt/ckpt_index.c
+    src/ckpt/ckpt_json.c src/ckpt/ckpt_manifest.c src/ckpt/ckpt_state.c
+    src/ckpt/original_meta.c src/ckpt/original_part.c
+    src/ckpt/original_cursor.c examples/ctr/reader.c
+    examples/ctr/reader_csv.c examples/ctr/reader_libfm.c)
 # And whatever acts on them: shown, not counted.
 machines=(src/cli/role.c src/scheduler/declare.c src/scheduler/member.c
     src/scheduler/plan_owner.c src/server/shard.c src/server/shard_admin.c
@@ -24,7 +28,7 @@ machines=(src/cli/role.c src/scheduler/declare.c src/scheduler/member.c
 # "PERCENT LINES" of one source, from the object that is compiled of it.
 lines_of() {
     local data
-    data=$(find "$build" -name "${1##*/}.gcda" -o -name "*_${1##*/}.gcda" |
+    data=$(find "$dir" -name "${1##*/}.gcda" -o -name "*_${1##*/}.gcda" |
         grep -F "/$(basename "$(dirname "$1")")_${1##*/}.gcda
 ctr_parts.a.p/${1##*/}.gcda" | head -n 1)
     [ -n "$data" ] || {
@@ -37,16 +41,14 @@ ctr_parts.a.p/${1##*/}.gcda" | head -n 1)
             sub("Lines executed:", ""); sub("%", ""); print $1, $3; exit }'
 }
 
-[ -f "$build/build.ninja" ] || CC=gcc meson setup "$build" \
-    --buildtype=debug -Db_coverage=true >/dev/null
 programs=()
 for target in "${targets[@]}"; do
     programs+=("test/replay_$target")
 done
-ninja -C "$build" "${programs[@]}" >/dev/null
-find "$build" -name '*.gcda' -delete
+build coverage "${programs[@]}" >/dev/null
+find "$dir" -name '*.gcda' -delete
 for target in "${targets[@]}"; do
-    "$build/test/replay_$target" "test/fuzz/seeds/$target" >/dev/null
+    "$dir/test/replay_$target" "test/fuzz/seeds/$target" >/dev/null
 done
 for source in "${decoders[@]}" - "${machines[@]}"; do
     if [ "$source" = - ]; then

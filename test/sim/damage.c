@@ -6,13 +6,14 @@
 #include "server/logfile.h"
 #include "sim.h"
 
-enum { TAIL_BYTES = 400 };
+enum { TAIL_BYTES = 250 };
 
 struct pick {
     struct sim *sim;
     uint64_t n;
-    uint64_t cut;  /* only segments that begin with it; 0: any */
-    uint64_t lane; /* only the newest segment of it; 0: of any, any */
+    const char *only; /* of this name; NULL: any */
+    uint64_t cut;     /* only segments that begin with it; 0: any */
+    uint64_t lane;    /* only the newest segment of it; 0: of any, any */
     uint64_t segment;
     char name[DISK_PATH_MAX + 1];
 };
@@ -22,6 +23,9 @@ static bool pick_one(void *context, const char *name)
     struct pick *p = context;
     struct logfile_name file;
 
+    if (p->only != NULL && strcmp(name, p->only) != 0) {
+        return true;
+    }
     if ((p->cut != 0 || p->lane != 0) &&
         (!logfile_parse(name, &file) ||
          (p->cut != 0 && file.segment != p->cut) ||
@@ -67,10 +71,39 @@ static uint64_t pick_file(struct sim *s, struct crashfs *c, struct pick *folder,
     return size;
 }
 
-/* Turns a bit of some file of some checkpoint. */
+static uint64_t newest_cut(const struct sim *s)
+{
+    uint64_t cut = 0;
+
+    for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
+        cut = base_max_u64(cut, f->is_done ? f->cut : 0);
+    }
+    return cut;
+}
+
+/* The newest checkpoint, or what it builds on; NULL: nothing. */
+static const char *pick_newest(struct sim *s)
+{
+    uint64_t cut = newest_cut(s);
+    uint64_t base = 0;
+    const char *found = NULL;
+
+    for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
+        base = f->is_done && f->cut == cut ? f->base : base;
+    }
+    cut = base != 0 && world_chance(s, 700000) ? base : cut;
+    for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
+        found = f->is_done && !f->is_going && f->cut == cut ? f->folder : found;
+    }
+    return found;
+}
+
+/* Turns a bit of some file of some checkpoint, mostly of what is loaded. */
 bool damage_flip(struct sim *s)
 {
-    struct pick folder = {.n = 0}, file = {.n = 0};
+    struct pick folder = {.only =
+                              world_chance(s, 700000) ? pick_newest(s) : NULL};
+    struct pick file = {.n = 0};
     char path[2 * DISK_PATH_MAX + 2];
     uint64_t size = pick_file(s, s->storage, &folder, &file, path);
 
@@ -104,16 +137,6 @@ bool damage_flip_log(struct sim *s, uint32_t server, bool is_tail)
                (unsigned long long)at, path, server);
     oracle_log_on_damage(s, file.name, at);
     return true;
-}
-
-static uint64_t newest_cut(const struct sim *s)
-{
-    uint64_t cut = 0;
-
-    for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
-        cut = base_max_u64(cut, f->is_done ? f->cut : 0);
-    }
-    return cut;
 }
 
 bool damage_remove_log(struct sim *s, uint32_t server)

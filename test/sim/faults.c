@@ -49,7 +49,7 @@ static const uint32_t usual[FAULTS_N] = {
     [FAULT_disk_misdirects] = 1500,
     [FAULT_disk_torn] = 1000,
     [FAULT_disk_full] = 50,
-    [FAULT_disk_flips] = 60,
+    [FAULT_disk_flips] = 80,
     [FAULT_disk_blind] = 10000,
     [FAULT_power_cut] = 30,
     [FAULT_power_server] = 60,
@@ -64,7 +64,7 @@ static const uint32_t usual[FAULTS_N] = {
 };
 
 /* In a million kills of a server. */
-enum { TAIL_FLIPS = 100000 };
+enum { TAIL_FLIPS = 150000 };
 
 static bool is_of_process(enum fault f)
 {
@@ -300,6 +300,14 @@ static void fill_log(struct sim *s)
         s->now + world_between(s, 100 * SIM_MS, 6 * SIM_S);
 }
 
+/* Somebody soon reads what was damaged. */
+static void kill_a_reader(struct sim *s)
+{
+    if (s->rates[FAULT_kill_server] > 0 && world_chance(s, 500000)) {
+        kill_one(s, FAULT_kill_server, PLACE_SERVER);
+    }
+}
+
 /* Mostly where the way out, a checkpoint, is there. */
 static void damage_log(struct sim *s, enum fault f)
 {
@@ -311,6 +319,7 @@ static void damage_log(struct sim *s, enum fault f)
     if (f == FAULT_log_removed ? damage_remove_log(s, server)
                                : damage_flip_log(s, server, false)) {
         faults_count(s, f);
+        kill_a_reader(s);
     }
 }
 
@@ -341,6 +350,7 @@ static void happen(struct sim *s, enum fault f)
     } else if (f == FAULT_disk_flips) {
         if (damage_flip(s)) {
             faults_count(s, f);
+            kill_a_reader(s);
         }
     } else if (f == FAULT_power_server) {
         cut_power_of(s);

@@ -265,6 +265,18 @@ static void on_push_answered(struct sim *s, struct thread *from,
     }
 }
 
+static bool read_resolve(struct oracle *o, struct frame *answer,
+                         struct wire_resolve *asked,
+                         struct wire_resolve_answer *a)
+{
+    arena_reset(&o->arena);
+    return wire_resolve_decode(frame_body(o->frame), o->frame->body_bytes,
+                               &o->arena, asked) == PS_OK &&
+           wire_resolve_answer_decode(frame_body(answer), answer->body_bytes,
+                                      &o->arena, a) == PS_OK &&
+           a->n_parts == asked->n_parts;
+}
+
 /* A shard answers RESOLVE (protocol 6). */
 static void on_resolve_answered(struct sim *s, struct thread *from,
                                 const struct frame_header *h, struct frame *f)
@@ -280,12 +292,7 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
     if (h->status != PS_OK || o->handling != from) {
         return;
     }
-    arena_reset(&o->arena);
-    if (wire_resolve_decode(frame_body(o->frame), o->frame->body_bytes,
-                            &o->arena, &asked) != PS_OK ||
-        wire_resolve_answer_decode(frame_body(f), f->body_bytes, &o->arena,
-                                   &a) != PS_OK ||
-        a.n_parts != asked.n_parts) {
+    if (!read_resolve(o, f, &asked, &a)) {
         world_fail(s, "%s answers RESOLVE with what cannot be read",
                    world_name(from->process));
         return;
@@ -298,7 +305,10 @@ static void on_resolve_answered(struct sim *s, struct thread *from,
         int fate = -(int)a.parts[i].status_negated;
 
         if (plan_variable(o->plan, asked.parts[i].variable) == NULL) {
-            continue; /* dropped */
+            /* Dropped; but a lane cancels a number, not a part of it. */
+            n->is_canceled = n->is_canceled ||
+                             (is_own && !n->is_applied && fate == PS_ECANCELED);
+            continue;
         }
         if (!is_own && (fate == PS_ECANCELED || fate == PS_OK) &&
             (fate == PS_OK) !=
@@ -554,9 +564,8 @@ void oracle_on_framed(struct sim *s, struct process *client,
         what = "for the second time";
     } else if (f->status == PS_OK && !n->is_applied) {
         what = "which no shard has applied";
-    } else if (f->status == PS_EUNSURE &&
-               (world_ended_session_ms(s) == 0 ||
-                !oracle_has_ended(s, f->session))) {
+    } else if (f->status == PS_EUNSURE && (world_ended_session_ms(s) == 0 ||
+                                           !oracle_has_ended(s, f->session))) {
         what = "though nothing here ended long ago";
     } else if (f->status != PS_OK && f->status != PS_EUNSURE && n->is_applied &&
                (l == NULL || !l->has_ended)) {

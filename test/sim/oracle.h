@@ -97,7 +97,7 @@ struct session_life {
     uint64_t number;
     uint64_t nonce;
     uint64_t ended_version; /* 0: open */
-    uint64_t raised_cut; /* the newest that was raised while it was open */
+    uint64_t raised_cut;    /* the newest that was raised while it was open */
 };
 
 struct variable_life {

@@ -150,9 +150,11 @@ void oracle_settled(struct sim *s, struct asked *a, int status)
     }
     for (size_t i = 0; i < a->n_pushed; i++) {
         const struct pushed *p = &a->pushed[i];
+        /* Of what was found applied nothing is there when it is dropped. */
+        bool is_gone = plan_variable(s->oracle->plan, p->variable) == NULL;
         bool whole = true;
 
-        for (uint32_t k = 0; k < ORACLE_DIM; k++) {
+        for (uint32_t k = 0; k < ORACLE_DIM && !is_gone; k++) {
             whole = whole && (uint64_t)p->done[k] == (uint64_t)p->sum[k];
         }
         if ((status == PS_OK && !whole) || p->done[0] > p->sum[0]) {

@@ -404,15 +404,16 @@ static bool all_is_done(struct sim *s, char *text, size_t size)
 
 /* Logs that cannot be read leave their parts unserved. Where we damaged them
  * the way out is a restore, and where there is nothing to go back to either
- * the run ends. True: it does. */
+ * the run ends. True: it does. Who is stopped cannot try again. */
 static bool look_at_logs(struct sim *s)
 {
     const char *why = NULL;
 
     for (uint32_t i = 0; i < s->n_servers && why == NULL; i++) {
         const struct process *p = s->places[s->n_schedulers + i].process;
+        bool is_stopped = p == NULL || p->threads[0].busy_until > s->now;
 
-        why = p != NULL ? actor_server_refuses(p) : NULL;
+        why = is_stopped ? NULL : actor_server_refuses(p);
     }
     if (why == NULL) {
         return false; /* it may be at it again */
@@ -602,6 +603,9 @@ static void draw_world(struct sim *s)
     s->full_every =
         world_chance(s, 400000) ? (uint32_t)world_between(s, 2, 4) : 0;
     s->successor_ms = world_chance(s, 300000) ? world_between(s, 500, 6000) : 0;
+    if (s->memory_bytes != 0) {
+        s->successor_ms = 0; /* what several had may be too much for one */
+    }
     s->is_consistent = s->seed % 8 == 3;
     s->block_rows = world_chance(s, 300000) ? 0 : world_between(s, 24, 240);
     s->save_bytes = (uint32_t)world_between(s, 64, 8192);

@@ -38,7 +38,7 @@ static void make_record(struct record *r)
                   {9, 0, 32768, 10, 3},
                   {9, 32768, 65536, 11, 3}},
         .lanes = {{11, 0, 1, "x:2"}, {10, 0, 0, "x:1"}},
-        .ended = {{5, 1, 0, 7}},
+        .ended = {{5, 1, 0, 7, 0}},
     };
     r->w = (struct wire_plan){.nonce = 1,
                               .term = 3,

@@ -62,7 +62,7 @@ struct scheduler_stage {
     bool accept_empty; /* of the next desk, as these are */
     uint64_t successor_ms;
     uint64_t save_wait_ms;
-    uint32_t keep;       /* 0: 3 */
+    uint32_t keep; /* 0: 3 */
     uint32_t full_every;
     bool consistent;
     bool has_log; /* of the next server */

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "save_stage.h"
+#include "server/history.h"
 #include "server/shard_save.h"
 
 static struct save_group from;
@@ -157,6 +158,74 @@ static void a_busy_shard_gives_a_save_a_tenth_of_its_time(void **state)
     fs_memory_free(fs);
 }
 
+/* Part of HASH: of lane 8, which has ended, sessions 100 to 5099. */
+static struct shard_part *put_history(struct shard *s)
+{
+    struct shard_part *p = shard_part(s, HASH, 0);
+    struct history_copy *c = history_copy_new(8, 5000);
+
+    assert_non_null(c);
+    for (c->n = 0; c->n < 5000; c->n++) {
+        c->windows[c->n] =
+            (struct ckpt_window){.session = 100 + c->n, .next = 1000 + c->n};
+    }
+    assert_int_equal(history_put(s, p, 0, LIMIT_BUCKETS, c), PS_OK);
+    return p;
+}
+
+/* All but session 5000 of them ended, and then the time to remember them. */
+static void forget_sessions(struct save_shard *s, uint64_t version)
+{
+    struct buf record;
+    uint64_t open[] = {SAVE_SESSION, 5000};
+
+    buf_init(&record);
+    draft_sessions(&record, 6000, open, 2);
+    assert_int_equal(
+        shard_set_sessions(s->shard, version, record.data, record.size), PS_OK);
+    s->net.now_us += shard_ended_session_us(s->shard) + 1;
+    assert_int_equal(
+        shard_set_sessions(s->shard, version + 1, record.data, record.size),
+        PS_OK);
+    buf_fini(&record);
+}
+
+static void sessions_may_be_forgotten_while_the_state_is_made(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct save_shard *s = &from.shards[0];
+    const struct history_copy *c;
+    struct shard_part *p;
+
+    (void)state;
+    save_begin(&from, fs, 1, 9, NULL);
+    p = put_history(s->shard);
+    save_order(&from, 2, 0, SAVE_OPEN);
+    save_run(&from);
+    save_order(&from, 2, 0, SAVE_CLOSED);
+    while (!shard_saving_makes_state(s->shard->saving)) {
+        assert_true(save_step(&from));
+    }
+    assert_true(save_step(&from));
+    assert_true(shard_saving_makes_state(s->shard->saving)); /* some of it */
+    forget_sessions(s, 2);
+    assert_int_equal(history_of(p, 8)->n, 1);
+    history_drop_lane(p, 8);
+    assert_int_equal(save_finish(&from, fs), PS_OK);
+    save_begin(&to, fs, 1, 100, from.folder);
+    save_run(&to);
+    c = history_of(shard_part(to.shards[0].shard, HASH, 0), 8);
+    assert_non_null(c);
+    assert_int_equal(c->n, 5000);
+    for (size_t i = 0; i < c->n; i++) {
+        assert_int_equal(c->windows[i].session, 100 + i);
+        assert_int_equal(c->windows[i].next, 1000 + i);
+    }
+    save_end(&to);
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +233,7 @@ int main(void)
         cmocka_unit_test(late_frames_that_the_disk_does_not_take_end_the_save),
         cmocka_unit_test(a_full_table_is_saved),
         cmocka_unit_test(a_busy_shard_gives_a_save_a_tenth_of_its_time),
+        cmocka_unit_test(sessions_may_be_forgotten_while_the_state_is_made),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
