@@ -91,7 +91,7 @@ static const char *pick_newest(struct sim *s)
     for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
         base = f->is_done && f->cut == cut ? f->base : base;
     }
-    cut = base != 0 && world_chance(s, 700000) ? base : cut;
+    cut = base != 0 && world_chance(s, 800000) ? base : cut;
     for (const struct saved *f = s->oracle->saved; f != NULL; f = f->next) {
         found = f->is_done && !f->is_going && f->cut == cut ? f->folder : found;
     }

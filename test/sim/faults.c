@@ -89,6 +89,9 @@ void faults_init(struct sim *s)
             s->rates[f] = 0;
         }
     }
+    if (s->full_every > 1) {
+        s->rates[FAULT_disk_flips] *= 4; /* of what builds on another */
+    }
     if (s->is_calm) {
         s->rates[FAULT_store_away] = usual[FAULT_store_away];
         s->rates[FAULT_thread_slow] = 0;

@@ -127,7 +127,7 @@ void workload_save_restore(struct client_actor *a, bool must)
     }
     trace_note(a->thread->sim, "%s asks for a restore", world_name(a->process));
     v = keep(a, ASK_RESTORE);
-    if (world_chance(a->thread->sim, 600000)) {
+    if (world_chance(a->thread->sim, 800000)) {
         world_push(a->thread->sim,
                    a->thread->sim->now +
                        world_between(a->thread->sim, 100 * SIM_MS, SIM_S),

@@ -36,6 +36,7 @@
 #include "base/probe.h"
 #include "ckpt/ckpt_compact.h"
 #include "lib/crashfs.h"
+#include "lib/slow.h"
 #include "save_stage.h"
 
 enum { LATERS = 40, CUTS = 8, NEXT_CUT = 100 };
@@ -44,7 +45,7 @@ static const enum crashfs_how hows[] = {CRASHFS_LOST, CRASHFS_KEPT,
                                         CRASHFS_RANDOM, CRASHFS_TORN};
 static uint64_t wanted;
 static uint64_t points;
-static uint64_t stride = 7; /* of operations */
+static uint64_t stride = 7 * SLOW_STRIDE; /* of operations */
 
 /* What a checkpoint of a cut must have. */
 struct expected {

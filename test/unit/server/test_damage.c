@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "lib/crashfs.h"
+#include "lib/slow.h"
 #include "save_stage.h"
 
 enum { FILES = 7, LOAD_EVERY = 97, ROOM = 1 << 20 };
@@ -34,7 +35,7 @@ static const char *const folders[] = {"ckpt-000000000005-1",
 static struct crashfs *crashfs;
 static struct fs *fs;
 static struct save_group group;
-static size_t stride = 11;
+static size_t stride = 11 * SLOW_STRIDE;
 static uint64_t good; /* the sum of what loads */
 
 static void tell_row(void *context, uint32_t variable, uint64_t key,
