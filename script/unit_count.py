@@ -25,6 +25,8 @@ def main():
     passed = failed = skipped = 0
     with open(sys.argv[1], encoding="utf-8") as f:
         runs = [json.loads(line) for line in f]
+    for run in runs:  # `project:suite / name` where there are several suites
+        run["name"] = run["name"].rsplit(" / ", 1)[-1]
     for run in runs:
         text = (run.get("stdout") or "") + "\n" + (run.get("stderr") or "")
         good = cases(text, "PASSED")
