@@ -72,6 +72,14 @@ static bool is_of_process(enum fault f)
            f != FAULT_thread_slow;
 }
 
+/* Set before a seed is run. */
+static uint32_t flips = 1;
+
+void faults_for_plant(void)
+{
+    flips = 3; /* or a loader that looks at nothing is seldom found out */
+}
+
 void faults_init(struct sim *s)
 {
     for (uint32_t f = 0; f < FAULTS_N; f++) {
@@ -89,9 +97,8 @@ void faults_init(struct sim *s)
             s->rates[f] = 0;
         }
     }
-    if (s->full_every > 1) {
-        s->rates[FAULT_disk_flips] *= 4; /* of what builds on another */
-    }
+    /* More in what builds on another. */
+    s->rates[FAULT_disk_flips] *= s->full_every > 1 ? 4 : flips;
     if (s->is_calm) {
         s->rates[FAULT_store_away] = usual[FAULT_store_away];
         s->rates[FAULT_thread_slow] = 0;

@@ -436,6 +436,7 @@ static bool finds(const char *plant, uint64_t seed, char *why, size_t size)
         if (freopen("/dev/null", "w", stderr) == NULL || !probe_plant(plant)) {
             _exit(3);
         }
+        faults_for_plant();
         run_seed(seed, false, &r);
         write_all(fds[1], &r, sizeof(r));
         _exit(0);
@@ -583,6 +584,7 @@ int main(int argc, char **argv)
     if (o.plants && o.plant != NULL && o.has_seed && o.is_traced) {
 #ifdef PS_TEST_HOOKS
         (void)probe_plant(o.plant);
+        faults_for_plant();
 #endif
         n_failed = run_one(&o);
         n_passed = 1 - n_failed;

@@ -462,6 +462,8 @@ struct shard *actor_server_shard(const struct process *p, uint32_t shard);
 
 /* faults.c */
 extern const char *const faults_names[FAULTS_N];
+/* More of the faults that show a planted one. */
+void faults_for_plant(void);
 void faults_init(struct sim *s);
 /* Whether this fault happens here; counts it. */
 bool faults_draw(struct sim *s, enum fault f);
