@@ -162,7 +162,7 @@ worker_0=$started
 tail -n +1 -f "$work/worker-0.log" &
 shown=$!
 running="$running $shown"
-wait_for 120 "the third epoch" has_line worker-0 '^epoch  3/'
+wait_for 120 "the first epoch" has_line worker-0 '^epoch  1/'
 kill -KILL "$last_server"
 echo "\$ kill -KILL $last_server        (server 1: half of the rows are gone)"
 start_server 1
