@@ -62,14 +62,14 @@ void history_free(struct history *list)
     }
 }
 
-/* Drops what is of this lane, or, with 0, of lanes that the plan of s does not
- * name. */
+/* Drops what is of this lane or, where s is not NULL, of lanes that its plan
+ * does not name. */
 static void drop(struct history **at, uint64_t lane, const struct shard *s)
 {
     while (*at != NULL) {
         struct history *h = *at;
 
-        if (lane != 0 ? h->copy->lane == lane
+        if (s == NULL ? h->copy->lane == lane
                       : plan_ended(s->plan, h->copy->lane) == NULL &&
                             plan_lane(s->plan, h->copy->lane) == NULL) {
             *at = h->next;
