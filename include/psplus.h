@@ -101,6 +101,8 @@ PS_API const char *ps_status_name(int status);
 /* The version of the library, such as "0.1.0". */
 PS_API const char *ps_version(void);
 
+/* A client whose store was made anew under it, by another cluster, answers
+ * PS_ECLOSED to everything from then on: close it and open one. */
 typedef struct ps_client ps_client;
 typedef struct ps_variable ps_variable;
 typedef struct ps_request ps_request;

@@ -76,13 +76,6 @@ int ckpt_read_state(struct fs *fs, const char *folder, const struct ckpt *c,
                     uint32_t i, struct arena *arena, struct buf *bytes,
                     struct ckpt_state *s, struct err *e) MUST_USE;
 
-/* Removes all but the newest `keep` (at least 2, asserted) that have no base,
- * the increments on them, and what older ones left unfinished. Of one cut only
- * the largest term's stays: it was compacted to that. Damaged ones are not
- * counted and not removed. */
-int ckpt_prune(struct fs *fs, uint32_t keep, uint32_t *n_removed,
-               struct err *e) MUST_USE;
-
 /* Writes a whole checkpoint, lane by lane.
  *
  *     ckpt_writer_begin(&w, fs, &manifest, e);   parts, lanes: not yet

@@ -236,43 +236,6 @@ static void a_list_is_newest_first_and_says_what_is_wrong(void **state)
     ckpt_list_free(&list);
 }
 
-static void pruning_keeps_the_newest_and_what_they_need(void **state)
-{
-    struct fs *fs = *state;
-    struct ckpt_list list;
-    struct err e = {0};
-    uint32_t n;
-
-    make(fs, 1, 0, "");
-    make(fs, 2, 0, "");
-    make(fs, 3, 2, "");
-    make(fs, 4, 3, "");
-    make(fs, 5, 0, "");
-    make(fs, 6, 0, "");
-    remove_file(fs, "ckpt-000000000006-3/manifest.json");
-    assert_int_equal(fs->ops->mkdir(fs, ".new-000000000004-9/x", NULL), PS_OK);
-    assert_int_equal(fs->ops->mkdir(fs, ".new-000000000007-3", NULL), PS_OK);
-    assert_int_equal(ckpt_prune(fs, 2, &n, &e), PS_OK);
-    /* 5 and 4 are the newest two; 4 needs 3, which needs 2. */
-    assert_int_equal(n, 1);
-    assert_int_equal(ckpt_list(fs, &list, &e), PS_OK);
-    assert_int_equal(list.n, 6);
-    assert_int_equal(list.entries[0].cut, 7);
-    assert_int_equal(list.entries[1].cut, 6);
-    assert_int_equal(list.entries[5].cut, 2);
-    assert_true(list.entries[5].is_whole);
-    ckpt_list_free(&list);
-    make(fs, 8, 0, "");
-    assert_int_equal(ckpt_prune(fs, 2, &n, &e), PS_OK);
-    assert_int_equal(n, 3);
-    assert_int_equal(ckpt_list(fs, &list, &e), PS_OK);
-    assert_int_equal(list.n, 3);
-    assert_int_equal(list.entries[0].cut, 8);
-    assert_int_equal(list.entries[1].cut, 6);
-    assert_int_equal(list.entries[2].cut, 5);
-    ckpt_list_free(&list);
-}
-
 static void a_checkpoint_is_never_replaced(void **state)
 {
     struct fs *fs = *state;
@@ -337,8 +300,6 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_list_is_newest_first_and_says_what_is_wrong, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            pruning_keeps_the_newest_and_what_they_need, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_checkpoint_is_never_replaced, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(

@@ -457,6 +457,43 @@ void stage_make_root(void)
     stage.root = fs_memory_new();
 }
 
+void stage_begin_with_root(uint64_t lane)
+{
+    stage_close(&stage.a);
+    fs_memory_free(stage.fs);
+    stage.fs = fs_memory_new();
+    stage_make_root();
+    stage_open(&stage.a, 200, "sched:1");
+    stage_pass(500);
+    stage_put_server(0, lane);
+    stage_pass(500);
+    stage_connect(&stage.a);
+}
+
+void stage_send_save(uint64_t nonce, const char *name, uint32_t whole)
+{
+    struct wire_save_request m = {.nonce = nonce, .name = name, .whole = whole};
+    struct buf b;
+
+    buf_init(&b);
+    wire_save_request_encode(&m, &b);
+    stage_send(&stage.a, WIRE_SAVE, &b);
+    buf_fini(&b);
+}
+
+struct wire_save stage_save_record(void)
+{
+    struct wire_save w = {.nonce = 0};
+    struct shelf *s = any_shelf();
+    void *copy;
+
+    assert_true(shelf_get(s, "save") > 0);
+    copy = arena_take(&stage.plans, s->size);
+    memcpy(copy, s->data, s->size);
+    assert_int_equal(wire_save_decode(copy, s->size, &stage.plans, &w), PS_OK);
+    return w;
+}
+
 const char *stage_checkpoint(const struct ckpt_manifest *manifest)
 {
     struct wire_variable variables[2] = {stage_variable("user", 8),
@@ -564,10 +601,7 @@ struct wire_shard stage_saved(uint32_t id)
                                         &stage.arena, &server),
                      PS_OK);
     lane = server.shards[0].lane;
-    assert_true(shelf_get(any_shelf(), "save") > 0);
-    assert_int_equal(wire_save_decode(any_shelf()->data, any_shelf()->size,
-                                      &stage.arena, &w),
-                     PS_OK);
+    w = stage_save_record();
     stage_saving_name(w.folder, to);
     m.cut = w.cut + 1000; /* not one that is there */
     from = stage_checkpoint(&m);

@@ -109,6 +109,12 @@ void stage_send(struct desk *d, enum wire_type type, const struct buf *body);
 
 /* The next desk has this root of checkpoints, in memory. */
 void stage_make_root(void);
+/* Anew, with a root: a desk, server 0 on this lane, a client. */
+void stage_begin_with_root(uint64_t lane);
+/* Sends SAVE; what is answered comes later. */
+void stage_send_save(uint64_t nonce, const char *name, uint32_t whole);
+/* The record `save`; good for the whole test. */
+struct wire_save stage_save_record(void);
 /* A checkpoint of a hash variable "user" (id 1, dim 8) with three rows, and a
  * dense one "bias" (id 2), made by lane 7; m has the rest, its counters are 90,
  * 80 and 3. Returns its folder, good for the whole test. */

@@ -47,19 +47,6 @@ static struct wire_sessions sessions(void)
     return w;
 }
 
-static struct wire_save save_record(void)
-{
-    struct wire_save w = {.nonce = 0};
-    struct shelf *s = &stage.a.shelf;
-    void *copy;
-
-    assert_true(shelf_get(s, "save") > 0);
-    copy = arena_take(&stage.plans, s->size);
-    memcpy(copy, s->data, s->size);
-    assert_int_equal(wire_save_decode(copy, s->size, &stage.plans, &w), PS_OK);
-    return w;
-}
-
 static struct wire_cluster cluster(void)
 {
     struct wire_cluster w = {.format = 0};
@@ -156,8 +143,8 @@ static void the_counters_are_raised_before_anybody_can_serve(void **state)
     assert_int_equal(sessions().next, 90);
     assert_int_equal(sessions().cut, 8);
     assert_int_equal(next_lane(), 80);
-    assert_int_equal(save_record().cut, 8);
-    assert_int_equal(save_record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().cut, 8);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
 }
 
 static void it_is_restored_when_all_servers_are_there(void **state)
@@ -499,7 +486,7 @@ static void another_clusters_brings_rows_but_no_lanes(void **state)
     assert_int_equal(w.loads[0].brings_lanes, 0);
     /* What is saved next counts as newer than it. */
     assert_int_equal(sessions().cut, 5);
-    assert_int_equal(save_record().cut, 5);
+    assert_int_equal(stage_save_record().cut, 5);
 }
 
 static void two_orders_for_the_same_share_one_restore(void **state)
@@ -535,28 +522,23 @@ static void two_orders_for_the_same_share_one_restore(void **state)
 
 static void a_save_that_is_open_fails_first(void **state)
 {
-    struct wire_save_request save = {.name = "x"};
     struct ckpt_manifest m;
-    struct buf b;
 
     (void)state;
     run_cluster();
     m = own(1, "monday");
     (void)stage_checkpoint(&m);
-    buf_init(&b);
-    wire_save_request_encode(&save, &b);
-    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_send_save(0, "x", 0);
     stage_pass(200);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
-    assert_int_equal(save_record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
     assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
-    assert_int_equal(save_record().state, SAVE_FAILED);
-    assert_non_null(strstr(save_record().why, "restored"));
+    assert_int_equal(stage_save_record().state, SAVE_FAILED);
+    assert_non_null(strstr(stage_save_record().why, "restored"));
     assert_int_equal(stage_plan().restore, 1);
     /* No save before all is loaded. */
-    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_send_save(0, "x", 0);
     assert_int_equal(stage_answer(&stage.a), PS_ENOTREADY);
-    buf_fini(&b);
 }
 
 static void some_variables_come_under_other_names(void **state)

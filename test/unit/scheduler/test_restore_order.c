@@ -18,15 +18,7 @@ static void run_cluster(void)
     struct ckpt_manifest m = {.cut = 3, .plan = 2, .name = "monday"};
     struct wire_cluster c;
 
-    stage_close(&stage.a);
-    fs_memory_free(stage.fs);
-    stage.fs = fs_memory_new();
-    stage_make_root();
-    stage_open(&stage.a, 200, "sched:1");
-    stage_pass(500);
-    stage_put_server(0, 11);
-    stage_pass(500);
-    stage_connect(&stage.a);
+    stage_begin_with_root(11);
     assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
     arena_reset(&stage.arena);
     assert_true(shelf_get(s, "cluster") > 0);

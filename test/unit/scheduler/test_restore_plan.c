@@ -144,36 +144,29 @@ static void without_a_checkpoint_they_begin_empty(void **state)
 
 static void what_is_saved_is_the_newest_from_then_on(void **state)
 {
-    struct wire_save_request ask = {.name = ""};
     struct wire_shard said;
     struct wire_plan w;
-    struct buf b;
 
     (void)state;
     run_cluster(1);
     (void)save(4);
     follow(300);
-    buf_init(&b);
-    wire_save_request_encode(&ask, &b);
-    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_send_save(0, "", 0);
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
     said = stage_saved(0);
     assert_int_equal(said.cut, 5); /* nobody has raised it to 4 in this store */
     stage_report(0, &said);
     stage_pass(2000);
-    buf_fini(&b);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
     assert_int_equal(load_of(&w, 1)->cut, 5);
-    buf_init(&b);
     stage_report(0, &(struct wire_shard){.loaded = w.plan});
     stage_pass(500);
-    wire_save_request_encode(&ask, &b);
     for (uint64_t cut = 6; cut <= 8; cut++) {
         tape_clear(&stage.a.net);
-        stage_send(&stage.a, WIRE_SAVE, &b);
+        stage_send_save(0, "", 0);
         stage_pass(500);
         assert_int_equal(stage_answer(&stage.a), PS_OK);
         said = stage_saved(0);
@@ -182,7 +175,6 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
         stage_report(0, &said);
         stage_pass(2000);
     }
-    buf_fini(&b);
     stage_put_server(0, 31);
     stage_pass(500);
     w = stage_plan();
@@ -194,21 +186,16 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
 /* A save is asked for, and its shard says that it is done. */
 static void save_now(uint64_t cut)
 {
-    struct wire_save_request ask = {.name = ""};
     struct wire_shard said;
-    struct buf b;
 
-    buf_init(&b);
-    wire_save_request_encode(&ask, &b);
     tape_clear(&stage.a.net);
-    stage_send(&stage.a, WIRE_SAVE, &b);
+    stage_send_save(0, "", 0);
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
     said = stage_saved(0);
     assert_int_equal(said.cut, cut);
     stage_report(0, &said);
     stage_pass(2000);
-    buf_fini(&b);
 }
 
 static void what_is_not_saved_is_listed_without_parts(void **state)

@@ -11,47 +11,10 @@
 #include "base/hash.h"
 #include "scheduler_stage.h"
 
-static void run_cluster(void)
-{
-    stage_close(&stage.a);
-    fs_memory_free(stage.fs);
-    stage.fs = fs_memory_new();
-    stage_make_root();
-    stage_open(&stage.a, 200, "sched:1");
-    stage_pass(500);
-    stage_put_server(0, 7);
-    stage_pass(500);
-    stage_connect(&stage.a);
-}
-
-static struct wire_save record(void)
-{
-    struct wire_save w = {.nonce = 0};
-    struct shelf *s = &stage.a.shelf;
-    void *copy;
-
-    assert_true(shelf_get(s, "save") > 0);
-    copy = arena_take(&stage.plans, s->size);
-    memcpy(copy, s->data, s->size);
-    assert_int_equal(wire_save_decode(copy, s->size, &stage.plans, &w), PS_OK);
-    return w;
-}
-
-static void send_order(uint64_t nonce, const char *name, uint32_t whole)
-{
-    struct wire_save_request m = {.nonce = nonce, .name = name, .whole = whole};
-    struct buf b;
-
-    buf_init(&b);
-    wire_save_request_encode(&m, &b);
-    stage_send(&stage.a, WIRE_SAVE, &b);
-    buf_fini(&b);
-}
-
 /* The answer to a SAVE after a while. */
 static int ask(const char *name, uint32_t whole)
 {
-    send_order(0, name, whole);
+    stage_send_save(0, name, whole);
     stage_pass(200);
     return stage_answer(&stage.a);
 }
@@ -61,7 +24,7 @@ static uint64_t order(uint64_t nonce, const char *name)
 {
     struct wire_ticket m;
 
-    send_order(nonce, name, 0);
+    stage_send_save(nonce, name, 0);
     stage_pass(200);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
     arena_reset(&stage.arena);
@@ -154,12 +117,12 @@ static struct wire_save save_all(const char *name)
     struct wire_shard said;
 
     assert_int_equal(ask(name, 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_CLOSED); /* no session is open */
     said = make_files(&w);
     stage_report(0, &said);
     stage_pass(500);
-    return record();
+    return stage_save_record();
 }
 
 /* ---- files -------------------------------------------------------------- */
@@ -169,7 +132,7 @@ static void what_the_scheduler_sees_is_saved(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     w = save_all("monday");
     assert_string_equal(w.why, "");
     assert_int_equal(w.state, SAVE_DONE);
@@ -183,18 +146,18 @@ static void a_folder_that_the_scheduler_does_not_see_is_not_saved(void **state)
                                         "lane-7.state.safetensors"};
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         struct wire_shard said;
         struct wire_save w;
 
         assert_int_equal(ask("", 0), PS_OK);
-        w = record();
+        w = stage_save_record();
         said = make_files(&w);
         unlink_file(unfinished(&w), files[i]);
         stage_report(0, &said);
         stage_pass(500);
-        w = record();
+        w = stage_save_record();
         assert_int_equal(w.state, SAVE_FAILED);
         assert_string_equal(
             w.why, "lane 7's files are not in this folder as seen from the "
@@ -212,26 +175,26 @@ static void files_that_are_others_or_short_are_not_saved(void **state)
     char path[256];
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     said.index_checksum ^= 1;
     stage_report(0, &said);
     stage_pass(500);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_non_null(strstr(w.why, "not the one that its server has written"));
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     said.index_bytes--;
     stage_report(0, &said);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_FAILED);
+    assert_int_equal(stage_save_record().state, SAVE_FAILED);
     /* Its rows end within their header. */
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     unlink_file(unfinished(&w), "lane-7.safetensors");
     snprintf(path, sizeof(path), "%s/lane-7.safetensors", unfinished(&w));
@@ -240,7 +203,7 @@ static void files_that_are_others_or_short_are_not_saved(void **state)
         PS_OK);
     stage_report(0, &said);
     stage_pass(500);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_non_null(strstr(w.why, "lane-7.safetensors is short"));
 }
@@ -254,36 +217,36 @@ static void a_save_is_shared_by_those_who_ask_for_the_same(void **state)
     struct wire_shard said;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(1); /* which does not report */
     stage_pass(500);
     assert_int_equal(ask("monday", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_OPEN);
     ticket = w.ticket;
     assert_int_equal(ask("monday", 0), PS_OK);
     assert_int_equal(ask("tuesday", 0), PS_ENOTREADY);
     assert_int_equal(ask("monday", 1), PS_ENOTREADY);
-    assert_int_equal(record().ticket, ticket);
+    assert_int_equal(stage_save_record().ticket, ticket);
     assert_int_equal(cancel(ticket + 1), PS_ENOTFOUND);
     assert_int_equal(cancel(ticket), PS_OK);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     /* Then the other begins; who comes when all have reported waits. */
     stage.actors[ACTORS - 1].is_alive = false;
     stage_pass(2 * LENGTH_MS);
     assert_false(stage_has_session(1));
     assert_int_equal(ask("tuesday", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_string_equal(w.name, "tuesday");
     assert_int_equal(w.state, SAVE_CLOSED);
     assert_int_equal(ask("tuesday", 0), PS_ENOTREADY);
     said = make_files(&w);
     stage_report(0, &said);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
     assert_int_equal(ask("wednesday", 0), PS_OK);
-    assert_string_equal(record().name, "wednesday");
+    assert_string_equal(stage_save_record().name, "wednesday");
 }
 
 static void
@@ -295,7 +258,7 @@ an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
     uint64_t ticket;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(stage_declare(&stage.a, &v), PS_OK); /* it is no new one */
     stage_put_session(1);
     stage_pass(500);
@@ -307,18 +270,18 @@ an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
     assert_int_equal(order(92, "monday"), ticket);
     stage.actors[ACTORS - 1].is_alive = false;
     stage_pass(2 * LENGTH_MS);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_CLOSED);
     assert_int_equal(w.ticket, ticket);
     said = make_files(&w);
     stage_report(0, &said);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
     /* It is done: no second one is made. */
     assert_int_equal(order(91, "monday"), ticket);
     follow(400);
     assert_int_equal(order(92, "monday"), ticket);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_DONE);
     assert_int_equal(w.ticket, ticket);
     assert_int_equal(w.n_asked, 2);
@@ -331,17 +294,17 @@ static void an_order_is_answered_when_the_record_has_it(void **state)
     struct desk *d = &stage.a;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(1);
     stage_pass(500);
     (void)order(91, "");
-    send_order(92, "", 0);
+    stage_send_save(92, "", 0);
     assert_int_equal(stage_answer(d), NO_ANSWER);
-    assert_int_equal(record().n_asked, 1);
+    assert_int_equal(stage_save_record().n_asked, 1);
     stage_pass(50);
     assert_int_equal(stage_answer(d), PS_OK);
-    assert_int_equal(record().n_asked, 2);
-    assert_int_equal(record().asked[1].nonce, 92);
+    assert_int_equal(stage_save_record().n_asked, 2);
+    assert_int_equal(stage_save_record().asked[1].nonce, 92);
 }
 
 static void the_last_orders_are_kept_and_no_more(void **state)
@@ -349,16 +312,16 @@ static void the_last_orders_are_kept_and_no_more(void **state)
     uint64_t ticket;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(1);
     stage_pass(500);
     ticket = order(1, "");
     for (uint64_t i = 2; i <= 70; i++) {
         assert_int_equal(order(i, ""), ticket);
     }
-    assert_int_equal(record().n_asked, 64);
-    assert_int_equal(record().asked[0].nonce, 7);
-    assert_int_equal(record().asked[63].nonce, 70);
+    assert_int_equal(stage_save_record().n_asked, 64);
+    assert_int_equal(stage_save_record().asked[0].nonce, 7);
+    assert_int_equal(stage_save_record().asked[63].nonce, 70);
 }
 
 static void a_cancel_asked_again_is_done(void **state)
@@ -366,13 +329,13 @@ static void a_cancel_asked_again_is_done(void **state)
     uint64_t ticket;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(1);
     stage_pass(500);
     ticket = order(91, "");
     assert_int_equal(cancel(ticket), PS_OK);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     assert_int_equal(cancel(ticket), PS_OK);
     assert_int_equal(cancel(0), PS_ENOTFOUND);
 }
@@ -380,23 +343,15 @@ static void a_cancel_asked_again_is_done(void **state)
 static void a_save_that_waits_for_its_cut_can_be_canceled(void **state)
 {
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(cancel(0), PS_ENOTFOUND);
     /* It waits for the store: nothing of it is in the record yet. */
     stage.actors[0].is_alive = false;
-    {
-        struct wire_save_request m = {.name = "x"};
-        struct buf b;
-
-        buf_init(&b);
-        wire_save_request_encode(&m, &b);
-        stage_send(&stage.a, WIRE_SAVE, &b);
-        buf_fini(&b);
-    }
+    stage_send_save(0, "x", 0);
     assert_int_equal(stage_answer(&stage.a), NO_ANSWER);
     assert_int_equal(cancel(0), PS_OK);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
 }
 
 /* The record's cut is that of the one before, which is whole. */
@@ -405,16 +360,16 @@ static void what_ends_before_it_has_a_cut_has_no_folder(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     w = save_all("");
     assert_int_equal(w.state, SAVE_DONE);
-    send_order(91, "", 0);
+    stage_send_save(91, "", 0);
     assert_int_equal(cancel(0), PS_OK);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CANCELED);
-    assert_int_equal(record().ticket, w.ticket + 1);
-    assert_int_equal(record().cut, w.cut);
-    assert_string_equal(record().folder, "ckpt-000000000002-0");
+    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
+    assert_int_equal(stage_save_record().ticket, w.ticket + 1);
+    assert_int_equal(stage_save_record().cut, w.cut);
+    assert_string_equal(stage_save_record().folder, "ckpt-000000000002-0");
     assert_true(is_there(w.folder, "manifest.json"));
 }
 
@@ -444,9 +399,9 @@ static void what_is_renamed_is_as_good_as_saved(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     stage_report(0, &said);
     assert_true(wait_for(DISK_RENAME));
@@ -454,7 +409,7 @@ static void what_is_renamed_is_as_good_as_saved(void **state)
     assert_true(stage_do_request(&stage.a));
     assert_int_equal(cancel(w.ticket), PS_EEXIST);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
     assert_true(is_there(w.folder, "manifest.json"));
 }
 
@@ -464,9 +419,9 @@ static void what_fails_after_it_was_renamed_is_removed(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     stage_report(0, &said);
     assert_true(wait_for(DISK_RENAME));
@@ -474,7 +429,7 @@ static void what_fails_after_it_was_renamed_is_removed(void **state)
     assert_true(is_there(w.folder, "manifest.json"));
     stage_damage(w.folder, "manifest.json", 3);
     stage_pass(500);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_non_null(strstr(w.why, "reads back as something else"));
     assert_false(is_there(w.folder, "manifest.json"));
@@ -489,12 +444,12 @@ static void what_a_server_makes_after_the_end_goes_too(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(cancel(w.ticket), PS_OK);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CANCELED);
+    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     (void)make_files(&w);
     for (uint64_t i = 0; i < 2; i++) {
         said.cut = w.cut - i; /* of a new life, that knows of none */
@@ -522,14 +477,14 @@ static void a_session_that_never_reports_is_named(void **state)
 
     (void)state;
     stage.save_wait_ms = 5000;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(41);
     stage_pass(500);
     assert_int_equal(ask("", 0), PS_OK);
     stage_pass(4000);
-    assert_int_equal(record().state, SAVE_OPEN);
+    assert_int_equal(stage_save_record().state, SAVE_OPEN);
     stage_pass(1500);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_string_equal(w.why, "after 5 s these have not reached the cut: "
                                "session 41");
@@ -556,21 +511,21 @@ static void sessions_that_close_in_order_do_not_make_it_fail(void **state)
     uint64_t cut = 0;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     stage_put_session(1);
     stage_pass(500);
     assert_int_equal(ask("", 0), PS_OK);
     for (uint64_t i = 2; i < 20; i++) {
-        assert_int_equal(record().state, SAVE_OPEN);
-        assert_true(record().cut > cut);
-        cut = record().cut;
+        assert_int_equal(stage_save_record().state, SAVE_OPEN);
+        assert_true(stage_save_record().cut > cut);
+        cut = stage_save_record().cut;
         close_sessions();
         stage_put_session(i);
         stage_pass(500);
     }
     close_sessions();
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
 }
 
 /* ---- what goes on meanwhile --------------------------------------------- */
@@ -582,9 +537,9 @@ static void a_server_that_dies_under_the_manifest_is_repaired(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     stage_report(0, &said);
     assert_true(wait_for(DISK_RENAME));
@@ -600,7 +555,7 @@ static void a_server_that_dies_under_the_manifest_is_repaired(void **state)
     assert_non_null(stage_live(&plan, 8));
     assert_non_null(stage_ended(&plan, 7));
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
 }
 
 static void a_disk_that_hangs_under_the_manifest_ends_the_save(void **state)
@@ -611,23 +566,23 @@ static void a_disk_that_hangs_under_the_manifest_ends_the_save(void **state)
     struct stage_disk *files = &stage.a.files;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         struct wire_shard said;
         struct wire_save w;
 
         assert_int_equal(ask("", 0), PS_OK);
-        w = record();
+        w = stage_save_record();
         said = make_files(&w);
         stage_report(0, &said);
         assert_true(wait_for(ops[i]));
         files->hangs = true;
         stage_pass(55000);
-        assert_int_equal(record().state, SAVE_CLOSED);
+        assert_int_equal(stage_save_record().state, SAVE_CLOSED);
         /* The plan does not stand still for it. */
         assert_int_equal(i == 0 ? stage_declare(&stage.a, &v) : PS_OK, PS_OK);
         stage_pass(6000);
-        w = record();
+        w = stage_save_record();
         assert_int_equal(w.state, SAVE_FAILED);
         assert_string_equal(w.why,
                             "the disk of the checkpoints has not answered the "
@@ -647,26 +602,26 @@ static void a_save_behind_a_disk_that_hangs_ends_too(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     stage_report(0, &said);
     assert_true(wait_for(DISK_WRITE_WHOLE));
     stage.a.files.hangs = true;
     stage_pass(61000);
-    assert_int_equal(record().state, SAVE_FAILED);
+    assert_int_equal(stage_save_record().state, SAVE_FAILED);
     /* It does not wait for ever to know what the root has. */
     assert_int_equal(ask("", 0), NO_ANSWER);
     stage_pass(61000);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
-    w = record();
+    w = stage_save_record();
     said = make_files(&w);
     stage_report(0, &said);
     stage_pass(55000);
-    assert_int_equal(record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
     stage_pass(6000);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_non_null(strstr(w.why, "has not answered"));
 }
@@ -676,16 +631,16 @@ static void servers_that_never_finish_end_it(void **state)
     struct wire_save w;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     stage_pass(1000000);
     stage_report(0, &(struct wire_shard){
                         .cut = w.cut, .saved = SAVED_WRITING, .rows_done = 5});
     stage_pass(1500000);
-    assert_int_equal(record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
     stage_pass(400000);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_FAILED);
     assert_string_equal(w.why,
                         "for 30 minutes no server has got on with its files");
@@ -700,11 +655,11 @@ static void variables_come_and_go_after_the_save(void **state)
     uint64_t plan;
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     assert_int_equal(stage_declare(&stage.a, &a), PS_OK);
     plan = stage_plan().plan;
     assert_int_equal(ask("", 0), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_CLOSED);
     assert_int_equal(stage_declare(&stage.a, &b), PS_ENOTREADY);
     assert_non_null(strstr(stage_text(&stage.a), "is being saved"));
@@ -716,7 +671,7 @@ static void variables_come_and_go_after_the_save(void **state)
     said = make_files(&w);
     stage_report(0, &said);
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
     assert_int_equal(stage_declare(&stage.a, &b), PS_OK);
     assert_int_equal(stage_drop(&stage.a, "a"), PS_OK);
 }
@@ -726,35 +681,29 @@ static void saves_one_after_another_leave_as_many_as_are_kept(void **state)
     const char *folders[6];
 
     (void)state;
-    run_cluster();
+    stage_begin_with_root(7);
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         struct wire_shard said;
         struct wire_save w;
 
         /* The last but one's prune has not begun when the last is asked for. */
         assert_int_equal(ask("", 0), PS_OK);
-        w = record();
+        w = stage_save_record();
         folders[i] = w.folder;
         said = make_files(&w);
         stage_report(0, &said);
         if (i + 2 == ARRAY_LEN(folders)) {
-            struct wire_save_request m = {.name = "", .whole = 0};
-            struct buf b;
-
             assert_true(wait_for(DISK_LIST));
-            assert_int_equal(record().state, SAVE_DONE);
-            buf_init(&b);
-            wire_save_request_encode(&m, &b);
-            stage_send(&stage.a, WIRE_SAVE, &b);
-            buf_fini(&b);
+            assert_int_equal(stage_save_record().state, SAVE_DONE);
+            stage_send_save(0, "", 0);
             stage_pass(200);
             assert_int_equal(stage_answer(&stage.a), PS_OK);
             break;
         }
         stage_pass(500);
-        assert_int_equal(record().state, SAVE_DONE);
+        assert_int_equal(stage_save_record().state, SAVE_DONE);
     }
-    assert_int_equal(record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
     assert_false(is_there(folders[0], "manifest.json"));
     assert_false(is_there(folders[1], "manifest.json")); /* 5 - 3 */
     assert_true(is_there(folders[2], "manifest.json"));

@@ -42,19 +42,6 @@ static void end(void)
     crashfs_free(crashfs);
 }
 
-static struct wire_save record(void)
-{
-    struct wire_save w = {.nonce = 0};
-    struct shelf *s = &stage.a.shelf;
-    void *copy;
-
-    assert_true(shelf_get(s, "save") > 0);
-    copy = arena_take(&stage.plans, s->size);
-    memcpy(copy, s->data, s->size);
-    assert_int_equal(wire_save_decode(copy, s->size, &stage.plans, &w), PS_OK);
-    return w;
-}
-
 /* Lane 7's files, durable, as its server has made them; what it says then. */
 static struct wire_shard make_files(const struct wire_save *w)
 {
@@ -92,17 +79,12 @@ static struct wire_shard make_files(const struct wire_save *w)
 /* Up to where the scheduler's work on files begins. */
 static struct wire_shard begin_save(void)
 {
-    struct wire_save_request m = {.name = ""};
     struct wire_save w;
-    struct buf b;
 
-    buf_init(&b);
-    wire_save_request_encode(&m, &b);
-    stage_send(&stage.a, WIRE_SAVE, &b);
-    buf_fini(&b);
+    stage_send_save(0, "", 0);
     stage_pass(200);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_CLOSED);
     return make_files(&w);
 }
@@ -113,7 +95,7 @@ static struct wire_save save(void)
 
     stage_report(0, &said);
     stage_pass(500);
-    return record();
+    return stage_save_record();
 }
 
 /* The newest; all that have a final name are whole in every byte. */
@@ -163,7 +145,7 @@ static bool fail_at(uint64_t n, enum crashfs_reason reason,
     crashfs_fail(crashfs, n, reason, effect, is_sticky);
     stage_report(0, &said);
     stage_pass(500);
-    w = record();
+    w = stage_save_record();
     has_failed = crashfs_has_failed(crashfs);
     crashfs_fail(crashfs, 0, reason, effect, false);
     if (how >= 0) {

@@ -14,39 +14,12 @@ static void run_cluster(uint32_t keep, uint32_t full_every)
 {
     stage.keep = keep;
     stage.full_every = full_every;
-    stage_close(&stage.a);
-    fs_memory_free(stage.fs);
-    stage.fs = fs_memory_new();
-    stage_make_root();
-    stage_open(&stage.a, 200, "sched:1");
-    stage_pass(500);
-    stage_put_server(0, 7);
-    stage_pass(500);
-    stage_connect(&stage.a);
-}
-
-static struct wire_save record(void)
-{
-    struct wire_save w = {.nonce = 0};
-    struct shelf *s = &stage.a.shelf;
-    void *copy;
-
-    assert_true(shelf_get(s, "save") > 0);
-    copy = arena_take(&stage.plans, s->size);
-    memcpy(copy, s->data, s->size);
-    assert_int_equal(wire_save_decode(copy, s->size, &stage.plans, &w), PS_OK);
-    return w;
+    stage_begin_with_root(7);
 }
 
 static void ask(void)
 {
-    struct wire_save_request m = {.name = ""};
-    struct buf b;
-
-    buf_init(&b);
-    wire_save_request_encode(&m, &b);
-    stage_send(&stage.a, WIRE_SAVE, &b);
-    buf_fini(&b);
+    stage_send_save(0, "", 0);
     stage_pass(200);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
 }
@@ -64,7 +37,7 @@ static struct wire_save save(void)
     ask();
     report();
     stage_pass(1000);
-    return record();
+    return stage_save_record();
 }
 
 static bool is_there(const char *name)
@@ -236,7 +209,7 @@ static void a_name_that_is_taken_stays_anothers(void **state)
     (void)state;
     run_cluster(2, 1);
     ask();
-    w = record();
+    w = stage_save_record();
     assert_int_equal(w.state, SAVE_CLOSED);
     assert_true(ckpt_folder_parse(w.folder, &cut, &term, &is_new));
     theirs = put_foreign(cut, term);
@@ -244,13 +217,13 @@ static void a_name_that_is_taken_stays_anothers(void **state)
     report();
     stage_pass(500);
     /* It has begun again, under another name. */
-    assert_int_equal(record().cut, cut + 1);
-    assert_int_equal(record().state, SAVE_CLOSED);
+    assert_int_equal(stage_save_record().cut, cut + 1);
+    assert_int_equal(stage_save_record().state, SAVE_CLOSED);
     report();
     stage_pass(500);
-    assert_int_equal(record().state, SAVE_DONE);
+    assert_int_equal(stage_save_record().state, SAVE_DONE);
     assert_true(is_there(theirs));
-    assert_true(is_there(record().folder));
+    assert_true(is_there(stage_save_record().folder));
 }
 
 /* Nobody knows whether it was renamed: the disk hangs. */
@@ -265,7 +238,7 @@ static void what_may_be_anothers_is_looked_at(void **state)
         report();
         assert_true(wait_for(DISK_RENAME));
         stage_pass(61000);
-        w = record();
+        w = stage_save_record();
         assert_int_equal(w.state, SAVE_FAILED);
         if (taken) {
             put(w.folder);

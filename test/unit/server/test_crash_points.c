@@ -37,6 +37,7 @@
 #include "ckpt/ckpt_compact.h"
 #include "lib/crashfs.h"
 #include "lib/slow.h"
+#include "old_ckpts.h"
 #include "save_stage.h"
 
 enum { LATERS = 40, CUTS = 8, NEXT_CUT = 100 };
@@ -202,7 +203,7 @@ static void prune(uint64_t oldest)
     if (is_over()) {
         return;
     }
-    if (ckpt_prune(life.fs, 2, &n, &e) != PS_OK) {
+    if (old_ckpts_remove(life.fs, 2, &n, &e) != PS_OK) {
         assert_true(is_over());
         return;
     }

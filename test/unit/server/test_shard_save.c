@@ -9,6 +9,7 @@
 #include "ckpt/ckpt_compact.h"
 #include "lib/armed.h"
 #include "lib/crashfs.h"
+#include "old_ckpts.h"
 #include "save_stage.h"
 
 static struct save_group from;
@@ -459,7 +460,7 @@ static void a_compacted_chain_is_the_same_rows(void **state)
         save_order(&from, 5, 4, SAVE_OPEN);
         save_run(&from);
         assert_int_equal(save_finish(&from, fs), PS_OK);
-        assert_int_equal(ckpt_prune(fs, 2, &n_removed, &e), PS_OK);
+        assert_int_equal(old_ckpts_remove(fs, 2, &n_removed, &e), PS_OK);
         assert_int_equal(n_removed, 1);
         sum = save_sum(&from);
         assert_true(sum_of_chain(fs, 2, from.folder) == sum);
