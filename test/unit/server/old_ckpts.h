@@ -1,5 +1,4 @@
-/* old_ckpts.h - the scheduler's part of a save's end, for tests without one: old
- * checkpoints go */
+/* old_ckpts.h - what the scheduler does at the end of a save: old ones go */
 #ifndef OLD_CKPTS_H
 #define OLD_CKPTS_H
 
