@@ -53,6 +53,11 @@ def is_sanitized():
     return bool(os.environ.get("PS_TEST_REPORTS"))
 
 
+def patience(seconds):
+    """For how long to wait for what takes so many in a build as released."""
+    return seconds * 3 if is_sanitized() else seconds
+
+
 def _look_for_reports(path):
     with open(path, errors="replace") as log:
         log.seek(_watched[path])

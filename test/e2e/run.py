@@ -36,7 +36,6 @@ sys.path.insert(0, HERE)
 import cluster  # noqa: E402
 
 DEADLINE_S = 60
-SLOWER = 3  # how much longer a test may take under a sanitizer
 SLOWEST = 12  # how many are named at the end
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -88,8 +87,7 @@ class Result(unittest.TestResult):
         self.what = name_of(test)
         self.has_failed = False
         self.start = time.monotonic()
-        seconds = deadline_of(test)
-        signal.alarm(seconds * SLOWER if cluster.is_sanitized() else seconds)
+        signal.alarm(cluster.patience(deadline_of(test)))
 
     def stopTest(self, test):
         signal.alarm(0)

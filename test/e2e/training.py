@@ -30,7 +30,8 @@ def run_plain(options, seconds=120):
     """The same trainer on plain arrays: its result."""
     done = subprocess.run(
         [cluster.program("PS_CTR_BIN"), "--plain", "--json", "--quiet",
-         *options], stdout=subprocess.PIPE, timeout=seconds, check=True)
+         *options], stdout=subprocess.PIPE,
+        timeout=cluster.patience(seconds), check=True)
     return json.loads(done.stdout)
 
 
@@ -45,7 +46,7 @@ def run_local(options, seconds=240):
                       WORKER, "worker", cluster.program("PS_CTR_BIN"),
                       "--json", "--quiet", *options], folder,
             env={"OUT": folder})
-        status = local.wait(seconds)
+        status = local.wait(cluster.patience(seconds))
         if status != 0:
             raise AssertionError(f"ps-plus local ended with {status}")
         return ([load(f"{folder}/result.{i}") for i in range(2)],
@@ -78,6 +79,7 @@ def run_with_a_kill(options, kill_after, seconds=120):
     """Two workers on a cluster; worker 1 is killed after so many steps, and
     started again with the same command. Returns the results of both, the state
     of the cluster, and the tallies of all lives: (worker, tally)."""
+    seconds = cluster.patience(seconds)
     with cluster.Cluster(servers=2, shards=2) as c:
         prefix = os.path.join(c.folder, "tally")
         tallies = [Tally(prefix, i) for i in range(2)]
