@@ -89,7 +89,9 @@ class Late(AssertionError):
 
 
 def wait_for(what, condition, seconds=20.0, every=0.05):
-    """The first true answer of condition(); Late after that many seconds."""
+    """The first true answer of condition(); Late after that many seconds, or
+    more of them where patience() says so, as in every wait here."""
+    seconds = patience(seconds)
     until = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -143,6 +145,7 @@ class Process:
 
     def wait(self, seconds=20.0):
         """Its exit status."""
+        seconds = patience(seconds)
         try:
             status = self.child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -205,6 +208,7 @@ class Process:
 
     def line(self, seconds=30.0):
         """The next line of its stdout, as JSON."""
+        seconds = patience(seconds)
         until = time.monotonic() + seconds
         while b"\n" not in self._rest:
             left = max(until - time.monotonic(), 0)

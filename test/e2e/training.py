@@ -46,7 +46,7 @@ def run_local(options, seconds=240):
                       WORKER, "worker", cluster.program("PS_CTR_BIN"),
                       "--json", "--quiet", *options], folder,
             env={"OUT": folder})
-        status = local.wait(cluster.patience(seconds))
+        status = local.wait(seconds)
         if status != 0:
             raise AssertionError(f"ps-plus local ended with {status}")
         return ([load(f"{folder}/result.{i}") for i in range(2)],
@@ -79,7 +79,6 @@ def run_with_a_kill(options, kill_after, seconds=120):
     """Two workers on a cluster; worker 1 is killed after so many steps, and
     started again with the same command. Returns the results of both, the state
     of the cluster, and the tallies of all lives: (worker, tally)."""
-    seconds = cluster.patience(seconds)
     with cluster.Cluster(servers=2, shards=2) as c:
         prefix = os.path.join(c.folder, "tally")
         tallies = [Tally(prefix, i) for i in range(2)]
