@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "net/address.h"
+#include "net/workers.h"
 
 enum { KEEPALIVE_S = 30 /* of silence, before the kernel asks for the peer */ };
 
@@ -78,8 +79,9 @@ void conn_retire(struct conn *c)
     }
     c->state = CLOSING;
     l->is_dirty = true;
-    if (c->is_resolving) {
+    if (c->is_resolving && workers_enter()) {
         uv_cancel((uv_req_t *)&c->resolve);
+        workers_leave();
     }
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -213,12 +215,14 @@ static void start_resolve(struct conn *c, const char *host, uint16_t port)
 
     snprintf(service, sizeof(service), "%u", (unsigned)port);
     c->state = RESOLVING;
-    if (uv_getaddrinfo(&c->loop->uv, &c->resolve, on_resolved, host, service,
-                       &hints) != 0) {
-        conn_break_off(c);
-        return;
+    if (workers_enter()) {
+        c->is_resolving = uv_getaddrinfo(&c->loop->uv, &c->resolve, on_resolved,
+                                         host, service, &hints) == 0;
+        workers_leave();
     }
-    c->is_resolving = true;
+    if (!c->is_resolving) {
+        conn_break_off(c);
+    }
 }
 
 uint64_t conn_connect(struct net *net, const char *address)

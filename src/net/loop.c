@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -26,6 +27,7 @@
 #include "base/mem.h"
 #include "net/address.h"
 #include "net/conn.h"
+#include "net/workers.h"
 
 enum {
     LISTEN_BACKLOG = 511,
@@ -205,9 +207,18 @@ static void work_done(uv_work_t *req, int status)
     }
 }
 
+void loop_threads(uint32_t n)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%u", (unsigned)n);
+    (void)setenv("UV_THREADPOOL_SIZE", text, 1); /* libuv reads it there */
+}
+
 int loop_work(struct loop *l, struct loop_job *job)
 {
     uv_work_t *req;
+    int rc;
 
     if (l->is_stopped) {
         return PS_ECLOSED;
@@ -218,11 +229,16 @@ int loop_work(struct loop *l, struct loop_job *job)
     }
     req->data = job;
     job->loop = l;
-    if (uv_queue_work(&l->uv, req, work, work_done) != 0) {
+    if (!workers_enter()) {
         mem_free(req);
-        return PS_ENOMEM;
+        return PS_ECLOSED;
     }
-    return PS_OK;
+    rc = uv_queue_work(&l->uv, req, work, work_done) == 0 ? PS_OK : PS_ENOMEM;
+    workers_leave();
+    if (rc != PS_OK) {
+        mem_free(req);
+    }
+    return rc;
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -89,7 +89,10 @@ int loop_listen(struct loop *l, const char *host, uint16_t port,
                 uint16_t *bound, struct err *e) MUST_USE;
 /* Has on_signal called for SIGTERM and the like. */
 int loop_signal(struct loop *l, int number, struct err *e) MUST_USE;
-/* PS_ENOMEM. */
+/* How many worker threads all loops of this process share; before the first
+ * job, where no other thread looks at the environment. Not called: four. */
+void loop_threads(uint32_t n);
+/* PS_ENOMEM, PS_ECLOSED: the loop has stopped, or the process ends. */
 int loop_work(struct loop *l, struct loop_job *job) MUST_USE;
 /* Takes the mail; those of one thread arrive in order. Threads: any. */
 void loop_post(struct loop *l, struct loop_mail *mail);
