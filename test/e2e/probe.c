@@ -27,6 +27,8 @@
  *     train WORKER KEYS HOW    probe_train.c: pushes, and where its reader is
  *     fill NAME ROWS DIM       probe_train.c: many rows
  *     watch KEYS               probe_watch.c: whether each server answers
+ *     replay WORKER WORKERS KEYS HOW
+ *                              probe_replay.c: pushes again what was lost
  */
 #include "probe.h"
 
@@ -546,6 +548,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(mode, "watch") == 0) {
         return probe_watch(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "replay") == 0) {
+        return probe_replay(argc - 2, argv + 2);
     }
     fprintf(stderr, "ps-probe: the modes are in test/e2e/probe.c\n");
     return 2;

@@ -55,5 +55,6 @@ int probe_judge(int argc, char **argv);
 int probe_train(int argc, char **argv);
 int probe_fill(int argc, char **argv);
 int probe_watch(int argc, char **argv);
+int probe_replay(int argc, char **argv);
 
 #endif

@@ -84,6 +84,12 @@ static void on_loss(void *context, const struct ps_loss *loss)
     probe_grow(&items, a->n_losses, &a->room_losses, sizeof(*loss));
     a->losses = items;
     a->losses[a->n_losses] = *loss;
+    a->losses[a->n_losses].variable = names[0];
+    for (size_t v = 1; v < VARIABLES; v++) {
+        if (strcmp(names[v], loss->variable) == 0) {
+            a->losses[a->n_losses].variable = names[v];
+        }
+    }
     a->n_losses++;
     pthread_mutex_unlock(&a->m);
 }
@@ -286,9 +292,10 @@ static void print_losses(const struct account *a)
 
         printf("%s{\"session\":%" PRIu64 ",\"lane\":%" PRIu64
                ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"server\":%" PRIu32
-               ",\"shard\":%" PRIu32 "}",
+               ",\"shard\":%" PRIu32 ",\"variable\":\"%s\",\"begin\":%" PRIu32
+               "}",
                i == 0 ? "" : ",", l->session, l->lane, l->first, l->last,
-               l->server, l->shard);
+               l->server, l->shard, l->variable, l->begin);
     }
     printf("]");
 }

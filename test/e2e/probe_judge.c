@@ -180,6 +180,28 @@ static int lives(const struct judge *j, uint64_t lane)
     return 0;
 }
 
+static int names(const struct ps_loss *loss, const struct ps_frame_outcome *f)
+{
+    return loss->session == f->session && loss->lane == f->lane &&
+           loss->first <= f->seq && f->seq <= loss->last;
+}
+
+/* Of the same part. */
+static int is_told_twice(const struct life *life,
+                         const struct ps_frame_outcome *f)
+{
+    for (size_t i = 0; i < life->n_losses; i++) {
+        for (size_t k = 0; k < i && names(&life->losses[i].loss, f); k++) {
+            if (names(&life->losses[k].loss, f) &&
+                life->losses[i].variable == life->losses[k].variable &&
+                life->losses[i].loss.begin == life->losses[k].loss.begin) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
 /* v: FIRE_VARIABLES for any. */
 static uint64_t count_reports(const struct life *life,
                               const struct ps_frame_outcome *f, uint32_t v)
@@ -190,8 +212,7 @@ static uint64_t count_reports(const struct life *life,
         const struct ps_loss *loss = &life->losses[i].loss;
         uint32_t of = life->losses[i].variable;
 
-        n += loss->session == f->session && loss->lane == f->lane &&
-             loss->first <= f->seq && f->seq <= loss->last &&
+        n += names(loss, f) &&
              (v == FIRE_VARIABLES || of == FIRE_VARIABLES || of == v);
     }
     return n;
@@ -222,13 +243,12 @@ static void take_losses(struct judge *j, const struct life *life,
 {
     int is_alive = lives(j, f->lane);
     uint64_t reports = count_reports(life, f, FIRE_VARIABLES);
-    int is_twice = !j->believes && reports > 1;
+    int is_twice = is_told_twice(life, f);
 
     for (uint32_t v = 0; v < FIRE_VARIABLES; v++) {
         uint64_t n = count_reports(life, f, v);
 
         is_there[v] = j->believes ? n == 0 : is_alive;
-        is_twice |= n > 1;
     }
     if (j->believes) {
         is_alive = reports == 0;

@@ -7,13 +7,17 @@ doc/reliability.md.
 One server with one shard and a table that is there before; 16 frames of about
 16 KiB under way, of uniform keys. Saves and pauses of the same length take
 turns in one run; while its rows are written a save is compared with the pauses
-on both sides. The
-longest piece of a save (thread time of the shard) is the server's own count,
-its memory what the process has at most beside what it had before.
+on both sides. What the server's other threads have used of the processors
+meanwhile (writing, checksums) is used once more by a process that does nothing
+else, in the same length: what that costs is compared with its pauses likewise.
+The longest piece of a save (thread time of the shard) is the server's own
+count, its memory what the process has at most beside what it had before.
 """
 
 import argparse
+import glob
 import os
+import pty
 import statistics
 import subprocess
 import sys
@@ -43,7 +47,7 @@ class Samples:
         while True:
             try:
                 said = self.probe.line(600)
-            except AssertionError:
+            except (AssertionError, OSError, ValueError):
                 return
             self.all.append((said["at"], said["pushes"]))
 
@@ -53,20 +57,50 @@ class Samples:
                 (inside[-1][0] - inside[0][0]))
 
 
-def save(c):
-    """When it began, when its rows were out (to a second), when it ended."""
-    begin = time.monotonic()
-    with subprocess.Popen([c.bin, "save", "-sp", c.kv], text=True,
-                          stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE) as child:
-        rows = None
-        for line in child.stderr:
-            if "%)" not in line and "waits:" not in line:
-                rows = rows or time.monotonic()
-    if child.returncode != 0:
+def others(pid):
+    """Seconds of processors of all threads but the busiest, the shard's."""
+    used = []
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with open(path) as f:
+            used.append(int(f.read().split()[0]) / 1e9)
+    return sum(used) - max(used)
+
+
+def save(c, pid):
+    """When it began, when its rows were out (to 0.1 s), and the processors'
+    time of the server's other threads until then."""
+    begin, used = time.monotonic(), others(pid)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([c.bin, "save", "-sp", c.kv],
+                          stdout=subprocess.DEVNULL, stderr=theirs) as child:
+        os.close(theirs)
+        rows, cpu, text = None, 0, ""
+        while True:
+            try:
+                text += os.read(ours, 4096).decode(errors="replace")
+            except OSError:  # the other side has ended
+                break
+            if rows is None and ("are out" in text or "finishing" in text):
+                rows, cpu = time.monotonic(), others(pid) - used
+        os.close(ours)
+    if child.returncode != 0 or rows is None:
         raise AssertionError("it was not saved")
-    end = time.monotonic()
-    return begin, rows or end, end
+    return begin, rows, cpu
+
+
+BURN = """
+import sys, time
+length, cpu = float(sys.argv[1]), float(sys.argv[2])
+begin, used = time.monotonic(), time.process_time()
+while (now := time.monotonic() - begin) < length:
+    if time.process_time() - used > cpu * now / length:
+        time.sleep(0.001)
+"""
+
+
+def burn(length, cpu):
+    subprocess.run([sys.executable, "-c", BURN, str(length), str(cpu)],
+                   check=True)
 
 
 def watch_memory(pid, stop, most):
@@ -96,29 +130,37 @@ def main():
         most, stop = [before], threading.Event()
         threading.Thread(target=watch_memory, args=(pid, stop, most),
                          daemon=True).start()
-        marks = []
+        marks = []  # (what, begin, end)
         length = 2.0
-        for _ in range(o.saves):
-            pause = time.monotonic()
+
+        def pause():
+            begin = time.monotonic()
             time.sleep(max(length, 1.0))
-            begin, rows, end = save(c)
+            marks.append(("pause", begin, time.monotonic()))
+
+        for _ in range(o.saves):
+            pause()
+            begin, rows, cpu = save(c, pid)
+            marks.append(("save", begin, rows))
             length = rows - begin
-            marks.append((pause, begin, rows, end))
-        pause = time.monotonic()
-        time.sleep(max(length, 1.0))
-        marks.append((pause, time.monotonic(), 0, 0))
+            print(f"{length:.1f} s of rows, {cpu:.2f} s of other threads")
+            pause()
+            begin = time.monotonic()
+            burn(length, cpu)
+            marks.append(("burn", begin, time.monotonic()))
+        pause()
         stop.set()
         shard = c.status()["servers"][0]["shards"][0]["counters"]
-        ratios = []
-        for (p0, p1, p2, p3), (q0, q1, _, _) in zip(marks, marks[1:]):
-            quiet = (samples.rate(p0, p1) + samples.rate(q0, q1)) / 2
-            busy = samples.rate(p1, p2)
-            ratios.append(busy / quiet)
-            print(f"{p2 - p1:5.1f} s of rows {busy:8.0f} pushes/s, beside it "
-                  f"{quiet:8.0f}: {busy / quiet:.3f}; of {p3 - p1:.1f} s in "
-                  f"all: {samples.rate(p1, p3) / quiet:.3f}")
-        print(f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to "
-              f"{max(ratios):.3f}), longest piece {shard['save_hold_us']} us, "
+        for what in ("save", "burn"):
+            ratios = []
+            for i, (kind, begin, end) in enumerate(marks):
+                if kind == what:
+                    quiet = (samples.rate(*marks[i - 1][1:]) +
+                             samples.rate(*marks[i + 1][1:])) / 2
+                    ratios.append(samples.rate(begin, end) / quiet)
+            print(f"{what} {statistics.median(ratios):.3f} of the pauses "
+                  f"beside it (" + " ".join(f"{r:.2f}" for r in ratios) + ")")
+        print(f"longest piece {shard['save_hold_us']} us, "
               f"memory {before >> 20} MiB and {(most[0] - before) >> 20} more "
               f"({100 * (most[0] - before) / before:.1f} %)")
     cluster.clean()

@@ -204,9 +204,12 @@ for lane in (20, 21):
     assert lanes[0] == lane and set(lanes[1:]) == {lane - 13}, lanes
     assert t["late/seq"].tolist() == [3 if lane == 20 else 2]
     assert t["lanes/variable"][0] == 0 and t["lanes/end"][0] == 65536
-    assert t["lanes/windows"].sum() == len(t["windows/session"])
+    same = t["lanes/same"].tolist()
     at = 0
     for i, n in enumerate(t["lanes/windows"].tolist()):
+        if same[i]:  # as an earlier one, which is of the same lane
+            assert lanes[same[i] - 1] == lanes[i] and same[same[i] - 1] == 0
+            continue
         # Numbers before the cut: HASH, and SUMS, which is all on lane 20; on
         # the former lanes HASH. That of the late frame is the next.
         assert t["windows/session"][at:at + n].tolist() == [5] * n
@@ -214,6 +217,8 @@ for lane in (20, 21):
         assert t["windows/next"][at:at + n].tolist() == [want] * n, (i, want)
         assert not t["windows/fate"][at:at + n].any()
         at += n
+    assert at == len(t["windows/session"]) and any(same), same
+    assert len(t["gaps/first"]) == t["lanes/gaps"].sum() == 0
 print(f"{sum(map(len, got.values()))} rows, {lates} late frames")
 '''
 

@@ -52,10 +52,11 @@ class ExactlyOnce(cluster.CountTest):
 
     def check_lost(self, accounts, server, before):
         """Each client was told of losses on the lanes that ended, and of no
-        other, and each range once."""
+        other, and each range once of each part."""
         old = set(lanes_of(before, server))
         for account in accounts:
-            ranges = [(x["session"], x["lane"], x["first"], x["last"])
+            ranges = [(x["session"], x["lane"], x["first"], x["last"],
+                       x["variable"], x["begin"])
                       for x in account["losses"]]
             self.assertEqual(len(ranges), len(set(ranges)))
             self.assertGreater(account["frames_lost"], 0)

@@ -389,7 +389,84 @@ class Test(unittest.TestCase):
         self.assertEqual(self.read_out("w"), "0,1\n2.5,-0.25\n0.001,100000\n")
         self.assertEqual(self.read_out("small"), "1,-1\n127,-128\n")
 
-    def test_rows_go_into_a_running_cluster(self):
+    def check_texts(self):
+        self.run_bin("export", "--text", self.new, "--variable",
+                     "w,emb/user", "-o", self.out)
+        self.assertEqual(self.read_out("w"), "0,1,2.5,-0.25,0.001,100000\n")
+        self.assertEqual(sorted(self.read_out("emb&user").splitlines()),
+                         ["-1,1000000000,-123457", "5,0.5,0.0000593432"])
+
+    def shown(self, name):
+        """Rows of the newest checkpoint, by key."""
+        told = json.loads(self.run_bin("inspect", self.new, "--json",
+                                       "--variable", name, "--rows",
+                                       "1000000").stdout)
+        return {int(row["key"]): row for row in told["shown"]}
+
+    def test_rows_and_slots_go_into_a_running_cluster(self):
+        variables = self.small_model()
+        more = fill(Variable("more", "hash64", "F32", [1, 8], [65536], slots=[
+            Slot("accum", "F32", [8]), Slot("linear", "F32", [8])]),
+                    random.Random(5), range(-4000, 4000))
+        original.write(self.old, "", variables + [more])
+        with cluster.Cluster(servers=2, scheduler_options=(
+                "-cp", f"file://{self.new}")) as c:
+            c.wait_serving()
+            c.ask("fill", "mine", 100, 2)
+            done = self.run_bin("import", self.old, "-sp", c.kv, status=1)
+            self.assertIn("3 variables were refused", done.stderr)
+            self.assertIn("with the rows", done.stdout)
+            self.assertIn("loaded from ckpt-", done.stdout)
+            for name in ("pair", "xdl_global_step", "small"):
+                self.assertRegex(done.stdout, rf"(?m)^{name} .*refused: ")
+            names = {v["name"] for v in c.status()["variables"]}
+            self.assertEqual(names, {"mine", "emb/user", "w", "more"})
+            # The cluster's own checkpoint is the newest, and has all.
+            before = [x["folder"] for x in self.checkpoints()]
+            self.assertEqual(len(before), 2)
+            rows = self.shown("more")
+            self.assertEqual(len(self.shown("mine")), 100)
+            # What is there is not overwritten, and nothing is left of it.
+            done = self.run_bin("import", self.old, "-sp", c.kv, status=1)
+            self.assertRegex(done.stderr, '"(w|more|emb/user)" is there '
+                             "already: drop it first")
+            self.assertEqual([x["folder"] for x in self.checkpoints()], before)
+            self.assertEqual(len(c.ask("dump", "mine", 100, 2)["rows"]),
+                             100)
+        self.assertEqual(len(rows), len(more.rows))
+        for key, values in more.rows.items():
+            row = rows[key & MASK]
+            self.assertEqual(row["values"], values)
+            self.assertEqual(row["slots"],
+                             {s.name: s.rows[key] for s in more.slots})
+        self.assertEqual(self.shown("emb/user")[5]["slots"],
+                         {"adagrad_accumulation": [1.0, 2.0]})
+        self.assertEqual(self.shown("w")[2]["slots"],
+                         {"accumulation": [3.0, 3.0]})
+        self.check_texts()
+
+    def checkpoints(self):
+        return json.loads(self.run_bin("checkpoints", self.new,
+                                       "--json").stdout)["checkpoints"]
+
+    def test_a_cluster_that_keeps_no_checkpoints_gets_no_slots_unasked(self):
+        original.write(self.old, "", self.small_model())
+        with cluster.Cluster(servers=2) as c:
+            c.wait_serving()
+            done = self.run_bin("import", self.old, "-sp", c.kv, status=1)
+            self.assertRegex(done.stderr, '"(emb/user|w)" has the slot '
+                             '"(adagrad_)?accumulation", which cannot be '
+                             "pushed, and the cluster has no place")
+            self.assertEqual(c.status()["variables"], [])
+            done = self.run_bin("import", self.old, "-sp", c.kv,
+                                "--without-slots", status=1)
+            self.assertIn("3 variables were refused", done.stderr)
+            self.assertIn("slots cannot be pushed", done.stdout)
+            self.assertIn("pushed: 5 rows", done.stdout)
+            names = {v["name"] for v in c.status()["variables"]}
+            self.assertEqual(names, {"emb/user", "w"})
+
+    def test_values_are_pushed_where_slots_are_not_wanted(self):
         variables = self.small_model()
         more = fill(Variable("more", "hash64", "F32", [1, 8], [65536]),
                     random.Random(5), range(-20000, 20000))
@@ -397,26 +474,16 @@ class Test(unittest.TestCase):
         with cluster.Cluster(servers=2, scheduler_options=(
                 "-cp", f"file://{self.new}")) as c:
             c.wait_serving()
-            done = self.run_bin("import", self.old, "-sp", c.kv, status=1)
-            self.assertIn("3 variables were refused", done.stderr)
-            self.assertIn("slots cannot be pushed", done.stdout)
-            for name in ("pair", "xdl_global_step", "small"):
-                self.assertRegex(done.stdout, rf"(?m)^{name} .*refused: ")
+            self.run_bin("import", self.old, "-sp", c.kv, "--without-slots",
+                         status=1)
             self.run_bin("save", "-sp", c.kv)
             names = {v["name"] for v in c.status()["variables"]}
             self.assertEqual(names, {"emb/user", "w", "more"})
-        self.run_bin("export", "--text", self.new, "--variable",
-                     "w,emb/user", "-o", self.out)
-        self.assertEqual(self.read_out("w"), "0,1,2.5,-0.25,0.001,100000\n")
-        self.assertEqual(sorted(self.read_out("emb&user").splitlines()),
-                         ["-1,1000000000,-123457", "5,0.5,0.0000593432"])
-        told = json.loads(self.run_bin("inspect", self.new, "--json",
-                                       "--variable", "more", "--rows",
-                                       "1000000").stdout)
-        shown = {int(row["key"]): row["values"] for row in told["shown"]}
-        self.assertEqual(len(shown), len(more.rows))
+        self.check_texts()
+        rows = self.shown("more")
+        self.assertEqual(len(rows), len(more.rows))
         for key, values in more.rows.items():
-            self.assertEqual(shown[key & MASK], values)
+            self.assertEqual(rows[key & MASK]["values"], values)
 
     def test_servers_start_from_what_was_imported(self):
         variables = {v.name: v for v in model(random.Random(6))}

@@ -3,6 +3,7 @@ test_frappe.py shows where the real data is absent."""
 
 import json
 import os
+import signal
 import subprocess
 import unittest
 
@@ -56,6 +57,30 @@ class Training(unittest.TestCase, training.Checks):
         self.check_quality(results[0]["test_auc"])
         self.assertEqual(results[1]["first_epoch"], 2)
         self.check_counts_with_a_kill(status, lives)
+
+    def test_the_mark_of_a_worker_that_has_left_outlives_its_servers(self):
+        logs = [["--log_path", os.path.join(self.folder, f"log-{i}")]
+                for i in range(2)]
+        with cluster.Cluster(servers=2, server_options=logs) as c:
+            def start(i):
+                return c.start(
+                    f"worker-{i}", [cluster.program("PS_CTR_BIN"), "--json",
+                                    "--quiet", "--meet", "5", "--epochs", "1",
+                                    "--model", "lr", *self.data],
+                    env={"PS_WORKER_ID": str(i), "PS_WORKER_NUM": "2"},
+                    lines=True)
+
+            worker = start(1)
+            self.assertEqual(worker.wait(60), 0)
+            for i in range(2):
+                c.servers[i].signal(signal.SIGKILL)
+                c.servers[i].kill()
+                c.start_server(i)
+                c.wait_status(f"server {i} is back", lambda status, n=i:
+                              c.is_serving(status) and n + 1 == sum(
+                                  s["emptied"] for s in status["servers"]))
+            worker = start(0)
+            self.assertEqual(worker.wait(60), 0, worker.text())
 
 
 if __name__ == "__main__":
