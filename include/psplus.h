@@ -120,8 +120,10 @@ PS_API uint32_t ps_bucket(uint64_t key);
 
 /* Acknowledged pushes that a server lost when it died (durability `memory`):
  * numbers first..last of this session on that lane, in the rows of one part of
- * a variable, or in all that the lane held. A checkpoint that the rows came
- * back from has the others.
+ * a variable. A lane held many parts: of each it is told in a call of its own,
+ * so a number may come in many. A checkpoint that the rows came back from has
+ * the others. Of a variable of durability `log` a power cut may cost what was
+ * written last, and only of such frames it is told; of `fsync` nothing is lost.
  *
  * A worker may accept that, or push again what is gone: it keeps the keys and
  * gradients of each push, with its frames (ps_request_frame()), until they are
@@ -152,8 +154,8 @@ struct ps_loss {
     uint64_t last;
     uint32_t server;
     uint32_t shard;
-    const char *variable; /* NULL: all; valid during the call */
-    uint32_t begin;       /* buckets of the part: 0 and 65,536 for all */
+    const char *variable; /* valid during the call */
+    uint32_t begin;       /* buckets of the part, [begin, end) */
     uint32_t end;
 };
 
@@ -370,16 +372,27 @@ struct ps_save_state {
 
 /* Has the cluster save a checkpoint, which is called `name` (at most 255 bytes,
  * "" or NULL for none; several may share one). Returns at once; ps_wait() waits
- * for its end: PS_OK, PS_EIO with the reason in ps_save_get(), PS_ECANCELED; or
- * PS_EARGUMENT, with the reason there, where the cluster has no place for it.
- * Where one of the same name is under way and no worker is past its cut, this
- * one shares its ticket and ends with it; else it begins when that has ended.
+ * for its end: PS_OK, PS_EIO with the reason in ps_request_save(),
+ * PS_ECANCELED; or PS_EARGUMENT, with the reason there, where the cluster has
+ * no place for it. PS_EUNSURE: more than 64 were asked for after it, before
+ * this client heard of its end.
+ *
+ * Of two saves at once the second gets the first one's ticket, and ends with
+ * it, if it has the same name, some worker has not come to the first one's cut
+ * yet, and this client has come to no other step since it did; else it begins
+ * when that has ended. So all that this client pushed before the call is in
+ * what it asked for.
+ *
  * For this client the call is a boundary like ps_step() with the same
  * position as before. Training goes on meanwhile. */
 PS_API int ps_save(ps_client *client, const char *name, ps_request **request,
                    struct ps_error *error);
 /* How far it is. Asks nobody. */
 PS_API int ps_save_get(ps_client *client, struct ps_save_state *state);
+/* How far the save is that `request` asked for, or how it ended, though others
+ * may have followed. PS_SAVE_NONE: the cluster has not begun it. */
+PS_API int ps_request_save(const ps_request *request,
+                           struct ps_save_state *state);
 /* Ends the save that is under way; what it has written goes. PS_ENOTFOUND: none
  * is; PS_EEXIST: it is as good as saved. */
 PS_API int ps_save_cancel(ps_client *client, int timeout_ms,

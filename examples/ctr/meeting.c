@@ -9,6 +9,7 @@ int meeting_wait(struct store *store, int n, int epochs, int timeout_ms,
                  struct ps_error *e)
 {
     float done[STORE_WORKERS_MAX];
+    float seen[STORE_WORKERS_MAX] = {0};
     double before = -1.0;
     double deadline = 0.0;
 
@@ -22,6 +23,10 @@ int meeting_wait(struct store *store, int n, int epochs, int timeout_ms,
             return rc;
         }
         for (int i = 0; i < n; i++) {
+            /* Who has said so and left cannot say it again when a server that
+             * had it without a log has died. */
+            done[i] = done[i] > seen[i] ? done[i] : seen[i];
+            seen[i] = done[i];
             sum += (double)done[i];
             if (done[i] < (float)epochs && missing < 0) {
                 missing = i;

@@ -4,7 +4,8 @@
  *     <name>.b     dense   1 row of 1      bias
  *     <name>.w     hash64  rows of 1       weight of each key, from 0
  *     <name>.v     hash64  rows of k       factors of each key, normal
- *     <name>.done  hash64  rows of 1       by worker: epochs it has finished
+ *     <name>.done  hash64  rows of 1       by worker: epochs it has finished;
+ *                                          logged where servers have logs
  *     <name>.count hash64  rows of 1       COUNTERS a worker, with --count:
  *                                          each push adds 1 to each
  *
@@ -34,7 +35,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,8 +59,7 @@ struct remote {
     uint64_t counter_keys[COUNTERS];
     float counted_before[COUNTERS]; /* by former lives */
     struct store_counts counts;
-    ps_request *save;   /* the newest, NULL: none */
-    atomic_ullong lost; /* set by the library's I/O thread */
+    ps_request *save; /* the newest, NULL: none */
     int worker;
     int timeout_ms;
     int tally; /* descriptor, -1: none */
@@ -69,15 +68,6 @@ struct remote {
 static struct remote *remote_of(struct store *s)
 {
     return (struct remote *)(void *)s; /* base is its first field */
-}
-
-/* Thread: the library's. */
-static void count_loss(void *context, const struct ps_loss *loss)
-{
-    struct remote *r = context;
-
-    (void)atomic_fetch_add_explicit(&r->lost, loss->last - loss->first + 1,
-                                    memory_order_relaxed);
 }
 
 /* Says what failed, and for a deadline what was waited for. */
@@ -287,14 +277,14 @@ static int step(struct store *s, const char *position, struct ps_error *e)
 /* The end of the newest save, for timeout_ms. */
 static int end_save(struct remote *r, int timeout_ms, struct ps_error *e)
 {
-    struct ps_save_state now;
+    struct ps_save_state end;
     int rc = ps_wait(r->save, timeout_ms);
 
-    if (rc == PS_OK || ps_save_get(r->client, &now) != PS_OK ||
-        now.why[0] == '\0') {
+    if (rc == PS_OK || ps_request_save(r->save, &end) != PS_OK ||
+        end.why[0] == '\0') {
         return rc == PS_OK ? rc : complain(r, rc, "save", e);
     }
-    return trouble_set(e, rc, "save: %s", now.why);
+    return trouble_set(e, rc, "save: %s", end.why);
 }
 
 static int save(struct store *s, const char *name, int waits,
@@ -303,7 +293,7 @@ static int save(struct store *s, const char *name, int waits,
     struct remote *r = remote_of(s);
 
     if (r->save != NULL) {
-        /* Another would share it, without what was pushed since. */
+        /* Not two at once: the second would only wait for the first. */
         int former = end_save(r, waits ? r->timeout_ms : -1, e);
 
         if (former == PS_ETIMEOUT) {
@@ -348,10 +338,12 @@ static int pull_counters(struct remote *r, float out[COUNTERS],
 static int counts(struct store *s, struct store_counts *out, struct ps_error *e)
 {
     struct remote *r = remote_of(s);
+    struct ps_client_counters c;
     float now[COUNTERS];
 
     *out = r->counts;
-    out->frames_lost = atomic_load_explicit(&r->lost, memory_order_relaxed);
+    ps_client_counters(r->client, &c);
+    out->frames_lost = c.losses;
     if (r->counters == NULL) {
         return PS_OK;
     }
@@ -395,7 +387,6 @@ static int declare(struct remote *r, const struct store_config *config,
         return trouble_set(e, PS_EARGUMENT, "the model's name is too long");
     }
     what->name = name;
-    what->durability = config->durability;
 
     int rc = ps_declare(r->client, what, variable, r->timeout_ms, e);
 
@@ -409,6 +400,7 @@ static int declare_model(struct remote *r, const struct store_config *config,
     struct ps_declaration what;
 
     ps_declaration_init(&what);
+    what.durability = config->durability;
     what.updater = (struct ps_updater){
         .name = "AdagradUpdater",
         .params = {(double)config->lr, (double)STORE_ACCUMULATOR},
@@ -442,7 +434,18 @@ static int declare_done(struct remote *r, const struct store_config *config,
     what.updater = (struct ps_updater){.name = "AssignUpdater"};
     what.kind = PS_HASH64;
     what.dim = 1;
-    return declare(r, config, "done", &what, &r->done, e);
+    what.durability =
+        config->durability != PS_MEMORY ? config->durability : PS_LOG;
+
+    int rc = declare(r, config, "done", &what, &r->done, e);
+
+    if ((rc == PS_EARGUMENT || rc == PS_ECONFLICT) &&
+        config->durability == PS_MEMORY) {
+        /* A server has no log, or had none when the variable was made. */
+        what.durability = PS_MEMORY;
+        rc = declare(r, config, "done", &what, &r->done, e);
+    }
+    return rc;
 }
 
 static int declare_counters(struct remote *r, const struct store_config *config,
@@ -454,6 +457,7 @@ static int declare_counters(struct remote *r, const struct store_config *config,
         return PS_OK;
     }
     ps_declaration_init(&what);
+    what.durability = config->durability;
     what.updater = (struct ps_updater){.name = "AssignAddUpdater"};
     what.kind = PS_HASH64;
     what.dim = 1;
@@ -510,8 +514,6 @@ int store_ps_open(struct store **s, const struct store_config *config,
     options.scheduler = config->scheduler;
     options.worker = config->worker;
     options.timeout_ms = config->timeout_ms;
-    options.on_loss = count_loss;
-    options.context = r;
 
     int rc = ps_open(&r->client, &options, e);
 

@@ -30,6 +30,8 @@
 
 enum {
     CKPT_FORMAT = 1,
+    /* Of the manifest of a part on its way: "move", in ASCII. */
+    CKPT_FORMAT_MOVE = 0x6d6f7665,
     /* About so many bytes of one tensor have one checksum. */
     CKPT_BLOCK_BYTES = 1 << 20,
     /* What the safetensors package accepts. */
@@ -61,6 +63,14 @@ void ckpt_saving_name(uint64_t cut, uint64_t term, uint64_t cluster_high,
 /* False where it is no name of a folder of ours. */
 bool ckpt_folder_parse(const char *name, uint64_t *cut, uint64_t *term,
                        bool *is_new) MUST_USE;
+/* The folder of a part that is on its way from one shard to another. */
+struct ckpt_move {
+    uint64_t number; /* the plan that ordered it */
+    uint64_t term;
+    uint64_t cluster; /* both halves of its id in one */
+};
+void ckpt_move_name(const struct ckpt_move *m, char *out);
+bool ckpt_move_parse(const char *name, struct ckpt_move *m) MUST_USE;
 void ckpt_file_name(uint64_t lane, enum ckpt_file_kind kind, char *out);
 
 enum ckpt_content {
@@ -187,6 +197,12 @@ struct ckpt_session {
     struct wire_bytes position; /* of its reader at the cut */
 };
 
+/* Cuts behind `after`, up to `to`. */
+struct ckpt_gap {
+    uint64_t after;
+    uint64_t to;
+};
+
 struct ckpt_manifest {
     uint64_t format;
     uint64_t cluster_high;
@@ -210,6 +226,10 @@ struct ckpt_manifest {
     struct ckpt_lane *lanes; /* by rising lane */
     uint32_t n_sessions;
     struct ckpt_session *sessions;
+    /* What some part had given up: no rows here come from checkpoints of these
+     * cuts. */
+    uint32_t n_gaps;
+    struct ckpt_gap *gaps;
 };
 
 int ckpt_manifest_encode(const struct ckpt_manifest *m,

@@ -81,6 +81,13 @@ static const struct ckpt_json_field session_fields[] = {
 static const struct ckpt_json_record session_record =
     RECORD(session_fields, ckpt_session);
 
+static const struct ckpt_json_field gap_fields[] = {
+    MEMBER(U64, after, ckpt_gap),
+    MEMBER(U64, to, ckpt_gap),
+};
+static const struct ckpt_json_record gap_record =
+    RECORD(gap_fields, ckpt_gap);
+
 static const struct ckpt_json_field manifest_fields[] = {
     MEMBER(U64, format, ckpt_manifest),
     MEMBER(HEX, cluster_high, ckpt_manifest),
@@ -99,6 +106,7 @@ static const struct ckpt_json_field manifest_fields[] = {
     RECORDS(parts, place_record, ckpt_manifest),
     RECORDS(lanes, lane_record, ckpt_manifest),
     RECORDS(sessions, session_record, ckpt_manifest),
+    RECORDS(gaps, gap_record, ckpt_manifest),
 };
 static const struct ckpt_json_record manifest_record =
     RECORD(manifest_fields, ckpt_manifest);
@@ -148,6 +156,12 @@ static int check_cover(const struct ckpt_manifest *m, uint32_t *i,
         }
         next = p->end;
         ++*i;
+    }
+    if (m->format == CKPT_FORMAT_MOVE && m->n_parts == 1) {
+        const struct ckpt_place *p = &m->parts[0];
+
+        *i = 1;
+        next = p->begin < p->end && p->end <= LIMIT_BUCKETS ? LIMIT_BUCKETS : 0;
     }
     if (next != LIMIT_BUCKETS) {
         return err_set(e, PS_EDATALOSS,
@@ -266,7 +280,7 @@ static int decode(const char *text, size_t size, struct arena *arena,
     if (!ckpt_json_read(&j, &format_record, m)) {
         return ckpt_json_end(&j, e);
     }
-    if (m->format != CKPT_FORMAT) {
+    if (m->format != CKPT_FORMAT && m->format != CKPT_FORMAT_MOVE) {
         return err_set(e, PS_EVERSION,
                        "its format is %" PRIu64 ", this program's is %d",
                        m->format, CKPT_FORMAT);

@@ -13,6 +13,8 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "numbers go into the file as they are in memory");
 
+enum { MAPPED_BYTES = 256 << 10 };
+
 struct ckpt_rows {
     const struct ckpt_part *part;
     struct ckpt_file *file;
@@ -68,6 +70,23 @@ int ckpt_rows_new(struct ckpt_rows **rows, const struct ckpt_part *part,
     return PS_OK;
 }
 
+/* Blocks are given back one by one while somebody serves: malloc would return
+ * the pages of many at once, when it pleases. */
+static struct ckpt_filled *new_block(const struct ckpt_rows *w)
+{
+    return w->block_bytes >= MAPPED_BYTES ? mem_map(w->block_bytes, false)
+                                          : mem_try(w->block_bytes);
+}
+
+static void free_block(const struct ckpt_rows *w, struct ckpt_filled *b)
+{
+    if (w->block_bytes >= MAPPED_BYTES) {
+        mem_unmap(b, w->block_bytes);
+    } else {
+        mem_free(b);
+    }
+}
+
 static bool free_first(struct ckpt_rows *w, struct ckpt_filled **list)
 {
     struct ckpt_filled *b = *list;
@@ -75,7 +94,7 @@ static bool free_first(struct ckpt_rows *w, struct ckpt_filled **list)
     if (b != NULL) {
         *list = b->next;
         w->n_blocks--;
-        mem_free(b);
+        free_block(w, b);
     }
     return b != NULL;
 }
@@ -126,7 +145,7 @@ int ckpt_rows_reserve(struct ckpt_rows *w, uint64_t n)
 {
     n = base_min_u64(n, w->part->rows - w->added);
     while (ckpt_rows_room(w) < n) {
-        struct ckpt_filled *b = mem_try(w->block_bytes);
+        struct ckpt_filled *b = new_block(w);
 
         if (b == NULL) {
             return PS_ENOMEM;
@@ -154,35 +173,73 @@ static void begin_block(struct ckpt_rows *w)
     w->filling = b;
 }
 
-void ckpt_rows_add(struct ckpt_rows *w, uint64_t key, const float *values)
+/* Of each row the bytes from `at` on, one after another. Pushes wait for this:
+ * a call for each of a few lines would take as long as the copy. */
+static void copy_columns(uint8_t *to, const uint8_t *const *rows, size_t at,
+                         size_t bytes, size_t n)
 {
-    const struct ckpt_part *p = w->part;
-    struct ckpt_filled *b;
-    uint32_t piece = 0;
+    enum { STEP = 32 };
 
-    ASSERT(w->added < p->rows);
-    if (w->filling == NULL) {
-        begin_block(w);
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *from = rows[i] + at;
+
+        if (bytes % STEP != 0) {
+            memcpy(to, from, bytes);
+        }
+        for (size_t k = 0; k < bytes && bytes % STEP == 0; k += STEP) {
+            memcpy(to + k, from + k, STEP);
+        }
+        to += bytes;
     }
-    b = w->filling;
+}
+
+/* Behind those of a block that has room for them. */
+static void fill(struct ckpt_filled *b, const uint64_t *keys,
+                 const uint8_t *const *rows, size_t n)
+{
+    const struct ckpt_rows *w = b->of;
+    const struct ckpt_part *p = w->part;
+    uint32_t piece = 0;
+    size_t at = 0;
+
     if (p->content == CKPT_ERASED || p->has_keys) {
-        memcpy((uint8_t *)b + w->place[0] + b->rows * sizeof(key), &key,
-               sizeof(key));
+        memcpy((uint8_t *)b + w->place[0] + b->rows * sizeof(*keys), keys,
+               n * sizeof(*keys));
         piece = 1;
     } else {
-        ASSERT(key == p->row_begin + w->added);
+        ASSERT(keys[0] == p->row_begin + w->added);
     }
     for (; piece < w->n_pieces; piece++) {
-        memcpy((uint8_t *)b + w->place[piece] + b->rows * w->row_bytes[piece],
-               values, w->row_bytes[piece]);
-        values += p->dim;
+        copy_columns((uint8_t *)b + w->place[piece] +
+                         b->rows * w->row_bytes[piece],
+                     rows, at, w->row_bytes[piece], n);
+        at += w->row_bytes[piece];
     }
-    b->rows++;
-    w->added++;
-    if (b->rows == w->block_rows || w->added == p->rows) {
-        *w->full_end = b;
-        w->full_end = &b->next;
-        w->filling = NULL;
+}
+
+void ckpt_rows_add(struct ckpt_rows *w, const uint64_t *keys,
+                   const uint8_t *const *rows, size_t n)
+{
+    const struct ckpt_part *p = w->part;
+    size_t some;
+
+    for (size_t i = 0; i < n; i += some) {
+        struct ckpt_filled *b;
+
+        ASSERT(w->added < p->rows);
+        if (w->filling == NULL) {
+            begin_block(w);
+        }
+        b = w->filling;
+        some = (size_t)base_min_u64(n - i, w->block_rows - b->rows);
+        fill(b, keys + i, rows != NULL ? rows + i : NULL, some);
+        b->rows += some;
+        w->added += some;
+        if (b->rows == w->block_rows || w->added == p->rows) {
+            *w->full_end = b;
+            w->full_end = &b->next;
+            w->filling = NULL;
+        }
     }
 }
 
@@ -239,7 +296,7 @@ void ckpt_rows_give(struct ckpt_rows *w, struct ckpt_filled *b)
     w->n_out--;
     if (w->added == w->part->rows) {
         w->n_blocks--;
-        mem_free(b);
+        free_block(w, b);
         return;
     }
     b->next = w->idle;

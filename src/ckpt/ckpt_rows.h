@@ -55,8 +55,10 @@ uint64_t ckpt_rows_room(const struct ckpt_rows *w);
 /* Makes room for n rows, or for all that are still to come if these are fewer.
  * PS_ENOMEM: what was there is there still. */
 int ckpt_rows_reserve(struct ckpt_rows *w, uint64_t n) MUST_USE;
-/* values: dim values, then dim floats of each slot; NULL of erased rows. */
-void ckpt_rows_add(struct ckpt_rows *w, uint64_t key, const float *values);
+/* rows: of each, dim values, then dim floats of each slot; NULL of erased ones.
+ * There is room for them. Dense rows come in order. */
+void ckpt_rows_add(struct ckpt_rows *w, const uint64_t *keys,
+                   const uint8_t *const *rows, size_t n);
 struct ckpt_filled *ckpt_rows_take(struct ckpt_rows *w);
 /* The same without the checksums: ckpt_rows_sum brings them before the block is
  * given back. */

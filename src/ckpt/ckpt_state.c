@@ -5,8 +5,10 @@
  *
  *     late/body
  *     lanes/...    the lane itself, then former lanes; lanes/windows says how
- *                  many of the windows are theirs, one lane's after another's
+ *                  many of the windows are theirs, one lane's after another's,
+ *                  but for those that are the same as an earlier one
  *     windows/...  all windows
+ *     gaps/...     likewise, with lanes/gaps
  *     late/...     late frames
  *     chains/...   likewise, with the texts in chains/definition
  */
@@ -15,7 +17,7 @@
 #include "base/hash.h"
 #include "ckpt/ckpt_impl.h"
 
-enum rows_of { HISTORIES, WINDOWS, LATES, CHAINS, TABLES };
+enum rows_of { HISTORIES, WINDOWS, GAPS, LATES, CHAINS, TABLES };
 
 /* A chain as it is in the file. */
 struct chain_row {
@@ -43,13 +45,18 @@ static const struct column columns[] = {
     U64_COLUMN("lanes/begin", HISTORIES, ckpt_history, begin),
     U64_COLUMN("lanes/end", HISTORIES, ckpt_history, end),
     U64_COLUMN("lanes/forgotten", HISTORIES, ckpt_history, forgotten),
+    U64_COLUMN("lanes/same", HISTORIES, ckpt_history, same),
     U64_COLUMN("lanes/windows", HISTORIES, ckpt_history, n_windows),
+    U64_COLUMN("lanes/gaps", HISTORIES, ckpt_history, n_gaps),
     U64_COLUMN("windows/session", WINDOWS, ckpt_window, session),
     U64_COLUMN("windows/next", WINDOWS, ckpt_window, next),
     U64_COLUMN("windows/floor", WINDOWS, ckpt_window, floor),
     U64_COLUMN("windows/refuse_below", WINDOWS, ckpt_window, refuse_below),
     {"windows/canceled", WINDOWS, "U64", LIMIT_WINDOW / 64,
      offsetof(struct ckpt_window, canceled), LIMIT_WINDOW / 8},
+    U64_COLUMN("gaps/session", GAPS, ckpt_numbers, session),
+    U64_COLUMN("gaps/first", GAPS, ckpt_numbers, first),
+    U64_COLUMN("gaps/last", GAPS, ckpt_numbers, last),
     U64_COLUMN("late/session", LATES, ckpt_late, session),
     U64_COLUMN("late/seq", LATES, ckpt_late, seq),
     U64_COLUMN("late/cut", LATES, ckpt_late, cut),
@@ -68,6 +75,7 @@ enum { LATE_BODY, COLUMN, CHAIN_TEXT = COLUMN + ARRAY_LEN(columns), TENSORS };
 static const size_t row_sizes[TABLES] = {
     [HISTORIES] = sizeof(struct ckpt_history),
     [WINDOWS] = sizeof(struct ckpt_window),
+    [GAPS] = sizeof(struct ckpt_numbers),
     [LATES] = sizeof(struct ckpt_late),
     [CHAINS] = sizeof(struct chain_row),
 };
@@ -88,14 +96,22 @@ static struct ckpt_tensor tensor_of(uint32_t i, uint64_t n)
                                 .shape = {n, columns[i].width}};
 }
 
+/* How many windows, or gaps, are in the file for it. */
+static uint64_t own_rows(const struct ckpt_history *h, enum rows_of table)
+{
+    return h->same != 0 ? 0 : table == WINDOWS ? h->n_windows : h->n_gaps;
+}
+
 /* How many rows each table has, and bytes the two texts. */
 static void count(const struct ckpt_state *s, uint64_t *n, uint64_t *late_bytes,
                   uint64_t *chain_bytes)
 {
     n[HISTORIES] = s->n_histories;
     n[WINDOWS] = 0;
+    n[GAPS] = 0;
     for (uint32_t i = 0; i < s->n_histories; i++) {
-        n[WINDOWS] += s->histories[i].n_windows;
+        n[WINDOWS] += own_rows(&s->histories[i], WINDOWS);
+        n[GAPS] += own_rows(&s->histories[i], GAPS);
     }
     n[LATES] = s->n_lates;
     *late_bytes = 0;
@@ -169,13 +185,16 @@ static const uint8_t *next_row(struct ckpt_state_encoder *x, enum rows_of table,
         chain->n_definition = strlen(s->chains[x->row++].definition);
         return (const uint8_t *)chain;
     }
-    while (x->history < s->n_histories && x->row == h[x->history].n_windows) {
+    while (x->history < s->n_histories &&
+           x->row == own_rows(&h[x->history], table)) {
         x->history++;
         x->row = 0;
     }
-    return x->history < s->n_histories
-               ? (const uint8_t *)&h[x->history].windows[x->row++]
-               : NULL;
+    if (x->history == s->n_histories) {
+        return NULL;
+    }
+    return table == WINDOWS ? (const uint8_t *)&h[x->history].windows[x->row++]
+                            : (const uint8_t *)&h[x->history].gaps[x->row++];
 }
 
 bool ckpt_state_more(struct ckpt_state_encoder *x, uint64_t n)
@@ -347,11 +366,41 @@ static int check_windows(struct reading *r)
     return PS_OK;
 }
 
+static int check_gaps(struct reading *r)
+{
+    const struct ckpt_numbers *gaps = (void *)r->rows[GAPS];
+
+    for (uint64_t i = 0; i < r->n[GAPS]; i++) {
+        if (gaps[i].first == 0 || gaps[i].first > gaps[i].last ||
+            gaps[i].last > INT64_MAX) {
+            return refuse(r, "a gap that cannot be");
+        }
+    }
+    return PS_OK;
+}
+
+/* Points to an earlier one, and is it but for the range. */
+static bool is_same(const struct ckpt_history *all,
+                    const struct ckpt_history *h)
+{
+    const struct ckpt_history *o;
+
+    if (h->same > (uint64_t)(h - all)) {
+        return false;
+    }
+    o = &all[h->same - 1];
+    return o->same == 0 && o->lane == h->lane && o->forgotten == h->forgotten &&
+           o->n_windows == h->n_windows && o->n_gaps == h->n_gaps;
+}
+
 static int give_windows(struct reading *r)
 {
     struct ckpt_history *histories = (void *)r->rows[HISTORIES];
     const struct ckpt_window *windows = (void *)r->rows[WINDOWS];
-    uint64_t next = 0;
+    const struct ckpt_numbers *gaps = (void *)r->rows[GAPS];
+    uint64_t windows_left = r->n[WINDOWS];
+    uint64_t gaps_left = r->n[GAPS];
+    int rc;
 
     for (uint64_t i = 0; i < r->n[HISTORIES]; i++) {
         struct ckpt_history *h = &histories[i];
@@ -360,14 +409,27 @@ static int give_windows(struct reading *r)
             h->variable > UINT32_MAX) {
             return refuse(r, "a lane's range that cannot be");
         }
-        if (h->n_windows > r->n[WINDOWS] - next) {
-            return refuse(r, "lanes/windows");
+        if (h->same != 0) {
+            if (!is_same(histories, h)) {
+                return refuse(r, "lanes/same");
+            }
+            h->windows = histories[h->same - 1].windows;
+            h->gaps = histories[h->same - 1].gaps;
+            continue;
         }
-        h->windows = windows + next;
-        next += h->n_windows;
+        if (h->n_windows > windows_left || h->n_gaps > gaps_left) {
+            return refuse(r, "lanes/windows or lanes/gaps");
+        }
+        h->windows = windows + (r->n[WINDOWS] - windows_left);
+        h->gaps = gaps + (r->n[GAPS] - gaps_left);
+        windows_left -= h->n_windows;
+        gaps_left -= h->n_gaps;
     }
-    return next == r->n[WINDOWS] ? check_windows(r)
-                                 : refuse(r, "lanes/windows");
+    if (windows_left + gaps_left > 0) {
+        return refuse(r, "lanes/windows or lanes/gaps");
+    }
+    rc = check_windows(r);
+    return rc == PS_OK ? check_gaps(r) : rc;
 }
 
 static int give_lates(struct reading *r)

@@ -24,16 +24,29 @@ struct ckpt_window {
     uint64_t canceled[LIMIT_WINDOW / 64];
 };
 
+/* Numbers of a session. */
+struct ckpt_numbers {
+    uint64_t session;
+    uint64_t first;
+    uint64_t last;
+};
+
 /* The windows of one lane. The first of a state is the lane itself, of variable
- * 0 and buckets [0, 65,536); the others are former lanes of the range. */
+ * 0 and buckets [0, 65,536); the others are former lanes of the range. Most
+ * parts of a shard know the same of one: it is in the file once, and those that
+ * follow point to it. */
 struct ckpt_history {
     uint64_t lane;
     uint64_t variable;
     uint64_t begin;
     uint64_t end;
     uint64_t forgotten; /* ended sessions up to this one are not known */
+    uint64_t same;      /* 0, or all of the same-th history but the range */
     uint64_t n_windows;
     const struct ckpt_window *windows;
+    uint64_t n_gaps;
+    const struct ckpt_numbers
+        *gaps; /* numbers below `next` that are not there */
 };
 
 struct ckpt_late {

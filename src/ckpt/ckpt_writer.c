@@ -202,6 +202,7 @@ static int write_blocks(struct ckpt_writer *w, struct ckpt_rows *rows,
 int ckpt_writer_row(struct ckpt_writer *w, uint32_t part, uint64_t key,
                     const float *values, struct err *e)
 {
+    const uint8_t *row = (const uint8_t *)values;
     int rc;
 
     ASSERT(!w->has_failed && part < w->index.n_parts);
@@ -209,7 +210,7 @@ int ckpt_writer_row(struct ckpt_writer *w, uint32_t part, uint64_t key,
     if (rc != PS_OK) {
         return failed(w, err_set(e, rc, "out of memory"));
     }
-    ckpt_rows_add(w->rows[part], key, values);
+    ckpt_rows_add(w->rows[part], &key, &row, 1);
     return failed(w, write_blocks(w, w->rows[part], e));
 }
 

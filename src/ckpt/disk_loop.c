@@ -2,13 +2,14 @@
  *
  *     submit --> queue --> one job of a few requests --> answers, on the loop
  *                            ^
- *                            | if fewer than JOBS_MAX disk_loops of this
- *                            | process are at work, else a little later
+ *                            | if fewer than so many disk_loops of this
+ *                            | kind are at work, else a little later
  *
  * A job is small and there are few, because the worker threads of libuv are
- * four for the whole process: were all of them in an fsync of seconds, no lease
- * would be renewed meanwhile. Who is refused asks again; who has just had a
- * turn while another was refused lets it go first.
+ * few, and for the whole process: were all of them in an fsync of seconds, no
+ * lease would be renewed meanwhile. Who is refused asks again; who has just had
+ * a turn while another of its kind was refused lets it go first. Logs have
+ * turns of their own: clients wait for them.
  *
  * A request for which there is no memory keeps its place in the queue and is
  * answered PS_ENOMEM; closing needs no memory and is done even then. When not
@@ -25,16 +26,15 @@
 #include "fs/disk_work.h"
 
 enum {
-    JOBS_MAX = 2,
     JOB_ITEMS = 16,
     SPARE_ITEMS = 256 /* answers that come without memory */
 };
 
-/* Of all disk_loops of this process. */
-static struct {
+/* Of all disk_loops of this process that are of one kind. */
+static struct turns {
     atomic_uint n_jobs;
     atomic_bool is_wanted; /* one was refused since */
-} turn;
+} turns[] = {[DISK_LOOP_FILES] = {0}, [DISK_LOOP_LOG] = {0}};
 
 struct item {
     struct item *next;
@@ -61,6 +61,7 @@ struct disk_loop {
     struct disk disk;
     struct loop *loop;
     struct fs *fs;
+    enum disk_loop_kind kind;
     struct disk_work work; /* the job's while one is under way */
     void (*answer)(void *context, const struct disk_result *result);
     void *context;
@@ -120,7 +121,7 @@ static void do_job(struct loop_job *job)
     for (struct item *i = d->at_work.first; i != NULL; i = i->next) {
         do_item(d, i);
     }
-    atomic_fetch_sub(&turn.n_jobs, 1);
+    atomic_fetch_sub(&turns[d->kind].n_jobs, 1);
 }
 
 static void release(struct disk_loop *d, struct item *item)
@@ -160,14 +161,17 @@ static void wait_a_little(struct disk_loop *d)
     d->again_us = loop_now() + (uint64_t)LIMIT_RETRY_MS * 1000;
 }
 
-/* Takes one of the process's jobs; it is given back by do_job. */
-static bool take_turn(void)
+/* Takes one of the kind's jobs; it is given back by do_job. */
+static bool take_turn(enum disk_loop_kind kind)
 {
-    if (atomic_fetch_add(&turn.n_jobs, 1) < JOBS_MAX) {
+    struct turns *t = &turns[kind];
+
+    if (atomic_fetch_add(&t->n_jobs, 1) <
+        (kind == DISK_LOOP_LOG ? DISK_LOOP_LOG_MAX : DISK_LOOP_FILES_MAX)) {
         return true;
     }
-    atomic_fetch_sub(&turn.n_jobs, 1);
-    atomic_store(&turn.is_wanted, true);
+    atomic_fetch_sub(&t->n_jobs, 1);
+    atomic_store(&t->is_wanted, true);
     return false;
 }
 
@@ -185,7 +189,7 @@ static void start_job(struct disk_loop *d)
     if (d->is_working || d->queue.first == NULL || loop_now() < d->again_us) {
         return;
     }
-    if (!take_turn()) {
+    if (!take_turn(d->kind)) {
         wait_a_little(d);
         return;
     }
@@ -197,7 +201,7 @@ static void start_job(struct disk_loop *d)
         move(&d->at_work, &d->queue, SIZE_MAX);
         d->queue = d->at_work;
         d->at_work = (struct list){.first = NULL};
-        atomic_fetch_sub(&turn.n_jobs, 1);
+        atomic_fetch_sub(&turns[d->kind].n_jobs, 1);
         wait_a_little(d);
     }
 }
@@ -209,7 +213,7 @@ static void job_done(struct loop_job *job)
 
     d->at_work = (struct list){.first = NULL};
     d->is_working = false;
-    if (atomic_exchange(&turn.is_wanted, false)) {
+    if (atomic_exchange(&turns[d->kind].is_wanted, false)) {
         wait_a_little(d);
     }
     for (struct item *i = take_first(&done); i != NULL; i = take_first(&done)) {
@@ -258,15 +262,19 @@ struct disk *disk_loop_disk(struct disk_loop *d)
 
 void disk_loop_tick(struct disk_loop *d)
 {
-    start_job(d);
+    if (d != NULL) {
+        start_job(d);
+    }
 }
 
 uint64_t disk_loop_next(const struct disk_loop *d)
 {
-    return d->is_working || d->queue.first == NULL ? UINT64_MAX : d->again_us;
+    return d == NULL || d->is_working || d->queue.first == NULL ? UINT64_MAX
+                                                                : d->again_us;
 }
 
 int disk_loop_open(struct disk_loop **out, struct loop *loop, const char *url,
+                   enum disk_loop_kind kind,
                    void (*answer)(void *context,
                                   const struct disk_result *result),
                    void *context, struct err *e)
@@ -284,6 +292,7 @@ int disk_loop_open(struct disk_loop **out, struct loop *loop, const char *url,
     }
     d->disk.submit = submit;
     d->loop = loop;
+    d->kind = kind;
     d->answer = answer;
     d->context = context;
     d->job = (struct loop_job){.work = do_job, .done = job_done};

@@ -97,6 +97,7 @@ int status_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
+int move_main(int argc, char **argv);
 int checkpoint_main(int argc, char **argv);
 int checkpoint_verify_main(int argc, char **argv);
 int checkpoint_inspect_main(int argc, char **argv);

@@ -1,22 +1,20 @@
 /* import_cluster.c - rows of the original into a running cluster.
  *
- * Pushed with AssignUpdater, which needs no state: a batch that is sent again
- * after a lost answer is the same batch. The variable is declared with the
- * updater whose slots the files had; these begin anew, as no push can set them.
+ * By way of a checkpoint, where the cluster has a place for them
+ * (import_load.c). Else they are pushed with AssignUpdater, which needs no
+ * state: a batch that is sent again after a lost answer is the same batch. The
+ * variable is declared with the updater whose slots the files had; these begin
+ * anew, as no push can set them, so the user has to say that they may.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "cli/import_command.h"
+#include "fs/fs.h"
 #include "psplus.h"
 
-enum {
-    ANSWER_MS = 60000,
-    CLOSE_MS = 5000,
-    BATCH_BYTES = 4 << 20,
-    WAITS_BYTES = 160
-};
+enum { CLOSE_MS = 5000, BATCH_BYTES = 4 << 20, WAITS_BYTES = 160 };
 
 struct pushing {
     ps_client *client;
@@ -52,7 +50,7 @@ static int push(struct pushing *p, struct err *e)
     }
     rc = ps_submit(p->client, &op, 1, &request);
     if (rc == PS_OK) {
-        rc = ps_wait(request, ANSWER_MS);
+        rc = ps_wait(request, IMPORT_ANSWER_MS);
     }
     if (rc == PS_ETIMEOUT) {
         char waits[WAITS_BYTES];
@@ -98,7 +96,7 @@ static int declare(struct pushing *p, struct err *e)
     d.init = v->init;
     d.updater = v->updater;
     d.batch_read = v->rows.variable->batch_read;
-    rc = ps_declare(p->client, &d, &p->variable, ANSWER_MS, &error);
+    rc = ps_declare(p->client, &d, &p->variable, IMPORT_ANSWER_MS, &error);
     return rc == PS_OK ? rc : err_set(e, rc, "%s", error.text);
 }
 
@@ -150,17 +148,92 @@ static int push_all(struct pushing *p, const struct import *x, struct err *e)
     return rc;
 }
 
+/* Where the cluster keeps checkpoints: mem_free; "" if nowhere. */
+static int find_place(ps_client *client, char **place, struct err *e)
+{
+    struct ps_error error = {0};
+    const char *url;
+    json_t *root;
+    char *text;
+    int rc = ps_status_json(client, &text, IMPORT_ANSWER_MS, &error);
+
+    if (rc != PS_OK) {
+        return err_set(e, rc, "%s", error.text);
+    }
+    root = json_loads(text, 0, NULL);
+    ps_text_free(text);
+    url = json_string_value(json_object_get(root, "checkpoints"));
+    *place = url != NULL ? mem_try(strlen(url) + 1) : NULL;
+    if (*place != NULL) {
+        memcpy(*place, url, strlen(url) + 1);
+    }
+    json_decref(root);
+    return *place != NULL ? PS_OK : err_set(e, PS_ENOMEM, "out of memory");
+}
+
+/* Whether other processes find there what this one writes. */
+static bool is_on_disk(const char *place)
+{
+    return place[0] != '\0' && !fs_url_is_none(place) &&
+           strncmp(place, "memory:", strlen("memory:")) != 0;
+}
+
+/* The first slot that a push would leave out. */
+static int refuse_slots(const struct import *x, const char *place,
+                        struct err *e)
+{
+    for (uint32_t i = 0; i < x->n; i++) {
+        const struct import_variable *v = &x->variables[i];
+
+        for (uint32_t k = 0; k < v->rows.n_slots; k++) {
+            if (v->fate == IMPORT_SERVED && import_serves_slot(v, k)) {
+                return err_set(
+                    e, PS_EARGUMENT,
+                    "\"%.80s\" has the slot \"%.60s\", which cannot be "
+                    "pushed, and %s. Give the scheduler -cp, or leave slots "
+                    "out with --without-slots",
+                    v->rows.variable->name, v->rows.slots[k].name,
+                    place[0] == '\0' ? "the cluster has no place for "
+                                       "checkpoints"
+                                     : "its checkpoints are not on a disk");
+            }
+        }
+    }
+    return PS_OK;
+}
+
+/* By the way that there is. */
+static int bring(struct pushing *p, const struct import_options *o,
+                 const struct import *x, char *folder, struct err *e)
+{
+    const char *name = o->name != NULL ? o->name : x->original->folder;
+    char *place = NULL;
+    int rc = PS_OK;
+
+    if (!o->without_slots) {
+        rc = find_place(p->client, &place, e);
+    }
+    if (rc == PS_OK && place != NULL && is_on_disk(place)) {
+        rc = import_load(x, p->client, place, name, folder, e);
+    } else if (rc == PS_OK) {
+        rc = place != NULL ? refuse_slots(x, place, e) : PS_OK;
+        rc = rc == PS_OK ? push_all(p, x, e) : rc;
+    }
+    mem_free(place);
+    return rc;
+}
+
 int import_cluster(const struct import_options *o, const struct import *x,
-                   struct err *e)
+                   char *folder, struct err *e)
 {
     uint32_t n_kept = import_count(x, IMPORT_KEPT);
     struct pushing p = {.client = NULL};
-    int rc = cli_open(&p.client, o->kv_path, ANSWER_MS, e);
+    int rc = cli_open(&p.client, o->kv_path, IMPORT_ANSWER_MS, e);
 
     if (rc != PS_OK) {
         return rc;
     }
-    rc = push_all(&p, x, e);
+    rc = bring(&p, o, x, folder, e);
     (void)ps_close(p.client, CLOSE_MS); /* nothing else is in flight */
     if (rc == PS_OK && n_kept > 0) {
         return err_set(e, PS_ENOTIMPL,

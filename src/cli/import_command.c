@@ -27,6 +27,10 @@ static const struct opt table[] = {
      .offset = AT(name),
      .value = "NAME",
      .help = "What the new checkpoint is called; left out, as the old one."},
+    {.name = "without-slots",
+     .type = OPT_FLAG,
+     .offset = AT(without_slots),
+     .help = "With -sp: pushes the values, and leaves the slots out."},
     {.name = "dry-run",
      .type = OPT_FLAG,
      .offset = AT(is_dry),
@@ -53,9 +57,14 @@ static const struct cli_page page = {
         "of type float32 and has rows by number or by 64-bit key, with the\n"
         "state of the updater whose slots are there. Anything else is kept in\n"
         "the same checkpoint, where programs find it, and is listed as not\n"
-        "served. With -sp the values (no slots) go into a running cluster,\n"
-        "which declares the variables; what it cannot serve is named, and the\n"
-        "status is 1 then. Learning rates and the like are not in the files.\n"
+        "served. With -sp it becomes variables of a running cluster, which "
+        "must\n"
+        "not have them yet: by way of a checkpoint where the scheduler has "
+        "its\n"
+        "own (-cp); where it has no such place values are pushed, if there "
+        "are\n"
+        "no slots. What it cannot serve is named, and the status is 1 then.\n"
+        "Learning rates and the like are not in the files.\n"
         "\n"
         "    ps-plus import /data/old --dry-run\n"
         "    ps-plus import /data/old -o file:///srv/model\n"
@@ -115,7 +124,7 @@ static int run(const struct import_options *o, struct err *e)
         rc = write_checkpoint(o, x, &p, folder, e);
     }
     if (rc == PS_OK && !o->is_dry && o->kv_path != NULL) {
-        rc = import_cluster(o, x, &refused);
+        rc = import_cluster(o, x, folder, &refused);
         if (rc != PS_OK && rc != PS_ENOTIMPL) {
             *e = refused;
         }
@@ -149,6 +158,9 @@ static int check(struct import_options *o, const struct opt_list *rest,
         return err_set(e, PS_EARGUMENT,
                        "where to? Wanted is -o URL (a checkpoint), -sp KV (a "
                        "running cluster) or --dry-run");
+    }
+    if (o->without_slots && o->kv_path == NULL) {
+        return err_set(e, PS_EARGUMENT, "--without-slots is for -sp");
     }
     if (o->to != NULL && (o->to[0] == '\0' || fs_url_is_none(o->to))) {
         return err_set(e, PS_EARGUMENT,

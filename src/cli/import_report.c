@@ -46,14 +46,16 @@ static void shape_text(const struct original_variable *v, char *out)
     }
 }
 
-/* Whether a slot goes where the rows go. A cluster takes none. */
-static bool is_taken(const struct import_options *o,
+/* Whether a slot goes where the rows go. No push can set one. */
+static bool is_taken(const struct import_options *o, const char *folder,
                      const struct import_variable *v, uint32_t slot)
 {
-    return o->kv_path == NULL && import_serves_slot(v, slot);
+    return (o->kv_path == NULL || folder[0] != '\0' ||
+            (o->is_dry && !o->without_slots)) &&
+           import_serves_slot(v, slot);
 }
 
-static json_t *variable_json(const struct import_options *o,
+static json_t *variable_json(const struct import_options *o, const char *folder,
                              const struct import_variable *v)
 {
     const struct original_variable *from = v->rows.variable;
@@ -70,7 +72,7 @@ static json_t *variable_json(const struct import_options *o,
         json_array_append_new(
             slots, json_pack("{s:s, s:s, s:b, s:b}", "name", s->name, "dtype",
                              original_dtype_name(s->tensor.dtype), "any",
-                             s->is_any, "served", is_taken(o, v, i)));
+                             s->is_any, "served", is_taken(o, folder, v, i)));
     }
     out =
         json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s, s:o}", "name",
@@ -100,7 +102,8 @@ static int report_json(const struct import_options *o, const struct import *x,
     json_t *root;
 
     for (uint32_t i = 0; i < x->n; i++) {
-        json_array_append_new(variables, variable_json(o, &x->variables[i]));
+        json_array_append_new(variables,
+                              variable_json(o, folder, &x->variables[i]));
     }
     for (uint32_t i = 0; i < x->original->n_queues; i++) {
         json_array_append_new(queues, json_string(x->original->queues[i]));
@@ -131,7 +134,7 @@ static void print_fate(const struct import_options *o,
     }
 }
 
-static void print_variable(const struct import_options *o,
+static void print_variable(const struct import_options *o, const char *folder,
                            const struct import_variable *v)
 {
     const struct original_variable *from = v->rows.variable;
@@ -146,10 +149,12 @@ static void print_variable(const struct import_options *o,
         const struct original_slot *s = &v->rows.slots[i];
         const char *what = "kept, not served";
 
-        if (is_taken(o, v, i)) {
+        if (is_taken(o, folder, v, i)) {
             what = "with the rows";
-        } else if (o->kv_path != NULL) {
+        } else if (o->kv_path != NULL && import_serves_slot(v, i)) {
             what = "left out: slots cannot be pushed";
+        } else if (o->kv_path != NULL && folder[0] == '\0') {
+            what = "left out";
         }
         printf("  slot %-25s %-7s %-4s %37s%s\n", s->name,
                s->is_any ? "any-one" : "row",
@@ -180,6 +185,9 @@ static void print_end(const struct import_options *o, const struct import *x,
     } else if (o->to != NULL) {
         printf("written: %s below %s, %" PRIu64 " rows in %.1f s\n", folder,
                o->to, rows, seconds);
+    } else if (folder[0] != '\0') {
+        printf("loaded from %s: %" PRIu64 " rows in %.1f s\n", folder, rows,
+               seconds);
     } else {
         printf("pushed: %" PRIu64 " rows in %.1f s\n", rows, seconds);
     }
@@ -201,7 +209,7 @@ int import_report(const struct import_options *o, const struct import *x,
     printf("\n\n%-32s %-7s %-4s %-14s %12s %5s  %s\n", "variable", "kind",
            "type", "shape", "rows", "parts", "becomes");
     for (uint32_t i = 0; i < x->n; i++) {
-        print_variable(o, &x->variables[i]);
+        print_variable(o, folder, &x->variables[i]);
     }
     printf("\n");
     print_end(o, x, folder, seconds);

@@ -15,6 +15,7 @@ static const struct command {
     {"top", NULL, "the same, live"},
     {"save", save_main, "takes a checkpoint while training goes on"},
     {"restore", restore_main, "goes back to a checkpoint"},
+    {"move", move_main, "a part of a variable goes to another shard"},
     {"checkpoints", checkpoint_main, "lists the checkpoints"},
     {"variables", NULL, "lists the variables"},
     {"inspect", checkpoint_inspect_main, "shows what is in a checkpoint"},

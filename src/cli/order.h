@@ -1,4 +1,4 @@
-/* order.h - what a command has a cluster do and waits for: save and restore.
+/* order.h - what a command has a cluster do and waits for: save, restore, move.
  *
  * The command's own words are in its struct, which begins with a struct
  * order_options; while it waits, a line says how far the cluster is.
@@ -20,7 +20,7 @@ struct order_options {
     const char *kv_path;
     int64_t wait_s;
     bool is_json;
-    const char *name; /* of the checkpoint; "": none */
+    const char *name; /* of a checkpoint or a variable; "": none */
 };
 _Static_assert(offsetof(struct order_options, cli) == 0, "rows of cli.h");
 

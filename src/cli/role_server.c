@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "ckpt/disk_loop.h"
 #include "cli/cores.h"
 #include "cli/role.h"
 #include "net/loop.h"
@@ -106,6 +107,7 @@ static int serve(const struct options *o, struct serve_options *run,
         }
         run->cpus = cpus;
     }
+    loop_threads(DISK_LOOP_THREADS);
     return serve_run(run, e);
 }
 

@@ -43,9 +43,11 @@ static const struct cli_page page = {
         "the position of its reader there. NAME may be any words; without one\n"
         "it is known by its cut. Waits for the end, and shows how far it is.\n"
         "\n"
-        "While one save is under way another shares it. Ctrl-C cancels the\n"
-        "save, unless another began it; a second one ends at once, and leaves\n"
-        "it to go on. What a save that fails or is canceled has written goes.\n"
+        "A save of the same NAME that is under way is shared, while a\n"
+        "worker has not come to its boundary; after any other this one\n"
+        "begins. Ctrl-C cancels the save, unless another began it; a second\n"
+        "one ends at once, and leaves it to go on. What a save that fails or\n"
+        "is canceled has written goes.\n"
         "Ends with status 0 only when the checkpoint is whole and was read\n"
         "back.\n"
         "\n"
@@ -63,21 +65,27 @@ static struct options *options_of(const struct order *o)
     return CONTAINER_OF(o->options, struct options, order);
 }
 
+static struct ps_save_state state_of(const struct order *o)
+{
+    struct ps_save_state s = {0};
+
+    (void)ps_request_save(o->request, &s);
+    return s;
+}
+
 /* Somebody else began it. */
 static bool is_shared(const struct order *o)
 {
     uint64_t former = options_of(o)->former;
 
-    return former != 0 && client_save_ticket(o->request) == former;
+    return former != 0 && state_of(o).ticket == former;
 }
 
 static void describe(struct order *o, char *text)
 {
-    struct ps_save_state s = {0};
-    uint64_t ticket = client_save_ticket(o->request);
+    struct ps_save_state s = state_of(o);
 
-    (void)ps_save_get(o->client, &s);
-    if (ticket == 0 || s.ticket != ticket || s.state == PS_SAVE_NONE) {
+    if (s.state == PS_SAVE_NONE) {
         return;
     }
     if (s.state == PS_SAVE_CLOSED) {
@@ -113,11 +121,7 @@ static void interrupt(struct order *o)
 /* The cluster has taken the order, and the store says so. */
 static bool has_begun(const struct order *o)
 {
-    struct ps_save_state s = {0};
-    uint64_t ticket = client_save_ticket(o->request);
-
-    (void)ps_save_get(o->client, &s);
-    return ticket != 0 && s.ticket >= ticket;
+    return state_of(o).state != PS_SAVE_NONE;
 }
 
 static bool is_over(struct order *o)
@@ -153,10 +157,9 @@ static int print_end(const struct order *o, const struct ps_save_state *s,
 /* The save has ended as rc, or may go on without us. */
 static int judge(const struct order *o, int rc, struct err *e)
 {
-    struct ps_save_state s = {0};
+    struct ps_save_state s = state_of(o);
     int printed;
 
-    (void)ps_save_get(o->client, &s);
     if (rc == PS_ETIMEOUT && !has_begun(o)) {
         char waits[160];
 

@@ -75,6 +75,8 @@ struct ps_client {
     uint64_t io_until; /* [m] when its pause or its parking ends */
     bool is_ending;    /* [m] */
 
+    struct ps_loss said; /* [m] the last that was logged */
+
     struct ps_variable *variables; /* [m] */
     struct client_word *words;     /* [m] names of plugins' updaters */
     struct ps_request *requests;   /* [m] */

@@ -85,8 +85,12 @@ static void settled(struct session_owner *o, struct request *request)
 static void lost(struct session_owner *o, const struct ps_loss *loss)
 {
     ps_client *c = CONTAINER_OF(o, struct ps_client, owner);
+    bool is_said = c->said.lane == loss->lane && c->said.last == loss->last &&
+                   c->said.first == loss->first &&
+                   c->said.session == loss->session;
 
-    log_write(LOG_WARNING,
+    c->said = *loss; /* once for all parts */
+    log_write(is_said ? LOG_DEBUG : LOG_WARNING,
               "server %u lost acknowledged pushes: session %llu, lane %llu, "
               "numbers %llu to %llu",
               (unsigned)loss->server, (unsigned long long)loss->session,

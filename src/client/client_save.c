@@ -65,15 +65,18 @@ int ps_save_get(ps_client *client, struct ps_save_state *state)
     return PS_OK;
 }
 
-uint64_t client_save_ticket(ps_request *request)
+int ps_request_save(const ps_request *request, struct ps_save_state *state)
 {
     struct client_guard g;
-    uint64_t ticket;
+    int rc;
 
+    if (request == NULL || state == NULL) {
+        return PS_EARGUMENT;
+    }
     client_enter(request->client, &g);
-    ticket = request_ticket(request->request);
+    rc = request_save(request->request, state);
     client_leave(request->client, &g);
-    return ticket;
+    return rc;
 }
 
 const char *client_save_word(int state)

@@ -7,8 +7,6 @@
 /* ps_save; whole: no increment, whatever the cluster is used to. */
 int client_save_begin(ps_client *client, const char *name, bool whole,
                       ps_request **request, struct ps_error *error) MUST_USE;
-/* The ticket that the scheduler gave; 0: none yet. Thread: any. */
-uint64_t client_save_ticket(ps_request *request);
 /* A state of enum ps_save_phase as a word: "none", "writing", "finishing",
  * "done", "failed", "canceled". */
 const char *client_save_word(int state);

@@ -11,7 +11,8 @@
 static bool is_ours(const struct request *r)
 {
     return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP ||
-           r->kind == REQUEST_CANCEL || r->kind == REQUEST_RESTORE ||
+           r->kind == REQUEST_MOVE || r->kind == REQUEST_CANCEL ||
+           r->kind == REQUEST_RESTORE ||
            (r->kind == REQUEST_SAVE && r->ticket == 0);
 }
 
@@ -294,7 +295,7 @@ void control_on_frame(struct session *s, const struct frame_header *h,
         }
     } else {
         if (r->kind == REQUEST_SAVE) {
-            step_on_refusal(s, r->text);
+            step_on_refusal(s, r);
         }
         r->status = h->status < 0 ? h->status : PS_EPROTOCOL;
         request_settle(r);

@@ -122,6 +122,14 @@ static void take_dense(struct cutter *c, const struct slice *slice,
     }
 }
 
+static bool is_logged(const struct cutter *c, const struct piece *p)
+{
+    const struct wire_variable *v =
+        plan_variable(c->s->plan, p->from->variable);
+
+    return writes(c->r, p->from) && v->durability != PS_MEMORY;
+}
+
 static uint32_t chain_of(const struct request *r, const struct slice *slice)
 {
     const struct request_op *op = &r->ops[slice->op];
@@ -189,6 +197,7 @@ static bool remember(struct cutter *c, const struct piece *p,
     *slice = (struct slice){
         .op = p->from->op,
         .as_pull = p->from->as_pull,
+        .is_logged = is_logged(c, p),
         .variable = p->from->variable,
         .begin = p->part->begin,
         .end = p->part->end,

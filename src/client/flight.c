@@ -7,10 +7,6 @@
 #include "base/probe.h"
 #include "client/session_impl.h"
 
-/* Of more ranges of acknowledged numbers the last goes on over what was
- * refused: too much is told then if it is lost. */
-enum { ACKED_SPANS_MAX = 4096 };
-
 void flight_append(struct flight_list *list, struct flight *f)
 {
     f->next = NULL;
@@ -126,15 +122,12 @@ static void note_acked(struct session *s, const struct flight *f)
     }
     if (a == NULL && s->n_acked < s->acked_room) {
         a = &s->acked[s->n_acked++];
-        *a = (struct acked){f->session, f->lane, {NULL, 0, 0}};
+        *a = (struct acked){.session = f->session, .lane = f->lane};
     }
     if (a == NULL) {
         return;
     }
-    if (a->numbers.n >= ACKED_SPANS_MAX) {
-        a->numbers.at[a->numbers.n - 1].last =
-            base_max_u64(a->numbers.at[a->numbers.n - 1].last, f->seq);
-    } else if (spans_add(&a->numbers, f->seq, f->seq) != PS_OK) {
+    if (loss_note(a, f) != PS_OK) {
         log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost");
     }
 }

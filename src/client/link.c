@@ -646,7 +646,7 @@ static void take_losses(struct link *l)
                       "out of memory: nobody can be asked which of %llu pushes "
                       "on lane %llu were lost",
                       (unsigned long long)n, (unsigned long long)a.lane);
-            spans_fini(&a.numbers);
+            loss_forget(&a);
         }
     }
     s->n_acked = kept;

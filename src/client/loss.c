@@ -12,10 +12,19 @@
  * each next holder, until all of it is told, or no checkpoint is left that does
  * not have what was kept: all that there are were begun after the lane's end.
  * Parts keep their ranges until the cluster goes back as a whole, and of what
- * was before that nothing is told here. */
+ * was before that nothing is told here.
+ *
+ * A part of a variable that is logged can only lose numbers that have written
+ * to it: what a holder says of others, which are in no log, is of no meaning.
+ */
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
+
+/* Of more ranges of acknowledged numbers the last goes on over what is between:
+ * too much is told then if it is lost. */
+enum { ACKED_SPANS_MAX = 4096 };
 
 enum loss_state { PART_TO_ASK, PART_ASKED, PART_TOLD, PART_GONE };
 
@@ -26,6 +35,9 @@ struct loss_part {
     enum loss_state state;
     uint64_t lane;       /* of the holder that was asked, or is */
     uint64_t since;      /* ... and the plan that gave it the part */
+    uint64_t last;       /* number that may be in it: it was moved then */
+    uint64_t moved_in;   /* ... to who got it in this plan, with all it had */
+    struct spans never;  /* numbers of other parts alone, as that one knows */
     struct spans lost;   /* what that one does not have */
     struct spans also;   /* of frames that were applied here, not elsewhere */
     struct spans told;   /* never again */
@@ -39,15 +51,79 @@ struct loss {
     uint64_t lane;
     uint32_t server;
     uint32_t shard;
-    struct spans acked;   /* by the lane, so in all of its parts */
-    struct spans counted; /* told of any part */
-    bool has_all_parts;
-    bool is_over;       /* nobody is told of it any more */
-    uint32_t n_flights; /* that ask for it */
+    struct spans acked;    /* by the lane, so in all of its parts */
+    struct logged *logged; /* ... of each variable that is */
+    struct spans counted;  /* told of any part */
+    bool is_over;          /* nobody is told of it any more */
+    uint32_t n_flights;    /* that ask for it */
     struct loss_part *parts;
     uint32_t n_parts;
     uint32_t room;
 };
+
+static int add_number(struct spans *numbers, uint64_t seq)
+{
+    if (numbers->n < ACKED_SPANS_MAX) {
+        return spans_add(numbers, seq, seq);
+    }
+    numbers->at[numbers->n - 1].last =
+        base_max_u64(numbers->at[numbers->n - 1].last, seq);
+    return PS_OK;
+}
+
+static const struct logged *find_logged(const struct logged *list,
+                                        uint32_t variable)
+{
+    while (list != NULL && list->variable != variable) {
+        list = list->next;
+    }
+    return list;
+}
+
+int loss_note(struct acked *acked, const struct flight *f)
+{
+    int rc = add_number(&acked->numbers, f->seq);
+
+    for (uint32_t i = 0; i < f->n && rc == PS_OK; i++) {
+        struct logged *l = acked->logged;
+
+        if (!f->slices[i].is_logged) {
+            continue;
+        }
+        while (l != NULL && l->variable != f->slices[i].variable) {
+            l = l->next;
+        }
+        if (l == NULL) {
+            l = mem_try_zero(sizeof(*l));
+            if (l == NULL) {
+                return PS_ENOMEM;
+            }
+            l->next = acked->logged;
+            l->variable = f->slices[i].variable;
+            acked->logged = l;
+        }
+        rc = add_number(&l->numbers, f->seq);
+    }
+    return rc;
+}
+
+static void free_logged(struct logged *list)
+{
+    while (list != NULL) {
+        struct logged *l = list;
+
+        list = l->next;
+        spans_fini(&l->numbers);
+        mem_free(l);
+    }
+}
+
+void loss_forget(struct acked *acked)
+{
+    spans_fini(&acked->numbers);
+    free_logged(acked->logged);
+    acked->logged = NULL;
+}
 
 static void free_scratch(struct loss_part *p)
 {
@@ -58,15 +134,25 @@ static void free_scratch(struct loss_part *p)
 static void free_loss(struct loss *x)
 {
     for (uint32_t i = 0; i < x->n_parts; i++) {
+        spans_fini(&x->parts[i].never);
         spans_fini(&x->parts[i].lost);
         spans_fini(&x->parts[i].also);
         spans_fini(&x->parts[i].told);
         free_scratch(&x->parts[i]);
     }
     spans_fini(&x->acked);
+    free_logged(x->logged);
     spans_fini(&x->counted);
     mem_free(x->parts);
     mem_free(x);
+}
+
+static void forget_acked(struct session *s)
+{
+    for (size_t i = 0; i < s->n_acked; i++) {
+        loss_forget(&s->acked[i]);
+    }
+    s->n_acked = 0;
 }
 
 void loss_fini(struct session *s)
@@ -77,10 +163,7 @@ void loss_fini(struct session *s)
         s->losses = x->next;
         free_loss(x);
     }
-    for (size_t i = 0; i < s->n_acked; i++) {
-        spans_fini(&s->acked[i].numbers);
-    }
-    s->n_acked = 0;
+    forget_acked(s);
 }
 
 static void drop_loss(struct session *s, struct loss *x)
@@ -105,16 +188,15 @@ void loss_undo_all(struct session *s)
             drop_loss(s, x);
         }
     }
-    for (size_t i = 0; i < s->n_acked; i++) {
-        spans_fini(&s->acked[i].numbers);
-    }
-    s->n_acked = 0;
+    forget_acked(s);
 }
 
 /* ---- telling ------------------------------------------------------------ */
 
+/* By part, even where all of the lane's are lost: who pushes again cannot know
+ * which of a push's rows were on the lane. */
 static void tell(struct session *s, const struct loss *x,
-                 const struct loss_part *p, bool is_all)
+                 const struct loss_part *p)
 {
     const struct wire_variable *v = plan_variable(s->plan, p->variable);
     struct ps_loss loss = {
@@ -122,9 +204,9 @@ static void tell(struct session *s, const struct loss *x,
         .lane = x->lane,
         .server = x->server,
         .shard = x->shard,
-        .variable = is_all ? NULL : v->name,
-        .begin = is_all ? 0 : p->begin,
-        .end = is_all ? LIMIT_BUCKETS : p->end,
+        .variable = v->name,
+        .begin = p->begin,
+        .end = p->end,
     };
 
     for (uint32_t i = 0; i < p->fresh.n; i++) {
@@ -135,11 +217,36 @@ static void tell(struct session *s, const struct loss *x,
     }
 }
 
+/* What of the lane's numbers the part may have lost. Of a lane that lives they
+ * are still being noted. */
+static const struct spans *acked_in(const struct session *s,
+                                    const struct loss *x,
+                                    const struct loss_part *p)
+{
+    static const struct spans none = {NULL, 0, 0};
+    const struct wire_variable *v = plan_variable(s->plan, p->variable);
+    const struct spans *numbers = &x->acked;
+    const struct logged *logged = x->logged;
+
+    for (size_t i = 0; i < s->n_acked; i++) {
+        if (s->acked[i].lane == x->lane && s->acked[i].session == x->session) {
+            numbers = &s->acked[i].numbers;
+            logged = s->acked[i].logged;
+        }
+    }
+    if (v->durability == PS_MEMORY) {
+        return numbers;
+    }
+    logged = find_logged(logged, p->variable);
+    return logged != NULL ? &logged->numbers : &none;
+}
+
 /* What of the part's numbers was told, or is to be now: fresh and so_far. */
-static int find_fresh(const struct loss *x, struct loss_part *p)
+static int find_fresh(const struct session *s, const struct loss *x,
+                      struct loss_part *p)
 {
     struct spans all = {NULL, 0, 0}, gone = {NULL, 0, 0};
-    int rc = spans_combine(&x->acked, SPANS_EITHER, &p->also, &all);
+    int rc = spans_combine(acked_in(s, x, p), SPANS_EITHER, &p->also, &all);
 
     if (rc == PS_OK) {
         rc = spans_combine(&all, SPANS_BOTH, &p->lost, &gone);
@@ -160,6 +267,9 @@ static bool is_settled(const struct session *s, const struct loss *x)
 {
     const struct wire_ended *e = plan_ended(s->plan, x->lane);
 
+    if (plan_lane(s->plan, x->lane) != NULL) {
+        return false; /* parts of it have moved */
+    }
     if (e == NULL || e->cut < s->step.oldest) {
         return true;
     }
@@ -167,29 +277,24 @@ static bool is_settled(const struct session *s, const struct loss *x)
         const struct loss_part *p = &x->parts[i];
 
         if (p->state != PART_GONE &&
-            (!spans_are_same(&p->told, &x->acked) || p->also.n > 0)) {
+            (!spans_are_same(&p->told, acked_in(s, x, p)) || p->also.n > 0)) {
             return false;
         }
     }
     return true;
 }
 
-static int find_all_fresh(struct loss *x, bool *is_all)
+static int find_all_fresh(const struct session *s, struct loss *x)
 {
-    const struct loss_part *first = NULL;
     int rc = PS_OK;
 
-    *is_all = x->has_all_parts;
     for (uint32_t i = 0; i < x->n_parts && rc == PS_OK; i++) {
         struct loss_part *p = &x->parts[i];
 
         if (p->state == PART_GONE) {
-            *is_all = *is_all && p->told.n == 0; /* not to it, again */
             continue;
         }
-        rc = find_fresh(x, p);
-        first = first == NULL ? p : first;
-        *is_all = *is_all && spans_are_same(&first->fresh, &p->fresh);
+        rc = find_fresh(s, x, p);
         if (rc == PS_OK) {
             rc = spans_join(&x->counted, &p->fresh);
         }
@@ -201,8 +306,7 @@ static int find_all_fresh(struct loss *x, bool *is_all)
 static void conclude(struct session *s, struct loss *x)
 {
     uint64_t counted = spans_count(&x->counted);
-    bool is_all, has_told_all = false;
-    int rc = find_all_fresh(x, &is_all);
+    int rc = find_all_fresh(s, x);
 
     for (uint32_t i = 0; i < x->n_parts; i++) {
         struct loss_part *p = &x->parts[i];
@@ -212,10 +316,7 @@ static void conclude(struct session *s, struct loss *x)
             if (p->fresh.n > 0 && p->told.n > 0) {
                 PROBE(loss_of_what_was_kept);
             }
-            if (!is_all || !has_told_all) {
-                tell(s, x, p, is_all);
-            }
-            has_told_all = true;
+            tell(s, x, p);
             p->told = p->so_far;
             p->so_far = told;
         }
@@ -441,30 +542,142 @@ static struct loss_part *part_of(struct loss *x, uint32_t variable,
         x->room = 2 * x->room + 2;
     }
     p = &x->parts[x->n_parts++];
-    *p = (struct loss_part){.variable = variable, .begin = begin, .end = end};
+    *p = (struct loss_part){
+        .variable = variable, .begin = begin, .end = end, .last = SPANS_END};
     return p;
+}
+
+/* A part has left a lane that lives. What the lane had acknowledged is in the
+ * part's rows; who holds them may come to begin with an older checkpoint. */
+static int note_moved(struct session *s, uint64_t session,
+                      const struct wire_part *part)
+{
+    const struct wire_part *now =
+        plan_part(s->plan, part->variable, part->begin);
+    const struct wire_load *load = plan_load(s->plan, now);
+    const struct wire_lane *lane = plan_lane(s->plan, part->lane);
+    const struct link *l = map_get(&s->links, part->lane);
+    struct loss *x = find_loss(s, session, part->lane);
+    struct loss_part *p;
+
+    if (x == NULL) {
+        x = make_loss(s, session, part->lane, lane->server, lane->shard);
+    }
+    p = x != NULL ? part_of(x, part->variable, part->begin, part->end) : NULL;
+    if (p == NULL) {
+        return PS_ENOMEM;
+    }
+    p->last =
+        l != NULL && l->number_session == session ? l->next_seq - 1 : SPANS_END;
+    p->moved_in =
+        load != NULL && strncmp(load->folder, "move-", 5) == 0 ? now->since : 0;
+    return PS_OK;
+}
+
+/* A part has come to a lane: what was numbered before is of others. */
+static int note_arrived(struct session *s, uint64_t session,
+                        const struct wire_part *now)
+{
+    const struct wire_lane *lane = plan_lane(s->plan, now->lane);
+    const struct link *l = map_get(&s->links, now->lane);
+    struct loss *x = find_loss(s, session, now->lane);
+    uint64_t first = 1, last;
+    struct loss_part *p;
+    uint32_t n;
+
+    if (lane == NULL || l == NULL ||
+        (session == s->number && l->number_session != session)) {
+        return PS_OK; /* none had a number there */
+    }
+    if (x == NULL) {
+        x = make_loss(s, session, now->lane, lane->server, lane->shard);
+    }
+    n = x != NULL ? x->n_parts : 0;
+    p = x != NULL ? part_of(x, now->variable, now->begin, now->end) : NULL;
+    if (p == NULL) {
+        return PS_ENOMEM;
+    }
+    if (x->n_parts == n) { /* it was here before */
+        first = p->last < SPANS_END ? p->last + 1 : SPANS_END;
+    }
+    p->last = SPANS_END;
+    last = l->number_session == session ? l->next_seq - 1 : SPANS_END;
+    return first <= last ? spans_add(&p->never, first, last) : PS_OK;
+}
+
+static int note_for_all(struct session *s, uint64_t lane,
+                        const struct wire_part *part,
+                        int (*note)(struct session *s, uint64_t session,
+                                    const struct wire_part *part))
+{
+    int rc = note(s, s->number, part);
+
+    for (size_t i = 0; i < s->n_acked && rc == PS_OK; i++) {
+        if (s->acked[i].lane == lane) {
+            rc = note(s, s->acked[i].session, part);
+        }
+    }
+    return rc;
+}
+
+void loss_on_plan(struct session *s)
+{
+    const struct wire_plan *w = s->former != NULL ? &s->former->w : NULL;
+    int rc = PS_OK;
+
+    for (uint32_t i = 0; w != NULL && i < w->n_parts; i++) {
+        const struct wire_part *p = &w->parts[i];
+        const struct wire_part *now = plan_part(s->plan, p->variable, p->begin);
+
+        if (now == NULL || now->lane == p->lane || rc != PS_OK) {
+            continue;
+        }
+        rc = note_for_all(s, now->lane, now, note_arrived);
+        if (rc == PS_OK && plan_lane(s->plan, p->lane) != NULL) {
+            PROBE(loss_part_has_moved);
+            rc = note_for_all(s, p->lane, p, note_moved);
+        }
+    }
+    if (rc != PS_OK) {
+        log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost "
+                             "of a part that has moved");
+    }
 }
 
 int loss_add(struct session *s, struct acked *acked, const struct link *l)
 {
     const struct wire_plan *w = &s->former->w;
-    struct loss *x = make_loss(s, acked->session, l->lane, l->server, l->shard);
+    struct loss *x = find_loss(s, acked->session, l->lane);
+    bool is_new = x == NULL;
 
+    if (is_new) {
+        x = make_loss(s, acked->session, l->lane, l->server, l->shard);
+    }
     if (x == NULL) {
         return PS_ENOMEM;
     }
-    x->has_all_parts = true;
     for (uint32_t i = 0; i < w->n_parts; i++) {
         const struct wire_part *p = &w->parts[i];
+        struct loss_part *ours;
 
-        if (p->lane == l->lane &&
-            part_of(x, p->variable, p->begin, p->end) == NULL) {
-            drop_loss(s, x);
+        if (p->lane != l->lane) {
+            continue;
+        }
+        ours = part_of(x, p->variable, p->begin, p->end);
+        if (ours == NULL) {
+            if (is_new) {
+                drop_loss(s, x);
+            }
             return PS_ENOMEM;
         }
+        ours->last = SPANS_END;
+        ours->moved_in = 0;
+        ours->state = PART_TO_ASK;
     }
     x->acked = acked->numbers;
+    x->logged = acked->logged;
     acked->numbers = (struct spans){NULL, 0, 0};
+    acked->logged = NULL;
     return PS_OK;
 }
 
@@ -516,8 +729,8 @@ static int keep(struct loss_part *p, const struct wire_keep *k)
     struct spans lost = {NULL, 0, 0};
     int rc = PS_OK;
 
-    if (k->below < SPANS_END) {
-        rc = spans_add(&lost, k->below, SPANS_END);
+    if (k->below <= p->last) {
+        rc = spans_add(&lost, k->below, p->last);
     }
     for (uint32_t i = 0; i < k->n_gaps && rc == PS_OK; i++) {
         if (k->gaps[i].first <= k->gaps[i].last &&
@@ -529,10 +742,18 @@ static int keep(struct loss_part *p, const struct wire_keep *k)
         spans_fini(&lost);
         return rc;
     }
+    /* The lane went on without the part: what is not in the copy that went with
+     * it was never in it. */
+    if (p->moved_in != 0 && p->since == p->moved_in) {
+        rc = spans_join(&p->never, &lost);
+    }
     spans_fini(&p->lost);
-    p->lost = lost;
-    p->state = PART_TOLD;
-    return PS_OK;
+    if (rc == PS_OK) {
+        rc = spans_combine(&lost, SPANS_WITHOUT, &p->never, &p->lost);
+    }
+    spans_fini(&lost);
+    p->state = rc == PS_OK ? PART_TOLD : p->state;
+    return rc;
 }
 
 void loss_on_answer(struct session *s, struct flight *f,

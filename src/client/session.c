@@ -30,6 +30,7 @@ int session_new(struct session **session, const struct session_options *options,
     s->control.retry_us = UINT64_MAX;
     buf_init(&s->step.position);
     buf_init(&s->step.at_cut);
+    buf_init(&s->step.record);
     buf_init(&s->rollback.position);
     buf_init(&s->began.position);
     arena_init(&s->arena);
@@ -75,6 +76,7 @@ void session_free(struct session *s)
     plan_free(s->plan);
     buf_fini(&s->step.position);
     buf_fini(&s->step.at_cut);
+    buf_fini(&s->step.record);
     buf_fini(&s->rollback.position);
     buf_fini(&s->began.position);
     arena_fini(&s->arena);
@@ -199,6 +201,7 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     s->former = s->plan;
     s->plan = plan;
     s->plan_version = version;
+    loss_on_plan(s);
     if (goes_back) {
         rollback_begin(s, plan->w.restore);
     }

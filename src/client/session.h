@@ -93,6 +93,11 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
 /* DECLARE and DROP: the answer is in request_declared / request_text. */
 int session_declare(struct session *s, const struct wire_variable *v,
                     struct request **request) MUST_USE;
+/* The part of the variable that has this bucket goes to another shard. PS_EIO:
+ * it did not come to that, request_text says why. */
+int session_move(struct session *s, const char *name, uint32_t bucket,
+                 uint32_t server, uint32_t shard,
+                 struct request **request) MUST_USE;
 int session_drop(struct session *s, const char *name,
                  struct request **request) MUST_USE;
 /* SAVE: settles with the save, see step.c; CANCEL: the save of a ticket. */
@@ -146,6 +151,8 @@ bool request_has_settled(const struct request *r);
 const char *request_text(const struct request *r); /* of a refusal, or "" */
 /* Of a SAVE: what the scheduler gave it; 0: nothing yet. */
 uint64_t request_ticket(const struct request *r);
+/* Of a SAVE: as ps_request_save. */
+int request_save(const struct request *r, struct ps_save_state *out) MUST_USE;
 const struct session_variable *request_declared(const struct request *r);
 /* Body of a STATUS answer; NULL if none came. */
 const uint8_t *request_answer(const struct request *r, size_t *size);

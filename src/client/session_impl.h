@@ -31,8 +31,9 @@ enum { FATE_TO_ASK = 1, FATE_ASKED = 2 };
 
 /* One op of a RUN flight. Keys and values lie in the flight's frame. */
 struct slice {
-    uint32_t op;  /* of the request */
-    bool as_pull; /* only the reading of it is left to do */
+    uint32_t op;    /* of the request */
+    bool as_pull;   /* only the reading of it is left to do */
+    bool is_logged; /* it writes to a variable of durability log or fsync */
     uint32_t variable;
     uint32_t begin; /* bucket range of its part */
     uint32_t end;
@@ -129,11 +130,19 @@ struct link {
     uint32_t refused_room;
 };
 
+/* Of a variable of durability log or fsync: the numbers that wrote to it. */
+struct logged {
+    struct logged *next;
+    uint32_t variable;
+    struct spans numbers;
+};
+
 /* Acknowledged numbers of one session on one lane, for the loss report. */
 struct acked {
     uint64_t session;
     uint64_t lane;
     struct spans numbers; /* refused ones lie between */
+    struct logged *logged;
 };
 
 struct chain_entry {
@@ -148,6 +157,7 @@ enum request_kind {
     REQUEST_STATUS,
     REQUEST_DECLARE,
     REQUEST_DROP,
+    REQUEST_MOVE,
     REQUEST_SAVE,
     REQUEST_CANCEL,
     REQUEST_RESTORE
@@ -186,9 +196,10 @@ struct request {
     struct frame *frame;
     uint64_t id;
     bool is_sent;
-    uint32_t n_sent;      /* less those that were put off */
-    uint64_t plan_wanted; /* settles when this plan is here */
-    uint64_t ticket;      /* SAVE: settles when this one has ended; 0 */
+    uint32_t n_sent;            /* less those that were put off */
+    uint64_t plan_wanted;       /* settles when this plan is here */
+    uint64_t ticket;            /* SAVE: settles when this one has ended; 0 */
+    struct ps_save_state *save; /* SAVE: how that was, in the arena */
     uint64_t retry_us;
     struct session_variable declared;
     char text[768];
@@ -224,12 +235,15 @@ struct step {
     uint64_t wanted;     /* the newest in the store */
     uint64_t plan;       /* it is of: not taken before that is known */
     uint64_t opened;     /* the cut that the session's number was opened at */
+    uint64_t gone_on;    /* the cut at the last push or boundary */
+    bool has_gone_on;    /* there was one */
     uint64_t reported;   /* in the lease */
     bool has_steps;      /* step_boundary was called */
     bool is_clean;       /* nothing was pushed since the last boundary */
     struct buf position; /* of the last boundary */
     struct buf at_cut;   /* of the one that took `cut` */
     uint64_t version;    /* of the record `save` */
+    struct buf record;   /* ... as it was read */
     uint64_t oldest;     /* ... and its cut of the oldest that is kept */
     uint64_t settled;    /* in the lease: loss_settled */
     uint32_t n_reads;    /* gets of it that are unanswered */
@@ -405,8 +419,13 @@ void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
 
 /* loss.c */
+/* A plan was adopted: notes whether parts have left lanes that live. */
+void loss_on_plan(struct session *s);
 /* A lane has ended, whose parts `former` names: takes its numbers.
  * PS_ENOMEM. */
+/* A number that was acknowledged. PS_ENOMEM. */
+int loss_note(struct acked *acked, const struct flight *f) MUST_USE;
+void loss_forget(struct acked *acked);
 int loss_add(struct session *s, struct acked *acked,
              const struct link *l) MUST_USE;
 /* The slices of a frame of an ended lane that were found applied: they may be
@@ -447,6 +466,9 @@ uint64_t step_next(const struct session *s);
 void step_on_opened(struct session *s, uint64_t cut);
 /* Stamps a request that writes, before it is cut into frames. */
 void step_on_submit(struct session *s, struct request *r);
+/* The cut that the last push or boundary came after; 0: there was none;
+ * UINT64_MAX: it is that of the session's next number. */
+uint64_t step_gone_on(const struct session *s);
 /* Says in the lease that all of before the cut is answered, once it is. */
 void step_report(struct session *s);
 /* The reader stands here now, and everything of before is over. */
@@ -456,8 +478,8 @@ int step_on_rollback(struct session *s, const void *position,
 void step_on_plan(struct session *s);
 /* The scheduler has given a SAVE its ticket. */
 void step_on_ticket(struct session *s, struct request *r, uint64_t ticket);
-/* ... or its reason not to. */
-void step_on_refusal(struct session *s, const char *why);
+/* ... or its reason not to, which is the request's text. */
+void step_on_refusal(struct session *s, struct request *r);
 
 /* request.c */
 struct request *request_new(struct session *s, enum request_kind kind);

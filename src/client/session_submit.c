@@ -221,7 +221,10 @@ static int submit_control(struct session *s, enum request_kind kind,
         return PS_ENOMEM;
     }
     r->frame = frame_new(body->size);
-    if (r->frame == NULL) {
+    if (kind == REQUEST_SAVE) {
+        r->save = arena_take(&r->arena, sizeof(*r->save));
+    }
+    if (r->frame == NULL || (kind == REQUEST_SAVE && r->save == NULL)) {
         withdraw(r);
         return PS_ENOMEM;
     }
@@ -266,11 +269,28 @@ int session_drop(struct session *s, const char *name, struct request **request)
     return rc;
 }
 
+int session_move(struct session *s, const char *name, uint32_t bucket,
+                 uint32_t server, uint32_t shard, struct request **request)
+{
+    struct wire_move m = {
+        .name = name, .bucket = bucket, .server = server, .shard = shard};
+    struct buf b;
+    int rc;
+
+    buf_init(&b);
+    wire_move_encode(&m, &b);
+    rc = submit_control(s, REQUEST_MOVE, &b, WIRE_MOVE, request);
+    buf_fini(&b);
+    return rc;
+}
+
 static int save(struct session *s, const char *name, bool whole,
                 struct request **request)
 {
-    struct wire_save_request m = {
-        .nonce = s->net->random(s->net), .name = name, .whole = whole};
+    struct wire_save_request m = {.nonce = s->net->random(s->net),
+                                  .name = name,
+                                  .whole = whole,
+                                  .cut = step_gone_on(s)};
     struct buf b;
     int rc;
 
@@ -279,6 +299,11 @@ static int save(struct session *s, const char *name, bool whole,
     wire_save_request_encode(&m, &b);
     rc = submit_control(s, REQUEST_SAVE, &b, WIRE_SAVE, request);
     buf_fini(&b);
+    if (rc == PS_OK) {
+        *(*request)->save = (struct ps_save_state){.ticket = 0};
+        snprintf((*request)->save->name, sizeof((*request)->save->name), "%s",
+                 name);
+    }
     return rc;
 }
 

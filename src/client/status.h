@@ -7,16 +7,19 @@
  *     {"term", "plan", "servers_wanted", "checkpoints",
  *      "save": {"state", "ticket", "cut", "name", "folder", "rows",
  *               "rows_done", "why"},
- *      "servers": [{"id", "state", "emptied", "from",
+ *      "servers": [{"id", "state", "emptied", "waiting", "from",
  *          "shards": [{"shard", "lane", "address", "state", "sessions", "plan",
- *                      "rows", "bytes", "counters": {...}}]}],
+ *                      "unserved", "why", "rows", "bytes",
+ *                      "counters": {...}}]}],
  *      "variables": [{"name", "kind", "dim", "rows", "bytes", "parts"}],
  *      "totals": {"pulls", "pushes_applied", "repeats_suppressed", "rows",
  *                 "bytes"}}
  *
  * States of a server: "serving", "degraded" (some shards are silent or without
  * a lease), "silent", "missing" (expected, and not in the plan). from: the
- * checkpoint that its rows came back from, "" where none did. checkpoints is
+ * checkpoint that its rows came back from, "" where none did. waiting: parts
+ * that it had and nobody has got yet; unserved: parts that a shard does not
+ * serve (yet), and why, if that is not just under way. checkpoints is
  * their URL, "" where there is none; states of the save that is under way, or
  * was last: client_save_word, or "unknown".
  */

@@ -80,6 +80,7 @@ static json_t *server_of(json_t *servers, uint32_t id)
     set(server, "id", number(id));
     set(server, "state", json_string("missing"));
     set(server, "emptied", number(0));
+    set(server, "waiting", number(0));
     set(server, "from", json_string(""));
     set(server, "shards", json_array());
     return server;
@@ -131,6 +132,18 @@ static void add_lanes(struct gathering *g, json_t *servers,
         set(a->shard, "address", json_string(lane->address));
         set(a->shard, "state", json_string("silent"));
         set(a->server, "state", json_string("silent"));
+    }
+}
+
+/* Parts of lanes that have ended, and that nobody has got yet. */
+static void add_waiting(json_t *servers, const struct wire_plan *w)
+{
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        for (uint32_t k = 0; k < w->n_ended; k++) {
+            if (w->ended[k].lane == w->parts[i].lane) {
+                add(server_of(servers, w->ended[k].server), "waiting", 1);
+            }
+        }
     }
 }
 
@@ -188,6 +201,7 @@ static json_t *start_tree(struct gathering *g, const struct wire_plan *w)
     g->n_variables = w->n_variables;
     add_lanes(g, servers, w);
     add_sources(servers, w);
+    add_waiting(servers, w);
     add_variables(g, variables, w);
     add(g->totals, "pulls", 0);
     add(g->totals, "pushes_applied", 0);
@@ -229,6 +243,8 @@ static void add_answer(struct gathering *g, struct asked *a,
         json_string(w->has_lease ? "serving" : "without a lease"));
     set(a->shard, "sessions", number(w->sessions));
     set(a->shard, "plan", number(w->plan));
+    set(a->shard, "unserved", number(w->unserved));
+    set(a->shard, "why", json_string(w->why));
     set(a->server, "emptied", number(w->emptied));
     add_tables(g, a->shard, w);
     for (uint32_t i = 0; i < w->n_counters; i++) {
@@ -471,6 +487,38 @@ static void print_servers(const json_t *servers, struct buf *out)
     }
 }
 
+/* Nothing is silently not served. */
+static void print_unserved(const json_t *servers, struct buf *out)
+{
+    size_t i, k;
+    json_t *server, *shard;
+
+    json_array_foreach(servers, i, server)
+    {
+        unsigned long long id = get(server, "id");
+        unsigned long long n = get(server, "waiting");
+
+        if (n > 0) {
+            line(out,
+                 "%llu parts are not served: they wait for server %llu, or for "
+                 "room on another one",
+                 n, id);
+        }
+        json_array_foreach(json_object_get(server, "shards"), k, shard)
+        {
+            const char *why = text_of(shard, "why");
+
+            n = get(shard, "unserved");
+            if (n > 0) {
+                line(out,
+                     "%llu parts are not served by server %llu shard %llu: %s",
+                     n, id, (unsigned long long)get(shard, "shard"),
+                     why[0] != '\0' ? why : "they are being loaded");
+            }
+        }
+    }
+}
+
 static void print_variables(const json_t *variables, struct buf *out)
 {
     size_t i;
@@ -522,6 +570,7 @@ void status_table(const struct status *s, struct buf *out)
     print_save(s->root, out);
     line(out, "%s", "");
     print_servers(json_object_get(s->root, "servers"), out);
+    print_unserved(json_object_get(s->root, "servers"), out);
     line(out, "%s", "");
     print_variables(json_object_get(s->root, "variables"), out);
     line(out, "%s", "");

@@ -125,7 +125,22 @@ void step_on_submit(struct session *s, struct request *r)
     take(s);
     r->cut = s->step.cut;
     /* Pulls leave nothing behind that would belong to a step. */
-    s->step.is_clean = s->step.is_clean && !writes(r);
+    if (writes(r)) {
+        s->step.is_clean = false;
+        s->step.has_gone_on = true;
+        s->step.gone_on = r->cut;
+    }
+}
+
+uint64_t step_gone_on(const struct session *s)
+{
+    const struct step *p = &s->step;
+
+    if (!p->has_gone_on) {
+        return 0;
+    }
+    return s->number_state == NUMBER_OPEN ? base_max_u64(p->gone_on, p->opened)
+                                          : UINT64_MAX;
 }
 
 static int stand_at(struct session *s, const void *position, size_t size)
@@ -155,6 +170,8 @@ int step_boundary(struct session *s, const void *position, size_t size)
     }
     rc = stand_at(s, position, size);
     if (rc == PS_OK) {
+        s->step.has_gone_on = true;
+        s->step.gone_on = s->step.cut;
         take(s);
     }
     return rc;
@@ -202,6 +219,31 @@ static void copy_words(char *to, size_t size, const char *from)
     to[n] = '\0';
 }
 
+/* How the save of a ticket ended that others have followed. PS_ENOMEM. */
+static int look_back(struct session *s, uint64_t ticket,
+                     struct ps_save_state *out)
+{
+    struct wire_save w;
+    int rc;
+
+    arena_reset(&s->arena);
+    rc = wire_save_decode(s->step.record.data, s->step.record.size, &s->arena,
+                          &w);
+    for (uint32_t i = 0; rc == PS_OK && i < w.n_asked; i++) {
+        const struct wire_asked *a = &w.asked[i];
+
+        if (a->ticket == ticket) {
+            out->state = (int)a->state;
+            out->cut = a->cut;
+            out->rows = a->rows;
+            out->rows_done = a->state == SAVE_DONE ? a->rows : 0;
+            copy_words(out->folder, sizeof(out->folder), a->folder);
+            copy_words(out->why, sizeof(out->why), a->why);
+        }
+    }
+    return rc;
+}
+
 /* Requests that wait for the end of a save. */
 static void settle_saves(struct session *s)
 {
@@ -209,25 +251,35 @@ static void settle_saves(struct session *s)
     struct request *next;
 
     for (struct request *r = s->first; r != NULL; r = next) {
+        bool is_now = now->ticket == r->ticket;
+
         next = r->next;
         if (r->kind != REQUEST_SAVE || r->ticket == 0 ||
             now->ticket < r->ticket) {
             continue;
         }
-        if (now->ticket > r->ticket) {
-            PROBE(step_missed_the_end);
-            r->status = PS_EUNSURE;
-            copy_words(r->text, sizeof(r->text),
-                       "another save has followed: look at the checkpoints");
-        } else if (now->state == PS_SAVE_FAILED) {
-            r->status = PS_EIO;
-            copy_words(r->text, sizeof(r->text), now->why);
-        } else if (now->state == PS_SAVE_CANCELED) {
-            r->status = PS_ECANCELED;
-            copy_words(r->text, sizeof(r->text), now->why);
-        } else if (now->state != PS_SAVE_DONE) {
-            continue;
+        if (is_now) {
+            *r->save = *now;
+        } else if (look_back(s, r->ticket, r->save) != PS_OK) {
+            s->step.retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+            return;
         }
+        if (r->save->state == PS_SAVE_FAILED) {
+            r->status = PS_EIO;
+        } else if (r->save->state == PS_SAVE_CANCELED) {
+            r->status = PS_ECANCELED;
+        } else if (r->save->state != PS_SAVE_DONE) {
+            if (is_now) {
+                continue;
+            }
+            r->status = PS_EUNSURE;
+            copy_words(r->save->why, sizeof(r->save->why),
+                       "many saves have followed: look at the checkpoints");
+        }
+        if (!is_now) {
+            PROBE(step_learns_the_end_late);
+        }
+        copy_words(r->text, sizeof(r->text), r->save->why);
         request_settle(r);
     }
 }
@@ -244,7 +296,9 @@ void step_on_save(struct session *s, const struct coord_result *r)
     }
     if (r->status == PS_OK && r->version > p->version) {
         arena_reset(&s->arena);
-        if (wire_save_decode(r->data, r->size, &s->arena, &w) != PS_OK) {
+        buf_clear(&p->record);
+        if (wire_save_decode(r->data, r->size, &s->arena, &w) != PS_OK ||
+            buf_append(&p->record, r->data, r->size) != PS_OK) {
             p->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
             return;
         }
@@ -284,6 +338,7 @@ void step_tick(struct session *s)
 
     if (p->retry_us != 0 && session_now(s) >= p->retry_us) {
         p->retry_us = 0;
+        settle_saves(s);
         watch(s);
         if (!p->is_known && p->n_reads == 0) {
             step_save_look(s);
@@ -296,14 +351,16 @@ uint64_t step_next(const struct session *s)
     return s->step.retry_us != 0 ? s->step.retry_us : UINT64_MAX;
 }
 
-void step_on_refusal(struct session *s, const char *why)
+void step_on_refusal(struct session *s, struct request *r)
 {
-    copy_words(s->step.save.why, sizeof(s->step.save.why), why);
+    copy_words(r->save->why, sizeof(r->save->why), r->text);
+    copy_words(s->step.save.why, sizeof(s->step.save.why), r->text);
 }
 
 void step_on_ticket(struct session *s, struct request *r, uint64_t ticket)
 {
     r->ticket = ticket;
+    r->save->ticket = ticket;
     settle_saves(s);
 }
 
@@ -315,4 +372,17 @@ bool step_save_is_known(const struct session *s)
 void step_save_state(const struct session *s, struct ps_save_state *out)
 {
     *out = s->step.save;
+}
+
+int request_save(const struct request *r, struct ps_save_state *out)
+{
+    const struct ps_save_state *now = &r->session->step.save;
+
+    if (r->kind != REQUEST_SAVE) {
+        return PS_EARGUMENT;
+    }
+    *out = !r->has_settled && r->ticket != 0 && now->ticket == r->ticket
+               ? *now
+               : *r->save;
+    return PS_OK;
 }

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "kern/init.h"
+#include "scheduler/move.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 #include "udf/udf.h"
@@ -172,6 +173,7 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
         break;
     case WIRE_DECLARE:
     case WIRE_DROP:
+    case WIRE_MOVE:
         if (s->state != SCHEDULER_RUN) {
             declare_answer_text(s, connection, h, PS_ENOTREADY, s->says);
         } else if (restore_is_under_way(s) != NULL) {
@@ -346,8 +348,8 @@ static const struct wire_variable *find(const struct wire_plan *w,
     return NULL;
 }
 
-static void answer_and_forget(struct scheduler *s, struct pending *p,
-                              int status, const char *text)
+void declare_answer_end(struct scheduler *s, struct pending *p, int status,
+                        const char *text)
 {
     if (p->connection != 0) {
         declare_answer_text(s, p->connection, &p->header, status, text);
@@ -432,14 +434,14 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
     if (wire_declare_decode(frame_body(p->frame), p->frame->body_bytes,
                             &s->arena, &m) != PS_OK ||
         m.n_variables != 1) {
-        answer_and_forget(s, p, PS_EPROTOCOL, "a DECLARE of one variable");
+        declare_answer_end(s, p, PS_EPROTOCOL, "a DECLARE of one variable");
         return false;
     }
     v = m.variables[0];
     rc = declare_check(&v, &e);
     if (rc != PS_OK) {
         snprintf(text, sizeof(text), "variable \"%.255s\": %s", v.name, e.text);
-        answer_and_forget(s, p, rc, text);
+        declare_answer_end(s, p, rc, text);
         return false;
     }
     old = find(w, v.name);
@@ -450,7 +452,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         snprintf(text, sizeof(text),
                  "variable \"%s\" is there as %s; asked for %s", v.name, here,
                  asked);
-        answer_and_forget(s, p, PS_ECONFLICT, text);
+        declare_answer_end(s, p, PS_ECONFLICT, text);
         return false;
     }
     if (old != NULL) {
@@ -465,20 +467,20 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
     if (!member_all_there(s)) {
         snprintf(text, sizeof(text), "%u of %u servers are there",
                  member_count(s), s->options.servers);
-        answer_and_forget(s, p, PS_ENOTREADY, text);
+        declare_answer_end(s, p, PS_ENOTREADY, text);
         return false;
     }
     if (w->n_variables >= LIMIT_VARIABLES) {
         snprintf(text, sizeof(text),
                  "there are %d variables, as many as may be", LIMIT_VARIABLES);
-        answer_and_forget(s, p, PS_ELIMIT, text);
+        declare_answer_end(s, p, PS_ELIMIT, text);
         return false;
     }
     v.id = w->next_variable;
     v.born = w->plan + 1;
     rc = add(s, w, &v, &e);
     if (rc != PS_OK) {
-        answer_and_forget(s, p, rc, e.text);
+        declare_answer_end(s, p, rc, e.text);
         return false;
     }
     p->id = v.id;
@@ -497,19 +499,19 @@ static bool apply_drop(struct scheduler *s, struct pending *p,
 
     if (wire_drop_decode(frame_body(p->frame), p->frame->body_bytes, &s->arena,
                          &m) != PS_OK) {
-        answer_and_forget(s, p, PS_EPROTOCOL, "a DROP that cannot be read");
+        declare_answer_end(s, p, PS_EPROTOCOL, "a DROP that cannot be read");
         return false;
     }
     old = find(w, m.name);
     if (old == NULL) {
-        answer_and_forget(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND,
-                          "no variable has this name");
+        declare_answer_end(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND,
+                           "no variable has this name");
         return false;
     }
     variables = arena_take(&s->arena, w->n_variables * sizeof(*variables));
     parts = arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*parts));
     if (variables == NULL || parts == NULL) {
-        answer_and_forget(s, p, PS_ENOMEM, "out of memory");
+        declare_answer_end(s, p, PS_ENOMEM, "out of memory");
         return false;
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
@@ -535,6 +537,9 @@ bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
     if (p->header.type == WIRE_DROP) {
         return apply_drop(s, p, w);
     }
+    if (p->header.type == WIRE_MOVE) {
+        return move_apply(s, p, w);
+    }
     return apply_declare(s, p, w);
 }
 
@@ -548,9 +553,10 @@ void declare_while_held(struct scheduler *s)
         next = p->next;
         if (declare_apply(s, p, &w)) {
             PROBE(declare_waits_for_save);
-            answer_and_forget(s, p, PS_ENOTREADY,
-                              "a checkpoint is being saved: variables come and "
-                              "go after it");
+            declare_answer_end(
+                s, p, PS_ENOTREADY,
+                "a checkpoint is being saved: variables come and "
+                "go after it");
         }
     }
 }
@@ -563,7 +569,7 @@ bool declare_refuse_update(struct scheduler *s, int status, const char *text)
     for (struct pending *p = s->first; p != NULL; p = next) {
         next = p->next;
         if (p->in_update && p->header.type == WIRE_DECLARE) {
-            answer_and_forget(s, p, status, text);
+            declare_answer_end(s, p, status, text);
             had_any = true;
         }
     }

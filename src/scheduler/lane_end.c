@@ -5,13 +5,14 @@
  *   - every open session has said that it asks nothing more of it: no frame of
  *     its own is without an answer there, and nothing that was kept of it can
  *     be lost any more;
- *   - so all checkpoints that are kept were begun after its end, and its log is
- *     needed no more either;
+ *   - so all checkpoints that are kept were begun after its end; where there
+ *     are logs, after every end of a lane of its server, too: parts that are of
+ *     no such checkpoint yet would be made of older logs again;
  *   - no part waits on it, and its server has ended a later one: that a server
  *     was there is read from the list, too.
  *
  * What this scheduler has not seen it takes for unsaid: a new one forgets
- * nothing for two spans. Lanes are looked at when others end. */
+ * nothing for a span. Lanes are looked at when others end. */
 #include "scheduler/lane_end.h"
 
 #include "base/probe.h"
@@ -80,11 +81,17 @@ static bool is_behind_all(const struct scheduler *s, const struct wire_plan *w,
                           const struct wire_ended *e)
 {
     bool is_logged = false;
+    bool is_behind = true;
 
     for (uint32_t i = 0; i < w->n_variables; i++) {
         is_logged = is_logged || w->variables[i].durability != PS_MEMORY;
     }
-    return (s->disk == NULL && !is_logged) || e->cut < s->save->oldest;
+    for (uint32_t i = 0; i < w->n_ended && is_logged; i++) {
+        is_behind = is_behind && (w->ended[i].server != e->server ||
+                                  w->ended[i].cut < s->save->oldest);
+    }
+    return (s->disk == NULL && !is_logged) ||
+           (is_behind && e->cut < s->save->oldest);
 }
 
 bool lane_end_is_over(const struct scheduler *s, const struct wire_plan *w,

@@ -132,15 +132,22 @@ void member_on_plan(struct scheduler *s)
     }
 }
 
-/* A restore has ended all of its lanes, and it has not taken others yet. */
-static bool is_to_renew(const struct scheduler *s, const struct member *m)
+/* A restore has ended its lanes, and it has not taken others yet, but perhaps
+ * for a shard that did not wait for that. */
+static bool is_to_renew(const struct scheduler *s, uint32_t id)
 {
-    for (uint32_t i = 0; i < m->record.n_shards; i++) {
-        if (plan_ended(s->plan, m->record.shards[i].lane) == NULL) {
+    const struct wire_server *r = &s->members[id].record;
+    bool has_ended = false;
+
+    for (uint32_t i = 0; i < r->n_shards; i++) {
+        const struct wire_ended *e = plan_ended(s->plan, r->shards[i].lane);
+
+        if (e != NULL && e->server != id) {
             return false;
         }
+        has_ended = has_ended || e != NULL;
     }
-    return m->record.n_shards > 0;
+    return has_ended;
 }
 
 /* May silence be held against others? Where the store has not taken our own
@@ -258,7 +265,7 @@ void member_on_server(struct scheduler *s, const struct coord_result *r)
         return;
     } else {
         keep_record(m, &w);
-        if (m->has_lanes && is_to_renew(s, m)) {
+        if (m->has_lanes && is_to_renew(s, id)) {
             m->has_lanes = false;
         } else if (m->has_lanes && !is_plausible(s, id)) {
             log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,

@@ -5,12 +5,15 @@
  *
  * One write is under way at a time. What it is made from - members' records
  * and pending requests - is looked at anew for every try, so a write whose
- * outcome is not known needs no repair: read again, then go on. */
+ * outcome is not known needs no repair: read again, then go on. One that was
+ * not found may still come, and what it orders would be unknown here; so
+ * another is written, after which it cannot. */
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "base/probe.h"
 #include "scheduler/lane_end.h"
+#include "scheduler/move.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 
@@ -185,10 +188,14 @@ static void on_read(struct scheduler *s, const struct coord_result *r)
         scheduler_step_down(s);
         return;
     }
+    move_before_plan(s, plan);
     plan_free(s->plan);
     s->plan = plan;
     s->plan_version = r->version;
     s->plan_must_read = false;
+    if (restore_misses_place(s)) {
+        return;
+    }
     if (plan->w.nonce != s->nonce) {
         plan_owner_take_term(s);
     } else if (s->state == SCHEDULER_TERM) {
@@ -202,6 +209,9 @@ static void on_read(struct scheduler *s, const struct coord_result *r)
 
 static void on_written(struct scheduler *s, const struct coord_result *r)
 {
+    s->plan_is_unsure =
+        r->status == PS_EUNSURE ||
+        (s->plan_is_unsure && r->status != PS_OK && r->status != PS_ECONFLICT);
     if (r->status != PS_OK) {
         PROBE(plan_owner_write_unsure);
         for (struct pending *p = s->first; p != NULL; p = p->next) {
@@ -309,6 +319,9 @@ const char *plan_owner_what_moves(const struct scheduler *s)
     if (!member_all_there(s) || lanes_differ(s, w)) {
         return "not all servers are there";
     }
+    if (w->n_moves > 0) {
+        return "a part moves to another shard";
+    }
     for (uint32_t i = 0; i < w->n_parts; i++) {
         const struct wire_shard *h = member_shard(s, w->parts[i].lane);
 
@@ -328,6 +341,7 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
 {
     uint32_t n_lanes = 0, n_ended = 0, room = w->n_lanes;
     uint32_t forget;
+    uint64_t cut = lane_end_cut(s);
     struct wire_lane *lanes;
     struct wire_ended *ended;
 
@@ -355,8 +369,11 @@ static bool take_lanes(struct scheduler *s, struct wire_plan *w)
         if (!is_known) {
             lanes[n_lanes++] = *l;
         } else if (!has_lane(&s->members[l->server], l->lane)) {
-            ended[n_ended++] = (struct wire_ended){
-                l->lane, l->server, l->shard, w->plan + 1, lane_end_cut(s)};
+            if (cut == UINT64_MAX) {
+                return false; /* when the last save is known */
+            }
+            ended[n_ended++] = (struct wire_ended){l->lane, l->server, l->shard,
+                                                   w->plan + 1, cut};
         }
     }
     for (uint32_t i = 0; i < s->options.servers; i++) {
@@ -378,7 +395,7 @@ void plan_owner_update(struct scheduler *s)
 {
     struct wire_plan w;
     struct pending *next;
-    bool changed = false;
+    bool changed = s->plan_is_unsure;
 
     if (s->state != SCHEDULER_RUN || s->plan_in_flight || s->plan_must_read ||
         s->plan == NULL) {
@@ -402,8 +419,8 @@ void plan_owner_update(struct scheduler *s)
         changed = true;
     }
     /* Parts that come from a checkpoint share a plan with nothing else. */
-    if (restore_plan_whole(s, &w) || restore_plan_move(s, &w) ||
-        restore_plan_instead(s, &w)) {
+    if (move_update(s, &w) || restore_plan_whole(s, &w) ||
+        restore_plan_move(s, &w) || restore_plan_instead(s, &w)) {
         write_plan(s, &w);
         return;
     }

@@ -54,6 +54,8 @@ void restore_search(struct scheduler *s, enum restore_job job,
     if (w.kind != RESTORE_OLDER) {
         w.restore = s->plan != NULL ? s->plan->w.restore : 0;
     }
+    w.gives_up = v->bad_us != 0 &&
+                 scheduler_now(s) - v->bad_us >= (uint64_t)LIMIT_DISK_MS * 1000;
     v->heard_us = scheduler_now(s);
     restore_find_begin(&v->find, s->disk, &w);
 }
@@ -126,6 +128,23 @@ bool restore_before_run(struct scheduler *s)
         return begin_start(s);
     }
     drop_source(s->restore); /* another scheduler has begun meanwhile */
+    return true;
+}
+
+bool restore_misses_place(struct scheduler *s)
+{
+    const struct wire_plan *w = &s->plan->w;
+    char text[640];
+
+    if (s->disk != NULL || w->checkpoints[0] == '\0' || w->n_variables == 0 ||
+        s->options.accept_empty) {
+        return false;
+    }
+    snprintf(text, sizeof(text),
+             "the checkpoints of this cluster are at %.400s: start the "
+             "scheduler with -cp, or with --accept-empty to do without them",
+             w->checkpoints);
+    scheduler_refuse(s, text);
     return true;
 }
 
@@ -239,6 +258,7 @@ void restore_start(struct scheduler *s)
 
     v->knows_newest = s->disk == NULL;
     v->newest = (struct restore_source){.cut = 0};
+    v->unread = v->newest;
     if (s->disk == NULL) {
         return;
     }
@@ -263,6 +283,7 @@ void restore_stop(struct scheduler *s)
     v->order.is_open = false;
     v->order.is_loading = false;
     v->accepted = 0;
+    v->bad_us = 0;
     /* Whoever runs next looks again. */
     v->has_looked = false;
 }
@@ -302,6 +323,7 @@ void restore_on_saved(struct scheduler *s, const struct restore_source *x)
 
     if (newest->folder[0] == '\0' || x->cut >= newest->cut) {
         *newest = *x;
+        s->restore->unread.cut = 0;
     }
 }
 
@@ -314,6 +336,7 @@ static struct restore_source take_found(const struct restore *v)
         x.cut = v->find.c->manifest.cut;
         x.plan = v->find.c->manifest.plan;
         x.restore = v->find.c->manifest.restore;
+        x.next_variable = v->find.c->manifest.next_variable;
     }
     return x;
 }
@@ -331,6 +354,10 @@ static void on_look_found(struct scheduler *s)
         readers_note(s, &v->find.c->manifest, x.cut, s->plan->w.restore,
                      x.folder);
         restore_on_saved(s, &x);
+    }
+    if (v->find.damaged_cut > v->newest.cut) {
+        v->unread.cut = v->find.damaged_cut;
+        memcpy(v->unread.folder, v->find.damaged, sizeof(v->find.damaged));
     }
     v->knows_newest = true;
     restore_rest(s);
@@ -522,6 +549,7 @@ void restore_on_plan(struct scheduler *s)
               (unsigned long long)s->plan->w.restore);
     if (v->target > v->old_restore) {
         v->newest = (struct restore_source){.cut = 0};
+        v->unread = v->newest;
     }
     restore_failed_forget(v);
     if (v->job == RESTORE_JOB_DEMAND) {
@@ -559,10 +587,25 @@ void restore_on_coord(struct scheduler *s, const struct coord_result *r)
     restore_raise_on_coord(s, r);
 }
 
+/* Searches that are tried again until they end: a file that fails for so long
+ * is lost (shard_load_again.c). Not of an order, whose user is told. */
+static void note_trouble(struct scheduler *s)
+{
+    struct restore *v = s->restore;
+
+    if (v->find.status != PS_EIO || v->find.folders == NULL ||
+        v->job == RESTORE_JOB_DEMAND || v->job == RESTORE_JOB_BEST) {
+        v->bad_us = 0;
+    } else if (v->bad_us == 0) {
+        v->bad_us = scheduler_now(s);
+    }
+}
+
 static void has_found(struct scheduler *s)
 {
     struct restore *v = s->restore;
 
+    note_trouble(s);
     switch (v->job) {
     case RESTORE_JOB_START:
         on_start_found(s);

@@ -53,11 +53,14 @@ struct restore_source {
     uint64_t cut;
     uint64_t plan;    /* that it was saved under */
     uint64_t restore; /* likewise */
+    uint64_t next_variable;
 };
 
-/* A folder that some shard cannot load, and what parts come from instead. */
+/* A folder that some shard cannot load, and what parts of this past come from
+ * instead. */
 struct restore_failure {
     char folder[CKPT_NAME_MAX + 1];
+    struct restore_past past;
     bool is_missing; /* so it says; else it is damaged */
     bool has_instead;
     struct restore_source instead; /* folder "": none is left */
@@ -67,6 +70,7 @@ struct restore_failure {
 /* The one that is looked at now. */
 struct restore_failing {
     char folder[CKPT_NAME_MAX + 1];
+    struct restore_past past;
     bool is_missing;
     bool is_foreign;
     uint64_t restore;
@@ -97,10 +101,12 @@ struct restore {
     uint64_t retry_us; /* UINT64_MAX: nothing to try */
     struct restore_find find;
     uint64_t heard_us; /* the disk answered, or was asked first */
+    uint64_t bad_us;   /* it lists, and fails with a file since; 0: no */
     bool has_looked;   /* START is over, in this process */
     bool knows_newest; /* LOOK is over, in this run */
     bool is_paused;    /* the save machine waits for us */
     struct restore_source newest;
+    struct restore_source unread; /* newer than that, without a manifest */
 
     /* START, DEMAND and CONSISTENT: what is being restored. */
     struct ckpt *source;
@@ -133,6 +139,9 @@ bool restore_cluster_id(const struct scheduler *s, uint64_t *high,
                         uint64_t *low) MUST_USE;
 /* Before the scheduler runs: likewise, and plan_owner_begin is called. */
 bool restore_before_run(struct scheduler *s) MUST_USE;
+/* The cluster has checkpoints, and this scheduler was not told where: it does
+ * not run, as parts would begin empty for which there are some. */
+bool restore_misses_place(struct scheduler *s) MUST_USE;
 /* It begins to run, or stops, or stands by. */
 void restore_start(struct scheduler *s);
 void restore_stop(struct scheduler *s);
@@ -193,6 +202,10 @@ const struct wire_ended *restore_plan_ended(const struct wire_plan *w,
                                             uint64_t lane);
 /* What it acknowledged is in the log of its server. */
 bool restore_plan_is_logged(const struct wire_plan *w, uint32_t variable);
+/* Lanes for wanted parts, to which those are added that have no room where they
+ * are; how many got one. */
+uint32_t restore_room_place(struct scheduler *s, const struct wire_plan *w,
+                            bool *wanted, uint64_t *lanes);
 
 /* restore_failed.c. The load of a part that its shard says cannot be done; what
  * it says of a former load is not about this one. NULL: none. */

@@ -26,7 +26,8 @@ void restore_consistent_wish(const struct scheduler *s,
     for (uint32_t i = 0;
          i < s->plan->w.n_loads && wish->n_also < RESTORE_ALSO_MAX; i++) {
         const struct wire_load *l = &s->plan->w.loads[i];
-        bool is_new = true;
+        struct ckpt_move m;
+        bool is_new = !ckpt_move_parse(l->folder, &m);
 
         for (uint32_t k = 0; k < wish->n_also && is_new; k++) {
             is_new = strcmp(wish->also[k], l->folder) != 0;

@@ -20,31 +20,36 @@ enum { LOOK_AGAIN_US = 60000000 };
 PLANT_DECLARE(load_missing_believed);
 
 static struct restore_failure *find_failure(struct restore *v,
-                                            const char *folder, bool is_missing)
+                                            const struct restore_failing *x)
 {
     for (uint32_t i = 0; i < v->n_failures; i++) {
         struct restore_failure *f = &v->failures[i];
 
-        if (f->is_missing == is_missing && strcmp(f->folder, folder) == 0) {
+        if (f->is_missing == x->is_missing &&
+            strcmp(f->folder, x->folder) == 0 &&
+            restore_past_is_same(&f->past, &x->past)) {
             return f;
         }
     }
     return NULL;
 }
 
-/* What is known longest makes room. */
-static struct restore_failure *add_failure(struct restore *v,
-                                           const char *folder, bool is_missing)
+/* Of the one that is looked at now. What is known longest makes room. */
+static struct restore_failure *take_failure(struct restore *v)
 {
-    struct restore_failure *f;
+    const struct restore_failing *x = &v->failing;
+    struct restore_failure *f = find_failure(v, x);
 
+    if (f != NULL) {
+        return f;
+    }
     if (v->n_failures == RESTORE_FAILURES_MAX) {
         memmove(v->failures, v->failures + 1,
                 --v->n_failures * sizeof(*v->failures));
     }
     f = &v->failures[v->n_failures++];
-    *f = (struct restore_failure){.is_missing = is_missing};
-    memcpy(f->folder, folder, strlen(folder) + 1);
+    *f = (struct restore_failure){.is_missing = x->is_missing, .past = x->past};
+    memcpy(f->folder, x->folder, sizeof(x->folder));
     return f;
 }
 
@@ -74,33 +79,28 @@ static void look_for_older(struct scheduler *s)
 {
     struct restore *v = s->restore;
     struct restore_wish wish = {.kind = RESTORE_OLDER,
-                                .restore = v->failing.restore};
+                                .restore = v->failing.restore,
+                                .past = v->failing.past};
 
     if (v->failing.is_foreign) {
         /* Another cluster's: there is no timeline to go back on. */
-        add_failure(v, v->failing.folder, v->failing.is_missing)->has_instead =
-            true;
+        take_failure(v)->has_instead = true;
         restore_rest(s);
         plan_owner_update(s);
         return;
     }
     memcpy(wish.name, v->failing.folder, sizeof(v->failing.folder));
-    restore_consistent_wish(s, &wish);
     restore_search(s, RESTORE_JOB_OLDER, &wish);
 }
 
-static void begin(struct scheduler *s, const struct wire_load *l,
-                  bool is_missing)
+static void begin(struct scheduler *s, const struct restore_failing *x)
 {
     struct restore *v = s->restore;
     struct restore_wish wish = {.kind = RESTORE_NAMED, .verifies = true};
 
-    v->failing = (struct restore_failing){.is_missing = is_missing,
-                                          .is_foreign = l->brings_lanes == 0,
-                                          .restore = l->restore};
-    memcpy(v->failing.folder, l->folder, strlen(l->folder) + 1);
-    if (is_missing && !PLANT(load_missing_believed)) {
-        memcpy(wish.name, l->folder, strlen(l->folder) + 1);
+    v->failing = *x;
+    if (x->is_missing && !PLANT(load_missing_believed)) {
+        memcpy(wish.name, x->folder, sizeof(x->folder));
         restore_search(s, RESTORE_JOB_CONFIRM, &wish);
     } else {
         look_for_older(s);
@@ -112,17 +112,32 @@ void restore_failed_look(struct scheduler *s)
     struct restore *v = s->restore;
 
     for (uint32_t i = 0; i < s->plan->w.n_parts; i++) {
-        bool is_missing;
-        const struct wire_load *l =
-            restore_failed_load(s, &s->plan->w.parts[i], &is_missing);
+        const struct wire_part *p = &s->plan->w.parts[i];
+        struct restore_failing x = {.restore = 0};
+        const struct wire_load *l = restore_failed_load(s, p, &x.is_missing);
         const struct restore_failure *f;
+        struct ckpt_move move;
 
         if (l == NULL || strlen(l->folder) > CKPT_NAME_MAX) {
             continue;
         }
-        f = find_failure(v, l->folder, is_missing);
+        if (ckpt_move_parse(l->folder, &move)) {
+            /* What an older checkpoint lacks was acknowledged by a lane that
+             * lives: nobody would ask for it. */
+            log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
+                        "a part that has moved cannot be loaded, and is not "
+                        "served: %s; is -cp one folder that all servers "
+                        "share? Else `ps-plus restore` goes back",
+                        member_shard(s, s->plan->w.parts[i].lane)->why);
+            continue;
+        }
+        memcpy(x.folder, l->folder, strlen(l->folder) + 1);
+        x.is_foreign = l->brings_lanes == 0;
+        x.restore = l->restore;
+        restore_past_of(&s->plan->w, p->since, &x.past);
+        f = find_failure(v, &x);
         if (f == NULL || (!f->has_instead && scheduler_now(s) >= f->again_us)) {
-            begin(s, l, is_missing);
+            begin(s, &x);
             return;
         }
     }
@@ -131,8 +146,6 @@ void restore_failed_look(struct scheduler *s)
 void restore_failed_confirmed(struct scheduler *s)
 {
     struct restore *v = s->restore;
-    struct restore_failure *f =
-        find_failure(v, v->failing.folder, v->failing.is_missing);
 
     /* A user may have called another one by that name. */
     if (v->find.status != PS_OK ||
@@ -150,22 +163,15 @@ void restore_failed_confirmed(struct scheduler *s)
               "must name one folder that all servers and the scheduler share; "
               "its parts are not served until then",
               v->failing.folder);
-    if (f == NULL) {
-        f = add_failure(v, v->failing.folder, v->failing.is_missing);
-    }
-    f->again_us = scheduler_now(s) + LOOK_AGAIN_US;
+    take_failure(v)->again_us = scheduler_now(s) + LOOK_AGAIN_US;
     restore_rest(s);
 }
 
 void restore_failed_found(struct scheduler *s, const struct restore_source *x)
 {
     struct restore *v = s->restore;
-    struct restore_failure *f =
-        find_failure(v, v->failing.folder, v->failing.is_missing);
+    struct restore_failure *f = take_failure(v);
 
-    if (f == NULL) {
-        f = add_failure(v, v->failing.folder, v->failing.is_missing);
-    }
     f->has_instead = true;
     f->instead = *x;
     restore_rest(s);

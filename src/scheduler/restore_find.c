@@ -39,6 +39,7 @@ void restore_find_begin(struct restore_find *f, struct disk *disk,
     f->at = 0;
     f->by_folder = false;
     f->n_damaged = 0;
+    f->damaged_cut = 0;
     f->marks = (struct restore_marks){.cut = 0};
     f->why[0] = '\0';
     submit(f, STEP_LIST, &r);
@@ -124,6 +125,19 @@ static bool is_cut(const char *text, uint64_t cut)
     return strcmp(text, digits) == 0;
 }
 
+static void keep_older(struct restore_find *f)
+{
+    uint64_t cut, term;
+    bool is_new, is_ours;
+
+    is_ours = ckpt_folder_parse(f->wish.name, &cut, &term, &is_new);
+    for (uint32_t i = 0; i < f->n; i++) {
+        f->folders[i].is_meant =
+            is_ours && f->folders[i].cut < cut &&
+            restore_past_has(&f->wish.past, f->folders[i].cut);
+    }
+}
+
 /* A folder's name goes before a cut, and both before what users say. */
 static void keep_named(struct restore_find *f)
 {
@@ -198,6 +212,8 @@ static bool on_list(struct restore_find *f, const struct disk_result *r)
     qsort(f->folders, f->n, sizeof(*f->folders), compare_folders);
     if (f->wish.kind == RESTORE_NAMED) {
         keep_named(f);
+    } else if (f->wish.kind == RESTORE_OLDER) {
+        keep_older(f);
     }
     return go_on(f);
 }
@@ -217,7 +233,10 @@ static bool is_damaged(struct restore_find *f, const char *why)
     snprintf(f->why + n, sizeof(f->why) - n, "%s%s: %.160s", n > 0 ? "; " : "",
              f->folder, why);
     base_one_line(f->why);
-    f->n_damaged++;
+    if (f->n_damaged++ == 0) {
+        f->damaged_cut = f->folders[f->at].cut;
+        memcpy(f->damaged, f->folder, sizeof(f->damaged));
+    }
     f->at++;
     return go_on(f);
 }
@@ -233,6 +252,9 @@ static bool cannot_read(struct restore_find *f, int status, const char *why)
 {
     if (status == PS_ENOMEM) {
         return has_no_memory(f);
+    }
+    if (status == PS_EIO && f->wish.gives_up) {
+        return is_damaged(f, why);
     }
     snprintf(f->why, sizeof(f->why), "%s cannot be read: %.160s", f->folder,
              why);
@@ -268,23 +290,6 @@ static bool is_of_timeline(struct restore_find *f)
     return f->c->manifest.restore == f->wish.restore;
 }
 
-/* OLDER: the timeline is that of the folder before which it is looked for. */
-static bool is_before(struct restore_find *f)
-{
-    uint64_t cut, term;
-    bool is_new;
-
-    if (strcmp(f->folder, f->wish.name) == 0) {
-        f->wish.restore = f->c->manifest.restore;
-        return false;
-    }
-    if (!ckpt_folder_parse(f->wish.name, &cut, &term, &is_new) ||
-        f->c->manifest.cut >= cut) {
-        return false;
-    }
-    return is_also(f) || f->c->manifest.restore == f->wish.restore;
-}
-
 static bool is_wanted(struct restore_find *f)
 {
     switch (f->wish.kind) {
@@ -296,7 +301,11 @@ static bool is_wanted(struct restore_find *f)
         return f->by_folder || f->wish.name[0] == '\0' ||
                strcmp(f->c->manifest.name, f->wish.name) == 0;
     case RESTORE_OLDER:
-        return is_same_cluster(f) && is_before(f);
+        /* Of another time only if that was gone back to: two schedulers that
+         * run with one root know nothing of each other. */
+        return is_same_cluster(f) &&
+               (f->c->manifest.restore == f->wish.restore ||
+                restore_past_is_below(&f->wish.past, f->c->manifest.cut));
     }
     return false;
 }

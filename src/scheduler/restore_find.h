@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "ckpt/ckpt.h"
 #include "fs/disk.h"
+#include "scheduler/restore_past.h"
 
 enum {
     /* Set in the tags of all its requests; those of saves have it not. */
@@ -59,20 +60,22 @@ enum restore_kind {
     RESTORE_TIMELINE, /* the newest that this cluster made since its last
                          restore, or `also`, or made before one of these */
     RESTORE_NAMED,    /* folder, cut or a user's name */
-    RESTORE_OLDER     /* the newest of the timeline before folder `name` */
+    RESTORE_OLDER     /* the newest of `past` before folder `name` */
 };
 
 struct restore_wish {
     enum restore_kind kind;
     bool verifies;
+    bool gives_up; /* what the disk fails with, though it lists, is damage */
     char name[LIMIT_NAME_BYTES + 1];
     uint64_t cluster_high;
     uint64_t cluster_low;
-    uint64_t restore;
-    /* TIMELINE, OLDER: folders that are of the timeline whatever their
-     * manifests say: parts of this cluster come from them. */
+    uint64_t restore; /* OLDER: that of `name` */
+    /* TIMELINE: folders that are of it whatever their manifests say: parts of
+     * this cluster come from them. */
     char also[RESTORE_ALSO_MAX][CKPT_NAME_MAX + 1];
     uint32_t n_also;
+    struct restore_past past; /* OLDER */
 };
 
 struct restore_folder {
@@ -106,6 +109,8 @@ struct restore_find {
     char base_folder[CKPT_NAME_MAX + 1];
     struct restore_marks marks;
     uint32_t n_damaged;
+    uint64_t damaged_cut; /* of the first one that was */
+    char damaged[CKPT_NAME_MAX + 1];
     /* When it has ended: PS_OK with c and folder; PS_ENOTFOUND: none is meant;
      * PS_EDATALOSS: all that are meant are damaged, why names them; what the
      * listing said. */

@@ -6,7 +6,10 @@
 #include <stdio.h>
 
 #include "base/probe.h"
+#include "scheduler/lane_end.h"
+#include "scheduler/move.h"
 #include "scheduler/restore.h"
+#include "scheduler/save.h"
 
 static bool is_same_text(const char *a, const char *b)
 {
@@ -25,17 +28,20 @@ struct group {
     uint32_t n; /* parts */
     bool has_load;
     struct wire_load load;
+    struct restore_past past;
+    uint64_t begun; /* no cut above this one has */
 };
 
 static bool begin_group(struct scheduler *s, struct group *g,
                         struct wire_plan *w)
 {
-    *g = (struct group){.w = w, .since = s->plan->w.plan + 1};
+    *g = (struct group){
+        .w = w, .since = s->plan->w.plan + 1, .begun = lane_end_cut(s)};
     g->parts =
         arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*g->parts));
     g->loads = arena_take(&s->arena, ((size_t)w->n_loads + w->n_parts + 1) *
                                          sizeof(*g->loads));
-    if (g->parts == NULL || g->loads == NULL) {
+    if (g->parts == NULL || g->loads == NULL || g->begun == UINT64_MAX) {
         return false;
     }
     if (w->n_parts > 0) {
@@ -70,10 +76,13 @@ static bool join_group(struct group *g, uint32_t i, uint64_t lane,
                        const struct wire_load *l)
 {
     struct wire_part *p = &g->parts[i];
+    struct restore_past past;
 
-    if (g->n > 0 && (g->has_load != (l != NULL) ||
-                     (l != NULL && (!is_same_text(g->load.folder, l->folder) ||
-                                    is_for_all(&g->load) != is_for_all(l))))) {
+    restore_past_of(g->w, p->since, &past);
+    if (g->n > 0 &&
+        (g->has_load != (l != NULL) || !restore_past_is_same(&past, &g->past) ||
+         (l != NULL && (!is_same_text(g->load.folder, l->folder) ||
+                        is_for_all(&g->load) != is_for_all(l))))) {
         return false;
     }
     if (l != NULL && ((g->n == 0 && is_for_all(l)) ||
@@ -86,6 +95,7 @@ static bool join_group(struct group *g, uint32_t i, uint64_t lane,
     if (g->n == 0 && l != NULL) {
         g->load = *l;
     }
+    g->past = past;
     g->has_load = l != NULL;
     g->n++;
     p->lane = lane;
@@ -93,9 +103,17 @@ static bool join_group(struct group *g, uint32_t i, uint64_t lane,
     return true;
 }
 
-static bool end_group(struct group *g)
+static bool end_group(struct scheduler *s, struct group *g)
 {
+    uint64_t after = g->has_load && g->load.brings_lanes != 0 ? g->load.cut : 0;
+
     if (g->n == 0) {
+        return false;
+    }
+    if (s->disk != NULL && g->begun > after) {
+        restore_past_give_up(&g->past, after, g->begun);
+    }
+    if (restore_past_write(&g->past, g->since, &s->arena, g->w) != PS_OK) {
         return false;
     }
     g->w->parts = g->parts;
@@ -107,11 +125,11 @@ static bool end_group(struct group *g)
 /* The newest checkpoint, or what the part came from if that is newer: another
  * one was restored since, or it is all there is. Cuts are those of one cluster:
  * a part that came from another one's checkpoint is in those that were made
- * since, whatever their numbers. A part that began with initial
- * values after the newest was made does so again: it could not be loaded, and
- * clients were told of the loss. */
-static bool choose_load(const struct scheduler *s, const struct wire_part *part,
-                        struct wire_load *l)
+ * since, whatever their numbers. A part that began with initial values after
+ * the newest was made does so again: no checkpoint has it, or it could not be
+ * loaded and that was accepted, and clients are told of the loss. */
+static bool choose_readable(const struct scheduler *s,
+                            const struct wire_part *part, struct wire_load *l)
 {
     const struct restore_source *newest = &s->restore->newest;
     const struct wire_load *old = plan_load(s->plan, part);
@@ -133,6 +151,44 @@ static bool choose_load(const struct scheduler *s, const struct wire_part *part,
         *l = *old;
     }
     return old != NULL;
+}
+
+/* What the part may be in for all that is known, but was not found: its shard
+ * tries that first. If it cannot, an older one is looked for, and where there
+ * is none the part does not begin empty unasked. */
+static bool choose_load(const struct scheduler *s, const struct wire_part *part,
+                        struct wire_load *l)
+{
+    const struct restore_source *unread = &s->restore->unread;
+    const struct save *saved = s->save;
+    bool is_found = choose_readable(s, part, l);
+    uint64_t cut = is_found ? l->cut : 0;
+    const char *folder = NULL;
+    struct restore_past past;
+
+    restore_past_of(&s->plan->w, part->since, &past);
+    if (is_found && l->brings_lanes == 0) {
+        return true;
+    }
+    if (unread->cut > cut && restore_past_has(&past, unread->cut)) {
+        folder = unread->folder;
+        cut = unread->cut;
+    } else if (saved->state == SAVE_DONE && saved->cut > cut &&
+               saved->plan >= part->since &&
+               restore_past_has(&past, saved->cut)) {
+        folder = saved->folder;
+        cut = saved->cut;
+    }
+    if (folder != NULL) {
+        PROBE(restore_plan_unread);
+        *l = (struct wire_load){.folder = folder,
+                                .cut = cut,
+                                .name = "",
+                                .brings_lanes = 1,
+                                .restore = s->plan->w.restore,
+                                .log_from = is_found ? l->log_from : 0};
+    }
+    return is_found || folder != NULL;
 }
 
 const struct wire_ended *restore_plan_ended(const struct wire_plan *w,
@@ -178,7 +234,7 @@ static bool choose_lanes(struct scheduler *s, const struct wire_plan *w,
                          uint64_t *lanes)
 {
     bool *wanted = arena_take(&s->arena, (size_t)w->n_parts + 1);
-    uint32_t n = 0, n_orphans = 0, n_left = 0;
+    uint32_t n = 0;
 
     if (wanted == NULL) {
         return false;
@@ -192,30 +248,8 @@ static bool choose_lanes(struct scheduler *s, const struct wire_plan *w,
         wanted[i] = lanes[i] == 0 && is_orphan &&
                     !restore_plan_is_logged(w, w->parts[i].variable);
         n += lanes[i] != 0;
-        n_orphans += wanted[i];
     }
-    if (n_orphans > 0 && w->n_lanes > 0 &&
-        place_parts(w, wanted, &s->options.limits, declare_slots_of, &s->arena,
-                    lanes) == PS_OK) {
-        PROBE(restore_plan_to_successor);
-        for (uint32_t i = 0; i < w->n_parts; i++) {
-            n_left += wanted[i] && lanes[i] == 0;
-        }
-        if (n_left > 0) {
-            log_limited(&s->room_log, scheduler_now(s), LOG_ERROR,
-                        "%u parts of a server that does not come back have no "
-                        "room on another one",
-                        (unsigned)n_left);
-        }
-        n += n_orphans - n_left;
-        if (n_left < n_orphans) {
-            log_write(LOG_WARNING,
-                      "a server does not come back: %u of its parts go to "
-                      "others",
-                      (unsigned)(n_orphans - n_left));
-        }
-    }
-    return n > 0;
+    return restore_room_place(s, w, wanted, lanes) + n > 0;
 }
 
 bool restore_plan_move(struct scheduler *s, struct wire_plan *w)
@@ -241,7 +275,7 @@ bool restore_plan_move(struct scheduler *s, struct wire_plan *w)
         }
     }
     PROBE(plan_owner_part_to_new_lane);
-    return end_group(&g);
+    return end_group(s, &g);
 }
 
 /* ---- loads that failed -------------------------------------------------- */
@@ -251,28 +285,30 @@ static void say_not_served(struct scheduler *s, const struct restore_failure *f,
                            uint32_t n)
 {
     log_limited(&s->bad_log, scheduler_now(s), LOG_ERROR,
-                "%u parts are not served: %s cannot be loaded, and there is no "
-                "older checkpoint",
+                "%u parts are not served: %s cannot be loaded, and no older "
+                "checkpoint is of their past; `ps-plus restore NAME` takes the "
+                "whole cluster to another one",
                 (unsigned)n, f->folder);
     snprintf(s->says, sizeof(s->says),
-             "runs; %u parts are not served: %s cannot be loaded", (unsigned)n,
-             f->folder);
+             "runs; %u parts are not served: %s cannot be loaded: ps-plus "
+             "restore NAME",
+             (unsigned)n, f->folder);
 }
 
 static void say_instead(struct scheduler *s, const struct restore_failure *f,
-                        uint32_t n)
+                        const struct group *g)
 {
-    if (f->instead.folder[0] != '\0') {
+    if (g->has_load) {
         log_write(LOG_ERROR, "%u parts come from %s: %s cannot be loaded",
-                  (unsigned)n, f->instead.folder, f->folder);
+                  (unsigned)g->n, f->instead.folder, f->folder);
         return;
     }
     log_write(LOG_ERROR,
-              "%u parts begin with initial values: %s cannot be loaded, and "
-              "there is no older checkpoint",
-              (unsigned)n, f->folder);
+              "%u parts begin with initial values, as --accept-empty says: %s "
+              "cannot be loaded, and no older checkpoint is of their past",
+              (unsigned)g->n, f->folder);
     snprintf(s->says, sizeof(s->says),
-             "runs; %u parts were lost: %s cannot be loaded", (unsigned)n,
+             "runs; %u parts were lost: %s cannot be loaded", (unsigned)g->n,
              f->folder);
 }
 
@@ -284,31 +320,42 @@ static bool take_instead(struct scheduler *s, struct wire_plan *w,
                           .name = "",
                           .brings_lanes = 1,
                           .restore = f->instead.restore};
-    bool has_load = l.folder[0] != '\0';
+    uint32_t n_left = 0;
     struct group g;
 
     if (!f->has_instead || !begin_group(s, &g, w)) {
         return false;
     }
     for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_part *p = &w->parts[i];
+        /* A variable that was declared later is not in it. */
+        bool has_load = p->variable < f->instead.next_variable;
         bool is_missing = false;
-        const struct wire_load *failed =
-            restore_failed_load(s, &w->parts[i], &is_missing);
+        const struct wire_load *failed = restore_failed_load(s, p, &is_missing);
+        struct restore_past past;
 
-        if (failed != NULL && is_missing == f->is_missing &&
-            is_same_text(failed->folder, f->folder)) {
+        restore_past_of(w, p->since, &past);
+        if (failed == NULL || is_missing != f->is_missing ||
+            !is_same_text(failed->folder, f->folder) ||
+            !restore_past_is_same(&past, &f->past)) {
+            continue;
+        }
+        if (has_load || s->options.accept_empty) {
             l.log_from = failed->log_from;
-            (void)join_group(&g, i, w->parts[i].lane, has_load ? &l : NULL);
+            g.begun = base_max_u64(g.begun,
+                                   failed->brings_lanes != 0 ? failed->cut : 0);
+            (void)join_group(&g, i, p->lane, has_load ? &l : NULL);
+        } else {
+            n_left++;
         }
     }
-    if (g.n > 0 && !has_load && !s->options.accept_empty) {
-        say_not_served(s, f, g.n);
+    if (n_left > 0) {
+        say_not_served(s, f, n_left);
+    }
+    if (!end_group(s, &g)) {
         return false;
     }
-    if (!end_group(&g)) {
-        return false;
-    }
-    say_instead(s, f, g.n);
+    say_instead(s, f, &g);
     return true;
 }
 
@@ -329,9 +376,11 @@ void restore_plan_prune(struct scheduler *s, struct wire_plan *w)
 {
     struct wire_load *loads =
         arena_take(&s->arena, ((size_t)w->n_loads + 1) * sizeof(*loads));
-    uint32_t n = 0;
+    struct wire_gap *gaps =
+        arena_take(&s->arena, ((size_t)w->n_gaps + 1) * sizeof(*gaps));
+    uint32_t n = 0, n_gaps = 0;
 
-    if (loads == NULL) {
+    if (loads == NULL || gaps == NULL) {
         return; /* another time */
     }
     for (uint32_t i = 0; i < w->n_loads; i++) {
@@ -342,10 +391,22 @@ void restore_plan_prune(struct scheduler *s, struct wire_plan *w)
             is_used = w->parts[k].since == l->since &&
                       (l->variable == 0 || l->variable == w->parts[k].variable);
         }
-        if (is_used) {
+        if (is_used && !move_is_saved(s, w, l)) {
             loads[n++] = *l;
+        }
+    }
+    for (uint32_t i = 0; i < w->n_gaps; i++) {
+        bool is_used = false;
+
+        for (uint32_t k = 0; k < w->n_parts && !is_used; k++) {
+            is_used = w->parts[k].since == w->gaps[i].since;
+        }
+        if (is_used) {
+            gaps[n_gaps++] = w->gaps[i];
         }
     }
     w->loads = loads;
     w->n_loads = n;
+    w->gaps = gaps;
+    w->n_gaps = n_gaps;
 }

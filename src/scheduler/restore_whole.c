@@ -6,6 +6,7 @@
 
 #include "scheduler/lane_end.h"
 #include "scheduler/restore.h"
+#include "scheduler/save.h"
 
 /* Variables and parts under construction; w is the plan with those so far. */
 struct building {
@@ -125,6 +126,24 @@ static uint64_t next_lane(const struct scheduler *s, const struct wire_plan *w)
     return next;
 }
 
+/* What a part of the checkpoint had given up, and all that was made since it:
+ * of what is another cluster's nothing is older. */
+static int take_past(struct building *b)
+{
+    struct scheduler *s = b->s;
+    const struct restore *v = s->restore;
+    const struct ckpt_manifest *m = &v->source->manifest;
+    uint64_t to = base_max_u64(v->marks.cut, s->save->cut);
+    struct restore_past past = {.n = 0};
+
+    for (uint32_t i = 0; i < m->n_gaps && is_own(s); i++) {
+        restore_past_give_up(&past, m->gaps[i].after, m->gaps[i].to);
+    }
+    restore_past_give_up(&past, is_own(s) ? m->cut : 0, to);
+    b->w.n_gaps = 0;
+    return restore_past_write(&past, s->plan->w.plan + 1, &s->arena, &b->w);
+}
+
 static int take_all(struct building *b)
 {
     struct scheduler *s = b->s;
@@ -166,9 +185,12 @@ static int take_all(struct building *b)
     b->w.loads = load;
     b->w.n_loads = 1;
     b->w.restore = v->target;
+    b->w.n_moves = 0;
     b->w.lanes = now.lanes;
     b->w.n_lanes = now.n_lanes;
-    return v->job == RESTORE_JOB_START ? PS_OK : end_lanes(s, &b->w);
+    rc = take_past(b);
+    return rc != PS_OK || v->job == RESTORE_JOB_START ? rc
+                                                      : end_lanes(s, &b->w);
 }
 
 /* ---- some variables ----------------------------------------------------- */

@@ -102,9 +102,8 @@ void save_write_record(struct scheduler *s)
         .rows = v->rows,
         .rows_done = v->rows_done,
         .oldest = v->oldest,
-        .asked = v->asked,
-        .n_asked = v->n_asked,
     };
+    struct wire_asked asked[SAVE_ASKED_MAX];
     char none[CKPT_NAME_MAX + 1];
     struct buf b;
 
@@ -119,6 +118,7 @@ void save_write_record(struct scheduler *s)
         read_record(s);
         return;
     }
+    save_put_orders(v, &w, asked);
     buf_init(&b);
     wire_save_encode(&w, &b);
     if (b.failed) {
@@ -455,11 +455,10 @@ static void take_over(struct scheduler *s, const struct wire_save *w)
     snprintf(v->name, sizeof(v->name), "%s", w->name);
     snprintf(v->folder, sizeof(v->folder), "%s", w->folder);
     snprintf(v->why, sizeof(v->why), "%s", w->why);
-    v->n_asked = (uint32_t)base_min_u64(w->n_asked, SAVE_ASKED_MAX);
-    if (v->n_asked > 0) {
-        memcpy(v->asked, w->asked + (w->n_asked - v->n_asked),
-               v->n_asked * sizeof(*v->asked));
-    }
+    v->plan = w->plan;
+    v->rows = w->rows;
+    v->rows_done = w->rows_done;
+    save_take_orders(v, w);
     v->asks_written = v->asks;
     v->has_leftovers = w->state == SAVE_FAILED || w->state == SAVE_CANCELED;
     if (w->state == SAVE_OPEN || w->state == SAVE_CLOSED) {

@@ -48,7 +48,19 @@ struct save_reporter {
     struct buf position;
 };
 
-enum { SAVE_ASKED_MAX = 64 };
+enum { SAVE_ASKED_MAX = 64, SAVE_WHY_BYTES = 256 };
+
+/* Somebody's order, and how its save stands or has ended: that save's last
+ * record. */
+struct save_order {
+    uint64_t nonce;
+    uint64_t ticket;
+    uint64_t cut;
+    uint64_t rows;
+    uint32_t state;
+    char folder[CKPT_NAME_MAX + 1];
+    char why[SAVE_WHY_BYTES];
+};
 
 /* Somebody who asked for a save and is told its ticket when the record has his
  * order: a scheduler that follows this one knows it then. */
@@ -154,7 +166,7 @@ struct save {
     uint64_t oldest;   /* cut of the checkpoints that are kept; 0: not known */
     char name[LIMIT_NAME_BYTES + 1];
     char folder[CKPT_NAME_MAX + 1]; /* its last name */
-    char why[256];
+    char why[SAVE_WHY_BYTES];
 
     uint64_t base;        /* what it is an increment of; 0: it is whole */
     bool base_is_asked;   /* the disk, what is there still */
@@ -172,7 +184,7 @@ struct save {
     struct save_reporter *reporters;
     uint32_t n_reporters;
     struct save_waiter *waiters;
-    struct wire_asked asked[SAVE_ASKED_MAX]; /* the last orders, oldest first */
+    struct save_order asked[SAVE_ASKED_MAX]; /* the last orders, oldest first */
     uint32_t n_asked;
     uint64_t asks; /* orders that this scheduler took */
     uint64_t asks_in_write;
@@ -220,6 +232,10 @@ void save_fail(struct scheduler *s, const char *why);
 void save_fail_silent(struct scheduler *s);
 
 /* save_request.c: WIRE_SAVE and WIRE_CANCEL */
+/* The last orders as the record is to have them, and as it has them. */
+void save_put_orders(struct save *v, struct wire_save *w,
+                     struct wire_asked room[SAVE_ASKED_MAX]);
+void save_take_orders(struct save *v, const struct wire_save *w);
 /* Those whose orders the record has. */
 void save_answer_waiters(struct scheduler *s);
 /* The record is another's: does somebody wait who is not in it? */

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "scheduler/restore_past.h"
 #include "scheduler/save.h"
 
 static struct disk_request request_of(const struct scheduler *s,
@@ -105,6 +106,7 @@ static int make_manifest(struct scheduler *s, bool unseen)
         .time_ms = s->options.wall_ms != NULL ? s->options.wall_ms() : 0,
         .next_variable = s->plan->w.next_variable,
     };
+    struct restore_past past;
     uint64_t cut;
     bool is_new;
     int rc;
@@ -112,6 +114,9 @@ static int make_manifest(struct scheduler *s, bool unseen)
     if (!ckpt_folder_parse(v->folder, &cut, &m.term, &is_new)) {
         return PS_EUNKNOWN;
     }
+    restore_past_of(&s->plan->w, RESTORE_PAST_ALL, &past);
+    m.gaps = past.gaps;
+    m.n_gaps = past.n;
     arena_reset(&s->arena);
     rc = describe(s, &m);
     if (rc != PS_OK) {

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "scheduler/move.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 
@@ -118,7 +119,9 @@ static void go_on(struct scheduler *s)
         submit(s, DISK_READ_WHOLE, SAVE_FILE_PRUNE, path, CKPT_JSON_MAX);
         return;
     }
-    s->save->oldest = p->oldest;
+    /* Of one alone nothing is known: it may turn out to be damaged, and then
+     * all comes from the logs. */
+    s->save->oldest = p->n_whole > 1 ? p->oldest : 0;
     save_prune_end(s);
 }
 
@@ -192,6 +195,7 @@ static void take_names(struct scheduler *s, const struct disk_result *r,
 
         if (!ckpt_folder_parse(names + at, &f.cut, &f.term, &is_new) ||
             is_new != of_unfinished) {
+            move_on_folder(s, names + at);
             continue;
         }
         if (is_new) {

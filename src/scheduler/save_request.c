@@ -1,10 +1,14 @@
 /* Who asks for a save, or for its end. A save is shared by those who ask for
  * the same - its name, and whether it is whole - until its sessions have
- * reported; any other is told to ask again, and begins the next one.
+ * reported; who has gone on beyond its cut wants more than it has. Any other is
+ * told to ask again, and begins the next one.
  *
  * An answer may be lost, and the scheduler with it. So each order has a nonce,
  * and who ordered what is in the record before it is answered: whoever is asked
- * again by that nonce knows its ticket, and no second save is made. */
+ * again by that nonce knows its ticket, and no second save is made. Clients see
+ * the record now and then, so how the save ended stays beside the order when
+ * another has begun. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -12,6 +16,7 @@
 #include "scheduler/save.h"
 
 PLANT_DECLARE(save_order_forgotten);
+PLANT_DECLARE(save_shared_past_its_cut);
 
 /* 0: it is not among the last orders. */
 static uint64_t find_ticket(const struct save *v, uint64_t nonce)
@@ -39,7 +44,50 @@ static void note_order(struct save *v, uint64_t nonce)
     if (v->n_asked == SAVE_ASKED_MAX) {
         memmove(v->asked, v->asked + 1, --v->n_asked * sizeof(*v->asked));
     }
-    v->asked[v->n_asked++] = (struct wire_asked){nonce, v->ticket};
+    v->asked[v->n_asked++] =
+        (struct save_order){.nonce = nonce, .ticket = v->ticket};
+}
+
+void save_put_orders(struct save *v, struct wire_save *w,
+                     struct wire_asked room[SAVE_ASKED_MAX])
+{
+    for (uint32_t i = 0; i < v->n_asked; i++) {
+        struct save_order *o = &v->asked[i];
+
+        if (o->ticket == w->ticket) {
+            o->cut = w->cut;
+            o->state = w->state;
+            o->rows = w->rows;
+            snprintf(o->folder, sizeof(o->folder), "%s", w->folder);
+            snprintf(o->why, sizeof(o->why), "%s", w->why);
+        }
+        room[i] = (struct wire_asked){.nonce = o->nonce,
+                                      .ticket = o->ticket,
+                                      .cut = o->cut,
+                                      .state = o->state,
+                                      .rows = o->rows,
+                                      .folder = o->folder,
+                                      .why = o->why};
+    }
+    w->asked = room;
+    w->n_asked = v->n_asked;
+}
+
+void save_take_orders(struct save *v, const struct wire_save *w)
+{
+    v->n_asked = (uint32_t)base_min_u64(w->n_asked, SAVE_ASKED_MAX);
+    for (uint32_t i = 0; i < v->n_asked; i++) {
+        const struct wire_asked *from = &w->asked[w->n_asked - v->n_asked + i];
+        struct save_order *o = &v->asked[i];
+
+        *o = (struct save_order){.nonce = from->nonce,
+                                 .ticket = from->ticket,
+                                 .cut = from->cut,
+                                 .state = from->state,
+                                 .rows = from->rows};
+        snprintf(o->folder, sizeof(o->folder), "%s", from->folder);
+        snprintf(o->why, sizeof(o->why), "%s", from->why);
+    }
 }
 
 static void answer_ticket(struct scheduler *s, const struct save_waiter *w)
@@ -134,6 +182,11 @@ static const char *what_comes_first(const struct scheduler *s,
     }
     if (v->phase == SAVE_PHASE_IDLE) {
         return save_what_is_missing(s);
+    }
+    if (v->phase > SAVE_PHASE_CUT && m->cut >= v->cut &&
+        !PLANT(save_shared_past_its_cut)) {
+        PROBE(save_is_without_the_last_step);
+        return "a save of before this client's last step is under way";
     }
     return is_the_same(v, m) ? NULL : "another save is under way";
 }

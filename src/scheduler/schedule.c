@@ -195,7 +195,8 @@ static int open_scheduler(struct process *p, struct err *e)
         rc = coord_loop_open(&p->store, &store, e);
     }
     if (rc == PS_OK && o->checkpoints != NULL) {
-        rc = disk_loop_open(&p->files, p->loop, o->checkpoints, on_disk, p, e);
+        rc = disk_loop_open(&p->files, p->loop, o->checkpoints, DISK_LOOP_FILES,
+                            on_disk, p, e);
     }
     if (rc != PS_OK) {
         return rc;

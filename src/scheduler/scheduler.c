@@ -322,8 +322,9 @@ void scheduler_tick(struct scheduler *s)
     save_tick(s);
     restore_tick(s);
     if (s->state == SCHEDULER_RUN && now >= s->look_us) {
-        s->look_us = now + (save_is_open(s) ? LIMIT_SAVE_LOOK_MS * 1000
-                                            : s->length_us / 16);
+        s->look_us = now + (save_is_open(s) || s->plan->w.n_moves > 0
+                                ? LIMIT_SAVE_LOOK_MS * 1000
+                                : s->length_us / 16);
         member_look(s);
     }
 }

@@ -42,6 +42,7 @@ struct member {
     struct wire_server record;
     struct buf bytes; /* what record points into */
     uint64_t gone_us; /* when it was last seen to have lanes */
+    uint64_t full_us; /* until then it gets no part from elsewhere */
 };
 
 struct guest {
@@ -54,7 +55,7 @@ struct guest {
     struct buf position;
 };
 
-/* A DECLARE or DROP that waits for the plan to be written. */
+/* A DECLARE, DROP or MOVE that waits for the plan to be written. */
 struct pending {
     struct pending *next;
     uint64_t connection;
@@ -62,7 +63,7 @@ struct pending {
     struct frame *frame;
     bool in_update; /* answered when the update that is under way is done */
     bool was_tried; /* an update with it had an unknown outcome */
-    uint32_t id;    /* of the declared variable */
+    uint32_t id;    /* of the declared variable; of a MOVE: it has begun */
 };
 
 struct scheduler_connection {
@@ -105,6 +106,7 @@ struct scheduler {
     uint64_t plan_version;
     bool plan_in_flight;
     bool plan_must_read; /* what is in the store may be another */
+    bool plan_is_unsure; /* one that was written may yet be there */
     struct arena arena;  /* of one update or one message */
 
     struct member *members; /* [options.servers] */
@@ -117,10 +119,14 @@ struct scheduler {
     bool sessions_in_flight;
 
     struct map connections;
-    struct pending *first; /* oldest first */
+    struct pending *first;  /* oldest first */
+    uint64_t move_number;   /* of the one that is waited for: move.c */
+    uint64_t move_until_us; /* ... so long */
+    char move_why[200];     /* the last one did not succeed */
     struct log_limit bad_log;
     struct log_limit size_log;
     struct log_limit room_log;
+    uint32_t n_without_room; /* parts that no server has room for */
 };
 
 void scheduler_ask(struct scheduler *s, enum coord_op op, uint64_t tag,
@@ -184,6 +190,9 @@ bool declare_apply(struct scheduler *s, struct pending *p, struct wire_plan *w);
 /* The plan must stand still: what needs another one is asked again later. */
 void declare_while_held(struct scheduler *s);
 void declare_answer_done(struct scheduler *s, struct pending *p);
+/* Answers and forgets it. */
+void declare_answer_end(struct scheduler *s, struct pending *p, int status,
+                        const char *text);
 /* Refuses the declarations of the update that is under way; false if it has
  * none. */
 bool declare_refuse_update(struct scheduler *s, int status, const char *text);

@@ -9,29 +9,47 @@
 PLANT_DECLARE(copies_merged_by_max);
 PLANT_DECLARE(copies_merged_by_min);
 
-struct history_copy *history_copy_new(uint64_t lane, size_t n)
+static int compare_windows(const void *a, const void *b)
 {
+    const struct ckpt_window *x = a;
+    const struct ckpt_window *y = b;
+
+    return x->session < y->session ? -1 : x->session > y->session;
+}
+
+struct history_copy *history_copy_new(const struct ckpt_history *from)
+{
+    size_t n = (size_t)from->n_windows;
+    size_t n_gaps = (size_t)from->n_gaps;
     struct history_copy *c =
-        mem_try_zero(sizeof(*c) + (n + 1) * sizeof(c->windows[0]));
+        mem_try_zero(sizeof(*c) + n * sizeof(c->windows[0]));
 
     if (c == NULL) {
         return NULL;
     }
-    c->lane = lane;
-    c->gaps = mem_try(mem_array(n + 1, sizeof(*c->gaps)));
+    c->lane = from->lane;
+    c->forgotten = from->forgotten;
+    c->gaps = mem_try(mem_array(n_gaps + 1, sizeof(*c->gaps)));
     if (c->gaps == NULL) {
         mem_free(c);
         return NULL;
     }
+    if (n > 0) {
+        memcpy(c->windows, from->windows, n * sizeof(c->windows[0]));
+        qsort(c->windows, n, sizeof(c->windows[0]), compare_windows);
+    }
+    if (n_gaps > 0) {
+        memcpy(c->gaps, from->gaps, n_gaps * sizeof(c->gaps[0]));
+    }
+    c->n = n;
+    c->n_gaps = n_gaps;
     return c;
 }
 
-void history_copy_free(struct history_copy *c)
+static void free_copy(struct history_copy *c)
 {
-    if (c != NULL) {
-        mem_free(c->gaps);
-        mem_free(c);
-    }
+    mem_free(c->gaps);
+    mem_free(c);
 }
 
 static void let_go(struct history_copy *c)
@@ -48,7 +66,7 @@ static void let_go(struct history_copy *c)
     if (c->next != NULL) {
         c->next->prev = c->prev;
     }
-    history_copy_free(c);
+    free_copy(c);
 }
 
 void history_free(struct history *list)
@@ -98,14 +116,6 @@ const struct history_copy *history_of(const struct shard_part *p, uint64_t lane)
 
 /* ---- sharing ------------------------------------------------------------ */
 
-static int compare_windows(const void *a, const void *b)
-{
-    const struct ckpt_window *x = a;
-    const struct ckpt_window *y = b;
-
-    return x->session < y->session ? -1 : x->session > y->session;
-}
-
 static bool is_same_window(const struct ckpt_window *a,
                            const struct ckpt_window *b)
 {
@@ -141,13 +151,15 @@ static struct ckpt_window *find_window(struct history_copy *c, uint64_t session)
 /* The shard's copy of this content; c itself where there is none. */
 static struct history_copy *share(struct shard *s, struct history_copy *c)
 {
-    struct history_copy *o = s->copies;
+    struct history_copy *o = c->shard != NULL ? c : s->copies;
 
     while (o != NULL && !is_same(o, c)) {
         o = o->next;
     }
+    if (o != NULL && o != c) {
+        free_copy(c);
+    }
     if (o != NULL) {
-        history_copy_free(c);
         o->refs++;
         return o;
     }
@@ -162,16 +174,19 @@ static struct history_copy *share(struct shard *s, struct history_copy *c)
 }
 
 int history_put(struct shard *s, struct shard_part *p, uint32_t begin,
-                uint32_t end, struct history_copy *c)
+                uint32_t end, struct history_copy **c)
 {
     struct history *h = mem_try_zero(sizeof(*h));
 
     if (h == NULL) {
-        history_copy_free(c);
+        if ((*c)->shard == NULL) {
+            free_copy(*c);
+            *c = NULL;
+        }
         return PS_ENOMEM;
     }
-    qsort(c->windows, c->n, sizeof(c->windows[0]), compare_windows);
-    *h = (struct history){p->histories, begin, end, share(s, c)};
+    *c = share(s, *c);
+    *h = (struct history){p->histories, begin, end, *c};
     /* A part that was split and is one again is one here, too. */
     for (struct history **at = &h->next; *at != NULL; at = &(*at)->next) {
         struct history *o = *at;

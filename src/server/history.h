@@ -17,13 +17,6 @@
 #include "ckpt/ckpt_state.h"
 #include "server/shard_impl.h"
 
-/* Numbers of a session. */
-struct history_gap {
-    uint64_t session;
-    uint64_t first;
-    uint64_t last;
-};
-
 struct history_copy {
     struct history_copy *next; /* of the shard's */
     struct history_copy *prev;
@@ -31,8 +24,8 @@ struct history_copy {
     uint32_t refs;
     uint64_t ended_us; /* when the last of its sessions was seen to end */
     uint64_t lane;
-    uint64_t forgotten;       /* ended sessions up to this one are not known */
-    struct history_gap *gaps; /* numbers below `next` that are not there */
+    uint64_t forgotten;        /* ended sessions up to this one are not known */
+    struct ckpt_numbers *gaps; /* numbers below `next` that are not there */
     size_t n_gaps;
     size_t n;
     struct ckpt_window windows[]; /* by rising session */
@@ -45,14 +38,13 @@ struct history {
     struct history_copy *copy;
 };
 
-/* With room for n windows and gaps; none are there. NULL: no memory. */
-struct history_copy *history_copy_new(uint64_t lane, size_t n) MUST_USE;
-/* Only for one that was not put. */
-void history_copy_free(struct history_copy *c);
-/* Sorts its windows and gives it to these buckets of the part; it is the
- * shard's from then on, or freed. PS_ENOMEM. */
+/* With these windows and gaps, in any order. NULL: no memory. */
+struct history_copy *history_copy_new(const struct ckpt_history *from) MUST_USE;
+/* Gives it to these buckets of the part. It is the shard's from then on, or is
+ * freed; *c is the shard's of this content, to be put again, or NULL.
+ * PS_ENOMEM. */
 int history_put(struct shard *s, struct shard_part *p, uint32_t begin,
-                uint32_t end, struct history_copy *c) MUST_USE;
+                uint32_t end, struct history_copy **c) MUST_USE;
 void history_free(struct history *list);
 void history_drop_lane(struct shard_part *p, uint64_t lane);
 /* What the part has of a lane; NULL. Of several ranges any. */

@@ -199,7 +199,8 @@ static int set_unit_place(struct unit *u, const char *url, struct err *e)
                        "too often, or is too long");
     }
     rc = disk_loop_open(&u->files[u->n_files], u->loop,
-                        url[0] != '\0' ? url : "none://", unit_disk, u, e);
+                        url[0] != '\0' ? url : "none://", DISK_LOOP_FILES,
+                        unit_disk, u, e);
     if (rc == PS_OK) {
         u->n_files++;
         memcpy(u->place, url, strlen(url) + 1);
@@ -214,9 +215,7 @@ static void unit_tick(void *context)
     for (uint32_t i = 0; i < u->n_files; i++) {
         disk_loop_tick(u->files[i]);
     }
-    if (u->log != NULL) {
-        disk_loop_tick(u->log);
-    }
+    disk_loop_tick(u->log);
     shard_tick(u->shard);
 }
 
@@ -228,7 +227,7 @@ static uint64_t unit_next(void *context)
     for (uint32_t i = 0; i < u->n_files; i++) {
         next = base_min_u64(next, disk_loop_next(u->files[i]));
     }
-    return u->log != NULL ? base_min_u64(next, disk_loop_next(u->log)) : next;
+    return base_min_u64(next, disk_loop_next(u->log));
 }
 
 static void unit_open(void *context, uint64_t connection)
@@ -565,7 +564,8 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
     address_format(host, port, u->address);
     rc = set_unit_place(u, "", e);
     if (rc == PS_OK && o->log_path != NULL) {
-        rc = disk_loop_open(&u->log, u->loop, o->log_path, unit_log, u, e);
+        rc = disk_loop_open(&u->log, u->loop, o->log_path, DISK_LOOP_LOG,
+                            unit_log, u, e);
         shard.log = rc == PS_OK ? disk_loop_disk(u->log) : NULL;
     }
     if (rc != PS_OK) {

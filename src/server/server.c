@@ -114,16 +114,21 @@ static void on_cluster(struct server *s, const struct coord_result *r)
     lease_claim(&s->lease, server_now(s));
 }
 
-/* New numbers for a new life; a number that may have been taken is never
+/* New numbers, one for each shard; a number that may have been taken is never
  * used, so an outcome that is not known just costs numbers. */
-static void ask_lanes(struct server *s)
+static void ask_numbers(struct server *s)
 {
-    s->state = SERVER_LANES;
-    say(s, "takes lane numbers from the store");
     if (!s->asks_lanes) {
         s->asks_lanes = true; /* once: s->first_lane is of the last answer */
         server_ask(s, COORD_GET, TAG_COUNTERS, "counters", 0, NULL);
     }
+}
+
+static void ask_lanes(struct server *s)
+{
+    s->state = SERVER_LANES;
+    say(s, "takes lane numbers from the store");
+    ask_numbers(s);
 }
 
 static void on_ready(struct server *s)
@@ -176,6 +181,8 @@ static int set_body(struct server *s)
             .index_checksum = r->index_checksum,
             .loaded = r->loaded,
             .load_failed = r->load_failed,
+            .moved = r->moved,
+            .moved_state = r->moved_state,
             .why = r->why,
         };
         w.sessions_seen = base_min_u64(w.sessions_seen, s->shards[i].sessions);
@@ -222,14 +229,19 @@ static void on_counters_read(struct server *s, const struct coord_result *r)
 
 static void serve(struct server *s);
 
+static void renew_shard(struct server *s, uint32_t i)
+{
+    s->shards[i] = (struct server_shard){
+        .address = s->shards[i].address,
+        .lane = s->first_lane + i,
+        .log.serial = s->shards[i].log.serial + 1,
+    };
+}
+
 static void take(struct server *s)
 {
     for (uint32_t i = 0; i < s->n_shards; i++) {
-        s->shards[i] = (struct server_shard){
-            .address = s->shards[i].address,
-            .lane = s->first_lane + i,
-            .log.serial = s->shards[i].log.serial + 1,
-        };
+        renew_shard(s, i);
     }
     if (set_body(s) != PS_OK) {
         s->retry_us = server_now(s) + LIMIT_WATCH_MS * 1000;
@@ -244,16 +256,56 @@ static void take(struct server *s)
     lease_take(&s->lease, server_now(s));
 }
 
+static void start_shard(struct server *s, uint32_t i)
+{
+    s->owner->start_lane(s->owner, i, s->shards[i].lane, s->emptied);
+    s->owner->set_lease(s->owner, i, s->shards[i].lane, lease_until(&s->lease));
+    s->shards[i].pong = s->ping;
+}
+
+static bool wants_lane(const struct server *s)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        any = any || s->shards[i].has_ended;
+    }
+    return any && s->state == SERVER_SERVE;
+}
+
+/* Lanes in the place of those that have ended. The next renewal tells of them:
+ * no shard acknowledges in an old one when it does. */
+static void take_instead(struct server *s)
+{
+    for (uint32_t i = 0; i < s->n_shards; i++) {
+        if (s->shards[i].has_ended) {
+            renew_shard(s, i);
+            start_shard(s, i);
+            log_write(LOG_INFO, "shard %u goes on with lane %llu", (unsigned)i,
+                      (unsigned long long)s->shards[i].lane);
+        }
+    }
+    s->is_in_plan = false;
+    s->plan_with_us = 0;
+    say(s, "waits for the scheduler to take a lane into the plan");
+    (void)set_body(s);
+    server_on_want(s, SHARD_WANT_PLAN, 0);
+    server_on_want(s, SHARD_WANT_SESSIONS, 0);
+    server_on_want(s, SHARD_WANT_SAVE, 0);
+}
+
 static void on_counters(struct server *s, const struct coord_result *r)
 {
     s->asks_lanes = false;
-    if (s->state != SERVER_LANES) {
+    if (s->state != SERVER_LANES && !wants_lane(s)) {
         return;
     }
     if (r->op == COORD_GET) {
         on_counters_read(s, r);
-    } else if (r->status == PS_OK) {
+    } else if (r->status == PS_OK && s->state == SERVER_LANES) {
         take(s);
+    } else if (r->status == PS_OK) {
+        take_instead(s);
     } else {
         PROBE(server_lane_numbers_contended);
         s->retry_us = server_now(s) + LIMIT_RETRY_MS * 1000;
@@ -276,10 +328,7 @@ static void serve(struct server *s)
               (unsigned long long)s->first_lane + s->n_shards - 1,
               s->emptied > 0 ? "; its former rows are lost" : "");
     for (uint32_t i = 0; i < s->n_shards; i++) {
-        s->owner->start_lane(s->owner, i, s->shards[i].lane, s->emptied);
-        s->owner->set_lease(s->owner, i, s->shards[i].lane,
-                            lease_until(&s->lease));
-        s->shards[i].pong = s->ping;
+        start_shard(s, i);
     }
     s->plan.must_read = true;
     s->sessions.must_read = true;
@@ -362,15 +411,36 @@ static void stop_shards(struct server *s, enum server_state state)
 }
 
 /* New lanes while we hold the lease: the cluster goes back to a checkpoint, and
- * everybody begins a new life in it (protocol 9); or a lane has failed. Before
- * the new ones are in the store no shard acknowledges in its old one: what that
- * has logged is read by the others. */
-void server_begin_anew(struct server *s, const char *why)
+ * everybody begins a new life in it (protocol 9). Before the new ones are in
+ * the store no shard acknowledges in its old one: what that has logged is read
+ * by the others. */
+void server_begin_anew(struct server *s)
 {
     PROBE(server_lanes_rolled_back);
-    log_write(LOG_WARNING, "%s: its lanes have ended, it takes others", why);
+    log_write(LOG_WARNING, "the cluster goes back to a checkpoint: its lanes "
+                           "have ended, it takes others");
     say(s, "waits for its shards to end their lanes");
     stop_shards(s, SERVER_EMPTYING);
+}
+
+/* The same of one that cannot write its log. */
+void server_end_lane(struct server *s, uint32_t shard)
+{
+    struct server_shard *h = &s->shards[shard];
+
+    if (h->ending != 0) {
+        return;
+    }
+    PROBE(log_failed_shard_begins_anew);
+    log_write(LOG_WARNING,
+              "shard %u cannot write its log: its lane has ended, it takes "
+              "another",
+              (unsigned)shard);
+    snprintf(s->says, sizeof(s->says), "waits for shard %u to end its lane",
+             (unsigned)shard);
+    h->ending = ++s->ping;
+    s->owner->start_lane(s->owner, shard, 0, s->emptied);
+    ping_shards(s);
 }
 
 void server_on_coord(struct server *s, const struct coord_result *r)
@@ -448,7 +518,8 @@ static bool is_stopping(const struct server *s)
 /* True if the shard lives the lane that it was told to; else tells it again. */
 static bool has_its_lane(struct server *s, uint32_t shard, uint64_t lane)
 {
-    uint64_t wanted = s->state == SERVER_SERVE ? s->shards[shard].lane : 0;
+    const struct server_shard *h = &s->shards[shard];
+    uint64_t wanted = s->state == SERVER_SERVE && h->ending == 0 ? h->lane : 0;
 
     if (lane == wanted || (s->state != SERVER_SERVE && !is_stopping(s))) {
         return true;
@@ -477,15 +548,9 @@ static void look_whether_in_plan(struct server *s)
     }
 }
 
-void server_on_pong(struct server *s, uint32_t shard,
-                    const struct server_pong *pong)
+static void look_at_shard(struct server *s, struct server_shard *h,
+                          const struct server_pong *pong)
 {
-    struct server_shard *h = &s->shards[shard];
-
-    if (!has_its_lane(s, shard, pong->lane)) {
-        return;
-    }
-    h->pong = pong->serial;
     h->plan = pong->plan;
     h->sessions = pong->sessions_version;
     h->report = pong->report;
@@ -496,6 +561,23 @@ void server_on_pong(struct server *s, uint32_t shard,
     }
     if (h->sessions < s->sessions.version) {
         server_on_want(s, SHARD_WANT_SESSIONS, 0);
+    }
+}
+
+void server_on_pong(struct server *s, uint32_t shard,
+                    const struct server_pong *pong)
+{
+    struct server_shard *h = &s->shards[shard];
+
+    if (!has_its_lane(s, shard, pong->lane)) {
+        return;
+    }
+    h->pong = pong->serial;
+    if (h->ending == 0) {
+        look_at_shard(s, h, pong);
+    } else if (h->pong >= h->ending && s->state == SERVER_SERVE) {
+        h->has_ended = true;
+        ask_numbers(s);
     }
     if (s->is_due) {
         renew(s);
@@ -529,6 +611,9 @@ static void retry(struct server *s)
     } else if (s->state == SERVER_LANES) {
         ask_lanes(s);
     } else if (s->state == SERVER_SERVE) {
+        if (wants_lane(s)) {
+            ask_numbers(s);
+        }
         server_watch(s, &s->plan);
         server_watch(s, &s->sessions);
         server_watch(s, &s->save);

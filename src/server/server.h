@@ -9,10 +9,10 @@
  *     CLAIM    waits until the record server/<id> is free
  *     LANES    takes new lane numbers from `counters`
  *     TAKE     writes server/<id> with the lanes
- *     SERVE    renews; hands plan and sessions to the shards
+ *     SERVE    renews; hands plan and sessions to the shards; one that cannot
+ *              write its log ends its lane and gets another one
  *     (ended by the scheduler -> LANES: comes back empty)
- *     EMPTYING a log has failed, or all go back: its shards end their lanes;
- *              then LANES
+ *     EMPTYING all go back: its shards end their lanes; then LANES
  *     STOPPING releases the record, then STOPPED
  */
 #ifndef SERVER_H

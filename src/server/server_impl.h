@@ -42,6 +42,8 @@ struct watched {
 struct server_shard {
     char *address;
     uint64_t lane;
+    uint64_t ending; /* the ping that it is to answer without a lane; 0 */
+    bool has_ended;  /* ... and has: it gets another one */
     uint64_t pong;
     uint64_t plan;
     uint64_t sessions;
@@ -88,7 +90,9 @@ static inline uint64_t server_now(const struct server *s)
 /* data: NULL for none. */
 void server_ask(struct server *s, enum coord_op op, enum server_tag tag,
                 const char *key, uint64_t version, const struct buf *data);
-void server_begin_anew(struct server *s, const char *why);
+void server_begin_anew(struct server *s);
+/* Of one shard; the others notice nothing. */
+void server_end_lane(struct server *s, uint32_t shard);
 
 /* server_records.c: what the shards are told of the store */
 void server_watch(struct server *s, struct watched *w);

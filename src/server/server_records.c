@@ -14,9 +14,20 @@ void server_watch(struct server *s, struct watched *w)
     }
 }
 
+/* Whose it is of our shards; n_shards: none's. */
+static uint32_t shard_of(const struct server *s, uint64_t lane)
+{
+    uint32_t i = 0;
+
+    while (i < s->n_shards && s->shards[i].lane != lane) {
+        i++;
+    }
+    return i;
+}
+
 static bool is_ours(const struct server *s, uint64_t lane)
 {
-    return lane >= s->first_lane && lane < s->first_lane + s->n_shards;
+    return shard_of(s, lane) < s->n_shards;
 }
 
 /* Takes note of a plan's number, and whether it has all our lanes. False: it
@@ -38,7 +49,7 @@ static bool look_at_plan(struct server *s, const struct coord_result *r)
         n += is_ours(s, w.lanes[i].lane);
     }
     if (n_ended > 0) {
-        server_begin_anew(s, "the cluster goes back to a checkpoint");
+        server_begin_anew(s);
         return false;
     }
     if (n == 0 && w.servers != 0 && s->id >= w.servers) {
@@ -124,8 +135,7 @@ void server_on_want(struct server *s, enum shard_want what, uint64_t number)
 
     if (what == SHARD_WANT_LIFE) {
         if (s->state == SERVER_SERVE && is_ours(s, number)) {
-            PROBE(log_failed_server_begins_anew);
-            server_begin_anew(s, "a shard cannot write its log");
+            server_end_lane(s, shard_of(s, number));
         }
         return;
     }

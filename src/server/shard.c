@@ -9,6 +9,7 @@
 #include "server/history.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
+#include "server/shard_move.h"
 #include "server/shard_save.h"
 #include "table/slab.h"
 
@@ -71,6 +72,7 @@ static void end_life(struct shard *s)
     s->load_pause_us = 0;
     s->load_failed = LOAD_GOES_ON;
     s->load_why[0] = '\0';
+    s->load_bad_sum = 0;
 }
 
 void shard_free(struct shard *s)
@@ -421,6 +423,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
         return rc;
     }
     shard_save_before_plan(s, parts, n);
+    shard_move_before_plan(s, plan);
     if (s->loading != NULL && s->loading->phase == LOADING_ROWS) {
         loaded = s->parts[s->loading->part];
     }
@@ -435,6 +438,7 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     shard_log_on_plan(s);
     shard_load_on_plan(s, &loaded);
     shard_save_on_plan(s);
+    shard_move_begin(s);
     return PS_OK;
 }
 
@@ -498,12 +502,16 @@ void shard_tick(struct shard *s)
     shard_save_work(s);
     shard_load_work(s);
     shard_log_tick(s);
+    if (s->net->now_us(s->net) >= shard_move_next(s)) {
+        shard_move_begin(s);
+    }
 }
 
 uint64_t shard_next(const struct shard *s)
 {
     uint64_t next = base_min_u64(shard_save_next(s), shard_load_next(s));
 
+    next = base_min_u64(next, shard_move_next(s));
     return base_min_u64(next, shard_log_next(s));
 }
 

@@ -79,6 +79,8 @@ struct shard_report {
     uint64_t index_checksum;
     uint64_t loaded;      /* the plan whose loads are all done */
     uint32_t load_failed; /* enum wire_load_state */
+    uint64_t moved;       /* the number of a move; 0: none */
+    uint32_t moved_state; /* enum wire_saved_state */
     char why[200];
 };
 

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/history.h"
+#include "server/shard_load.h"
 #include "server/shard_log.h"
 
 void shard_hello(struct shard *s, struct shard_connection *c,
@@ -242,6 +243,10 @@ static int keep_of(struct shard *s, const struct wire_lost *m,
     if (!has_rows(p)) {
         return PS_EBUSY;
     }
+    if (m->lane == s->lane) {
+        k->below = UINT64_MAX; /* it has come back, and lives */
+        return PS_OK;
+    }
     return history_keep(s, p, range, m, k);
 }
 
@@ -316,6 +321,7 @@ void shard_status(struct shard *s, uint64_t connection,
     struct wire_table *tables =
         arena_take(&s->arena, (s->n_parts + 1) * sizeof(*tables));
     const uint64_t *values = (const uint64_t *)(const void *)&s->stats;
+    struct shard_report report = {.loaded = 0};
     struct buf b;
 
     if (counters == NULL || tables == NULL) {
@@ -329,7 +335,10 @@ void shard_status(struct shard *s, uint64_t connection,
         tables[i] = (struct wire_table){s->parts[i].variable,
                                         table_rows(s->parts[i].table),
                                         table_bytes(s->parts[i].table)};
+        a.unserved += s->parts[i].is_loading || s->parts[i].table == NULL;
     }
+    shard_load_report(s, &report);
+    a.why = report.why;
     a.counters = counters;
     a.n_counters = (uint32_t)stats_n;
     a.tables = tables;

@@ -85,6 +85,8 @@ struct shard {
     uint64_t cut; /* the newest that this life has taken */
     struct save_order save_order;
     struct saving *saving;     /* NULL: none */
+    struct saving *moving;     /* a part that goes: shard_move.h; NULL */
+    uint64_t move_us;          /* that is looked at again then */
     struct saving *remainders; /* over, but not all put away */
     bool tidies;               /* snapshots have ended that are not put away */
     uint64_t save_work_us;     /* shard_save_work has nothing to do before */
@@ -105,6 +107,8 @@ struct shard {
     uint64_t load_pause_us; /* the next one; longer each time */
     uint32_t load_failed;   /* enum wire_load_state */
     char load_why[200];     /* a load is not done; "": it goes well */
+    uint64_t load_bad_us;   /* since then the disk has failed as this says: */
+    uint64_t load_bad_sum;  /* of that text; 0: it has not */
     struct log_limit load_log;
 
     /* The session table of the store. */

@@ -407,7 +407,6 @@ static bool begin_part(struct loading *v)
         }
         w = shard_loading_source(v, p, &why);
         if (w == NULL && why == NULL) {
-            PROBE(shard_load_variable_is_newer);
             continue;
         }
         if (w == NULL || p->table == NULL) {
@@ -434,6 +433,7 @@ static bool begin_part(struct loading *v)
         }
         v->source = 0;
         if (v->n_sources > 0) {
+            v->has_place = shard_loading_has_place(v, p);
             open_source(v);
             return true;
         }
@@ -554,6 +554,7 @@ static void finish(struct loading *v)
     s->load_pause_us = 0;
     s->load_failed = LOAD_GOES_ON;
     s->load_why[0] = '\0';
+    s->load_bad_sum = 0;
     begin_next(s);
     s->owner->saved(s->owner, s->options.shard);
 }
@@ -727,7 +728,11 @@ void shard_load_work(struct shard *s)
         return;
     }
     if (v->at < v->n) {
+        uint64_t limit = s->budget.limit;
+
+        s->budget.limit = v->has_place ? 0 : limit;
         rc = insert_some(v);
+        s->budget.limit = limit;
     }
     if (rc != PS_OK) {
         shard_loading_fail(v, rc,

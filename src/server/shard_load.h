@@ -9,7 +9,8 @@
  *     builds on    +-- the next of the chain ---+                   |
  *                                                                   v
  *     any damage: FAILED, said in the server's record           parts serve
- *     other trouble: WAITING, said there too, and all of it again later
+ *     other trouble: WAITING, said there too, and all of it again later; what
+ *     the disk fails with for a minute, though it is there, is damage
  *
  * Of an increment the chain is loaded from its whole one on, in each what was
  * erased before what is there; late frames and windows are those of the newest
@@ -65,6 +66,7 @@ struct loading {
     struct arena arena; /* of the sources of one part */
     uint32_t lane;      /* of the manifest: whose index or state is next */
     size_t part;        /* of the shard: whose rows are next */
+    bool has_place;     /* ... for which the memory limit does not hold */
     struct ckpt_source *sources;
     uint32_t n_sources;
     uint32_t source;
@@ -132,6 +134,9 @@ int shard_loading_on_chain(struct loading *v, const struct disk_result *r,
 void shard_loading_free_chain(struct loading *v);
 /* The next link towards the newest; false: that was it. */
 bool shard_loading_next_link(struct loading *v) MUST_USE;
+/* The memory limit does not hold for the part's rows. */
+bool shard_loading_has_place(const struct loading *v,
+                             const struct shard_part *p) MUST_USE;
 
 /* Runs the writing UDFs of a chain over the rows of an op that are in a part
  * which serves nobody yet. */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/probe.h"
 
 /* Pauses of what is tried again double up to this. */
@@ -20,9 +21,30 @@ static void say(struct shard *s, uint32_t failed, const char *why)
     }
 }
 
-/* Damage is for the scheduler to find another checkpoint. Whatever else it was,
- * the disk, memory, a mount, a plugin, says nothing of the checkpoint: taken
- * for damage it would cost rows. */
+/* A disk that is away for a moment fails with everything. One that is there,
+ * the manifest was read, and has failed with one thing for so long has lost it,
+ * which is damage; whether a manifest is lost or the disk the scheduler looks
+ * itself. */
+static int judge_disk(const struct loading *v, const char *why)
+{
+    struct shard *s = v->shard;
+    uint64_t now = s->net->now_us(s->net);
+    uint64_t sum = hash_bytes(why, strlen(why)) | 1;
+
+    if (s->load_bad_sum != sum) {
+        s->load_bad_sum = sum;
+        s->load_bad_us = now;
+    }
+    if (now - s->load_bad_us < (uint64_t)LIMIT_DISK_MS * 1000) {
+        return PS_EIO;
+    }
+    return v->links[0].ckpt != NULL ? PS_EDATALOSS : PS_ENOTFOUND;
+}
+
+/* Damage is for the scheduler to find another checkpoint, and want of room to
+ * find another server. Whatever else it was, the disk, memory, a mount, a
+ * plugin, says nothing of the checkpoint: taken for damage it would cost
+ * rows. */
 void shard_loading_fail(struct loading *v, int status, const char *what)
 {
     struct shard *s = v->shard;
@@ -33,13 +55,15 @@ void shard_loading_fail(struct loading *v, int status, const char *what)
     v->is_ready = false;
     /* The folder of the load is in front: the scheduler looks for that. */
     if (v->link > 0 && v->link < v->n_links) {
-        PROBE(shard_load_base_is_bad);
         snprintf(why, sizeof(why), "%s: its base %s: %.50s", v->folder,
                  v->links[v->link].folder, what);
     } else {
         snprintf(why, sizeof(why), "%s: %.130s", v->folder, what);
     }
     base_one_line(why);
+    if (status == PS_EIO) {
+        status = judge_disk(v, why);
+    }
     if (status == PS_EDATALOSS) {
         v->phase = LOADING_FAILED;
         log_write(LOG_ERROR, "shard %u cannot load %s", s->options.shard, why);
@@ -53,7 +77,11 @@ void shard_loading_fail(struct loading *v, int status, const char *what)
     log_limited(&s->load_log, now, LOG_ERROR,
                 "shard %u cannot load %s; it is tried again", s->options.shard,
                 why);
-    say(s, status == PS_ENOTFOUND ? LOAD_MISSING : LOAD_GOES_ON, why);
+    say(s,
+        status == PS_ENOTFOUND ? LOAD_MISSING
+        : status == PS_ELIMIT  ? LOAD_NO_ROOM
+                               : LOAD_GOES_ON,
+        why);
 }
 
 static bool is_same_load(const struct wire_load *a, const struct wire_load *b)

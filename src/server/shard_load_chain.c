@@ -40,14 +40,27 @@ static bool is_base_of(const struct ckpt_manifest *base,
            base->cluster_low == m->cluster_low && base->restore == m->restore;
 }
 
+static bool is_of_folder(const struct ckpt_manifest *m, const char *folder)
+{
+    struct ckpt_move move;
+    uint64_t cut, term;
+    bool is_new;
+
+    if (ckpt_move_parse(folder, &move)) {
+        return m->format == CKPT_FORMAT_MOVE && m->plan == move.number &&
+               m->term == move.term;
+    }
+    return m->format == CKPT_FORMAT &&
+           ckpt_folder_parse(folder, &cut, &term, &is_new) && m->cut == cut &&
+           m->term == term;
+}
+
 static int on_manifest(struct loading *v, const struct disk_result *r,
                        struct err *e)
 {
     struct loading_link *link = &v->links[v->link];
     struct disk_request list = {.op = DISK_LIST};
     const struct ckpt_manifest *m;
-    uint64_t cut, term;
-    bool is_new;
     int rc = ckpt_new(&link->ckpt, r->data, r->size, e);
 
     if (rc != PS_OK) {
@@ -55,8 +68,7 @@ static int on_manifest(struct loading *v, const struct disk_result *r,
         return rc;
     }
     m = &link->ckpt->manifest;
-    if (!ckpt_folder_parse(link->folder, &cut, &term, &is_new) ||
-        m->cut != cut || m->term != term) {
+    if (!is_of_folder(m, link->folder)) {
         return err_set(e, PS_EDATALOSS,
                        CKPT_MANIFEST ": it is another folder's");
     }
@@ -129,4 +141,32 @@ bool shard_loading_next_link(struct loading *v)
     v->link--;
     v->ckpt = v->links[v->link].ckpt;
     return true;
+}
+
+/* The rows of a part that was served elsewhere have their place, and so have
+ * those that this server's same shard held before: parts that had moved to it
+ * may have filled it beyond the limit. */
+bool shard_loading_has_place(const struct loading *v,
+                             const struct shard_part *p)
+{
+    const struct shard *s = v->shard;
+    const struct ckpt_manifest *m = &v->links[0].ckpt->manifest;
+    struct ckpt_move move;
+    bool is_ours = v->brings_lanes;
+
+    if (ckpt_move_parse(v->folder, &move)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < m->n_parts && is_ours; i++) {
+        const struct ckpt_place *o = &m->parts[i];
+        const struct wire_ended *e;
+
+        if (o->variable == p->variable && o->begin < p->end &&
+            p->begin < o->end) {
+            e = plan_ended(s->plan, o->lane);
+            is_ours = e != NULL && e->server == s->options.server &&
+                      e->shard == s->options.shard;
+        }
+    }
+    return is_ours;
 }

@@ -6,6 +6,7 @@
  * already leaves a gap of numbers that are not in the checkpoint: in the copy
  * these are canceled, which is what they are for whoever asks now. */
 #include "base/hash.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/history.h"
@@ -211,56 +212,142 @@ static void settle_late(struct ckpt_window *w, uint64_t seq)
     w->next = seq + 1;
 }
 
-/* One lane's windows with its late numbers. */
-static void add_late(struct history_copy *c, const struct ckpt_late *l)
+/* As values of a map, which takes no NULL. */
+static void *as_value(uint64_t i)
 {
-    size_t i = 0;
-
-    while (i < c->n && c->windows[i].session != l->session) {
-        i++;
-    }
-    if (i == c->n) {
-        c->windows[i] = (struct ckpt_window){.session = l->session, .next = 1};
-        c->n++;
-    }
-    if (l->seq > c->windows[i].next) {
-        c->gaps[c->n_gaps++] =
-            (struct history_gap){l->session, c->windows[i].next, l->seq - 1};
-    }
-    settle_late(&c->windows[i], l->seq);
+    return (void *)(uintptr_t)(i + 1);
 }
 
-/* What of buckets [begin, end) is in the part, with what `from` says. */
-static int keep_history(struct shard *s, struct shard_part *p, uint64_t begin,
-                        uint64_t end, const struct ckpt_history *from,
-                        const struct ckpt_state *state, bool has_lates)
+static uint64_t index_of(const struct map *m, uint64_t session)
 {
-    struct history_copy *c;
+    return (uint64_t)(uintptr_t)map_get(m, session) - 1;
+}
 
+/* Where each session's window is, those of late frames behind the others; how
+ * many there are. */
+static int place_windows(const struct ckpt_state *state,
+                         const struct ckpt_history *own, struct map *places,
+                         uint64_t *n)
+{
+    int rc = PS_OK;
+
+    for (*n = 0; *n < own->n_windows && rc == PS_OK; *n += 1) {
+        rc = map_put(places, own->windows[*n].session, as_value(*n));
+    }
+    for (uint32_t i = 0; i < state->n_lates && rc == PS_OK; i++) {
+        if (map_get(places, state->lates[i].session) == NULL) {
+            rc = map_put(places, state->lates[i].session, as_value(*n));
+            *n += 1;
+        }
+    }
+    return rc;
+}
+
+/* The lane's own windows with its late numbers. */
+static int add_lates(struct arena *arena, const struct ckpt_state *state,
+                     const struct ckpt_history *own, const struct map *places,
+                     uint64_t n, struct ckpt_history *out)
+{
+    struct ckpt_window *windows =
+        arena_take(arena, (size_t)(n + 1) * sizeof(*windows));
+    struct ckpt_numbers *gaps =
+        arena_take(arena, ((size_t)state->n_lates + 1) * sizeof(*gaps));
+
+    if (windows == NULL || gaps == NULL) {
+        return PS_ENOMEM;
+    }
+    for (uint64_t i = 0; i < own->n_windows; i++) {
+        windows[i] = own->windows[i];
+    }
+    for (uint64_t i = own->n_windows; i < n; i++) {
+        windows[i] = (struct ckpt_window){.next = 1};
+    }
+    *out = *own;
+    out->n_windows = n;
+    out->windows = windows;
+    out->gaps = gaps;
+    out->n_gaps = 0;
+    for (uint32_t i = 0; i < state->n_lates; i++) {
+        const struct ckpt_late *l = &state->lates[i];
+        struct ckpt_window *w = &windows[index_of(places, l->session)];
+
+        w->session = l->session;
+        if (l->seq > w->next) {
+            gaps[out->n_gaps++] =
+                (struct ckpt_numbers){l->session, w->next, l->seq - 1};
+        }
+        settle_late(w, l->seq);
+    }
+    return PS_OK;
+}
+
+/* What a state knows of a lane, and our copy of it once there is one. */
+struct known {
+    const struct ckpt_history *history;
+    struct history_copy *copy;
+};
+
+/* A state's histories, and the first one with the late numbers. */
+struct knowledge {
+    struct known *of;
+    struct known with_lates;
+    struct ckpt_history all;
+};
+
+static int take_knowledge(struct loading *v, const struct ckpt_state *state,
+                          struct knowledge *k)
+{
+    struct map places;
+    uint64_t n;
+    int rc;
+
+    k->of = arena_take(&v->arena,
+                       ((size_t)state->n_histories + 1) * sizeof(*k->of));
+    if (k->of == NULL) {
+        return PS_ENOMEM;
+    }
+    for (uint32_t i = 0; i < state->n_histories; i++) {
+        k->of[i] = (struct known){&state->histories[i], NULL};
+    }
+    k->with_lates = (struct known){&k->all, NULL};
+    if (state->n_histories == 0) {
+        return PS_OK;
+    }
+    map_init(&places);
+    rc = place_windows(state, &state->histories[0], &places, &n);
+    if (rc == PS_OK) {
+        rc = add_lates(&v->arena, state, &state->histories[0], &places, n,
+                       &k->all);
+    }
+    map_fini(&places);
+    return rc;
+}
+
+/* What of buckets [begin, end) is in the part, with what is known of them. */
+static int keep_history(struct shard *s, struct shard_part *p, uint64_t begin,
+                        uint64_t end, struct known *from)
+{
     begin = base_max_u64(begin, p->begin);
     end = base_min_u64(end, p->end);
     if (begin >= end) {
         return PS_OK;
     }
-    c = history_copy_new(from->lane, (size_t)from->n_windows +
-                                         (has_lates ? state->n_lates : 0));
-    if (c == NULL) {
-        return PS_ENOMEM;
+    /* The part was here before. The lane lives, its own windows say more. */
+    if (from->history->lane == s->lane) {
+        PROBE(shard_load_comes_back);
+        return PS_OK;
     }
-    c->forgotten = from->forgotten;
-    c->n = (size_t)from->n_windows;
-    if (c->n > 0) {
-        memcpy(c->windows, from->windows, c->n * sizeof(c->windows[0]));
+    if (from->copy == NULL) {
+        from->copy = history_copy_new(from->history);
     }
-    for (uint32_t i = 0; has_lates && i < state->n_lates; i++) {
-        add_late(c, &state->lates[i]);
-    }
-    return history_put(s, p, (uint32_t)begin, (uint32_t)end, c);
+    return from->copy == NULL
+               ? PS_ENOMEM
+               : history_put(s, p, (uint32_t)begin, (uint32_t)end, &from->copy);
 }
 
 /* The lane's own windows are of all that it held, the others of a range. */
 static int keep_histories_of(struct loading *v, const struct ckpt_state *state,
-                             struct shard_part *p,
+                             struct knowledge *known, struct shard_part *p,
                              const struct wire_variable *w)
 {
     const struct ckpt_manifest *m = &v->ckpt->manifest;
@@ -270,17 +357,19 @@ static int keep_histories_of(struct loading *v, const struct ckpt_state *state,
     for (uint32_t i = 0; i < state->n_histories && rc == PS_OK; i++) {
         const struct ckpt_history *h = &state->histories[i];
 
-        if (h->lane != lane && h->variable == w->id) {
-            rc = keep_history(v->shard, p, h->begin, h->end, h, state, false);
+        if (i > 0 && h->variable == w->id) {
+            rc = keep_history(v->shard, p, h->begin, h->end,
+                              &known->of[h->same != 0 ? h->same - 1 : i]);
         }
-        for (uint32_t k = 0; k < m->n_parts && rc == PS_OK && h->lane == lane;
-             k++) {
+        for (uint32_t k = 0; k < m->n_parts && rc == PS_OK && i == 0; k++) {
             const struct ckpt_place *o = &m->parts[k];
 
             if (o->lane == lane && o->variable == w->id) {
                 /* Of late ones that a log has, the log says which are there. */
-                rc = keep_history(v->shard, p, o->begin, o->end, h, state,
-                                  !shard_log_replays(v->shard, p, lane));
+                rc = keep_history(v->shard, p, o->begin, o->end,
+                                  shard_log_replays(v->shard, p, lane)
+                                      ? &known->of[0]
+                                      : &known->with_lates);
             }
         }
     }
@@ -290,7 +379,8 @@ static int keep_histories_of(struct loading *v, const struct ckpt_state *state,
 static int keep_histories(struct loading *v, const struct ckpt_state *state)
 {
     struct shard *s = v->shard;
-    int rc = PS_OK;
+    struct knowledge known;
+    int rc = v->brings_lanes ? take_knowledge(v, state, &known) : PS_OK;
 
     for (size_t k = 0; k < s->n_parts && v->brings_lanes && rc == PS_OK; k++) {
         struct shard_part *p = &s->parts[k];
@@ -303,7 +393,7 @@ static int keep_histories(struct loading *v, const struct ckpt_state *state)
         w = shard_loading_source(v, p, &why);
         if (w != NULL &&
             ckpt_needs(v->ckpt, v->lane, w->id, p->begin, p->end)) {
-            rc = keep_histories_of(v, state, p, w);
+            rc = keep_histories_of(v, state, &known, p, w);
         }
     }
     history_on_plan(s);

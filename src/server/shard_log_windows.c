@@ -176,18 +176,19 @@ int shard_log_windows_end(struct shard *s, struct shard_part *p, uint64_t lane)
 {
     struct shard_log_need *need = find(p, lane);
     const struct history_copy *old = history_of(p, lane);
+    struct ckpt_history all = {.lane = lane,
+                               .forgotten = old != NULL ? old->forgotten : 0};
     struct history_copy *c;
 
     ASSERT(need != NULL);
-    c = history_copy_new(lane, need->n);
+    all.n_windows = need->n;
+    all.windows = need->windows;
+    c = history_copy_new(&all);
     if (c == NULL) {
         return PS_ENOMEM;
     }
-    c->n = need->n;
-    memcpy(c->windows, need->windows, need->n * sizeof(c->windows[0]));
-    c->forgotten = old != NULL ? old->forgotten : 0;
     mem_free(need->windows);
     need->windows = NULL;
     history_drop_lane(p, lane);
-    return history_put(s, p, p->begin, p->end, c);
+    return history_put(s, p, p->begin, p->end, &c);
 }

@@ -12,12 +12,14 @@
  */
 #include "base/probe.h"
 #include "server/shard_log.h"
+#include "server/shard_move.h"
 #include "server/shard_save.h"
 
 PLANT_DECLARE(ack_before_refusal);
 PLANT_DECLARE(lease_not_checked_after);
 PLANT_DECLARE(late_frame_of_closed_session);
 PLANT_DECLARE(plan_before_window);
+PLANT_DECLARE(later_frame_overtakes);
 PLANT_DECLARE(refusal_not_burned);
 PLANT_DECLARE(frame_half_applied);
 
@@ -87,6 +89,9 @@ static int find_parts(struct shard *s, struct run *r, bool repeat)
             }
             if (p->is_loading) {
                 PROBE(shard_part_is_loading);
+                return PS_EBUSY;
+            }
+            if (shard_move_holds(s, p, !repeat && r->h->seq != 0)) {
                 return PS_EBUSY;
             }
             r->calls[i].table = p->table;
@@ -280,7 +285,9 @@ static void refuse(struct shard *s, struct run *r, struct window *w, int status)
 {
     if (status == PS_EPLAN) {
         PROBE(shard_refuses_plan);
-        w->refuse_below = s->plan->w.plan;
+        if (!PLANT(later_frame_overtakes)) {
+            w->refuse_below = s->plan->w.plan;
+        }
     } else if (status == PS_ELIMIT) {
         PROBE(shard_refuses_limit);
         for (uint32_t i = 0; i < r->n; i++) {

@@ -2,6 +2,7 @@
 #include "server/shard_save.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
+#include "server/shard_move.h"
 
 #include <stdio.h>
 
@@ -74,15 +75,14 @@ static void free_saving(struct saving *v)
     mem_free(v);
 }
 
-/* It is over; its memory goes when the disk has given it back. */
-static void let_go(struct shard *s)
+void shard_saving_let_go(struct shard *s, struct saving **at)
 {
-    struct saving *v = s->saving;
+    struct saving *v = *at;
 
     if (v == NULL) {
         return;
     }
-    s->saving = NULL;
+    *at = NULL;
     shard_saving_drop_tables(v, false);
     shard_saving_close(v);
     if (v->n_busy > 0) {
@@ -113,13 +113,15 @@ static bool tidy_remainder(struct saving **at)
 
 void shard_save_abandon(struct shard *s)
 {
-    let_go(s);
+    shard_saving_let_go(s, &s->saving);
+    shard_saving_let_go(s, &s->moving);
     s->cut = SHARD_FIRST_CUT;
 }
 
 void shard_save_fini(struct shard *s)
 {
-    let_go(s);
+    shard_saving_let_go(s, &s->saving);
+    shard_saving_let_go(s, &s->moving);
     while (s->remainders != NULL) {
         struct saving *v = s->remainders;
 
@@ -180,30 +182,49 @@ static uint64_t room_bytes(const struct shard *s)
                                      : base_max_u64(part, ROOM_MIN_BYTES);
 }
 
+struct saving *shard_saving_new(struct shard *s, uint64_t cut,
+                                const char *folder)
+{
+    struct saving *v = mem_try_zero(sizeof(*v));
+
+    if (v == NULL) {
+        return NULL;
+    }
+    v->shard = s;
+    v->serial = ++s->n_savings;
+    v->cut = cut;
+    snprintf(v->folder, sizeof(v->folder), "%s", folder);
+    v->room_bytes = room_bytes(s);
+    arena_init(&v->arena);
+    buf_init(&v->header);
+    buf_init(&v->state);
+    buf_init(&v->late_sums);
+    v->index.cut = cut;
+    v->index.lane = s->lane;
+    return v;
+}
+
+bool shard_saving_has(const struct saving *v, const struct shard_part *p)
+{
+    return v->move.number != 0
+               ? p->variable == v->move.variable && p->begin == v->move.begin
+               : plan_variable(v->shard->plan, p->variable)->no_save == 0;
+}
+
 static void cut(struct shard *s)
 {
+    char folder[CKPT_NAME_MAX + 1];
     uint64_t began = thread_us(s);
     struct saving *v;
     int rc = PS_ENOMEM;
 
     s->cut = s->save_order.cut;
-    v = mem_try_zero(sizeof(*v));
+    ckpt_saving_name(s->cut, s->save_order.term, s->plan->w.cluster_high,
+                     s->plan->w.cluster_low, folder);
+    v = shard_saving_new(s, s->cut, folder);
     if (v != NULL) {
-        v->shard = s;
-        v->serial = ++s->n_savings;
-        v->cut = s->cut;
         v->base = s->save_order.base;
-        ckpt_saving_name(v->cut, s->save_order.term, s->plan->w.cluster_high,
-                         s->plan->w.cluster_low, v->folder);
-        v->room_bytes = room_bytes(s);
-        v->step_bytes = STEP_MIN_BYTES;
-        arena_init(&v->arena);
-        buf_init(&v->header);
-        buf_init(&v->state);
-        buf_init(&v->late_sums);
-        v->index.cut = v->cut;
         v->index.term = s->save_order.term;
-        v->index.lane = s->lane;
         s->saving = v;
         rc = take_cut(v);
     }
@@ -230,6 +251,9 @@ void shard_set_no_place(struct shard *s, const char *why)
     if (s->no_place[0] != '\0' && s->saving != NULL) {
         shard_saving_fail(s->saving, s->no_place);
     }
+    if (s->no_place[0] != '\0' && s->moving != NULL) {
+        shard_saving_fail(s->moving, s->no_place);
+    }
 }
 
 /* A lane that came when the others had all cut is not in that checkpoint: had
@@ -253,6 +277,10 @@ static void cut_if_due(struct shard *s)
     if (s->lane == 0 || o->cut <= s->cut) {
         return;
     }
+    if (shard_move_is_written(s) &&
+        (o->state == SAVE_OPEN || o->state == SAVE_CLOSED)) {
+        return; /* the plan has moved on: that save has ended, and says so */
+    }
     if (o->state != SAVE_OPEN && o->state != SAVE_CLOSED) {
         s->cut = o->cut; /* over before it reached us */
         return;
@@ -269,7 +297,7 @@ static void cut_if_due(struct shard *s)
     if (!shard_log_may_cut(s)) {
         return; /* shard_save_on_plan is called when it may */
     }
-    let_go(s);
+    shard_saving_let_go(s, &s->saving);
     if (s->tidies) {
         PROBE(shard_save_cut_waits);
         return; /* for the snapshots before: shard_save_work comes back */
@@ -325,7 +353,7 @@ int shard_set_save(struct shard *s, const void *record, size_t size)
     }
     if (s->saving != NULL &&
         (s->saving->cut != o->cut || o->state >= SAVE_DONE)) {
-        let_go(s);
+        shard_saving_let_go(s, &s->saving);
     }
     cut_if_due(s);
     if (s->saving != NULL) {
@@ -501,12 +529,14 @@ static bool has_rest(const struct shard *s)
     return s->tidies;
 }
 
+static bool has_work(const struct saving *v)
+{
+    return v != NULL && (has_rows(v) || shard_saving_makes_state(v));
+}
+
 bool shard_save_has_work(const struct shard *s)
 {
-    const struct saving *v = s->saving;
-
-    return has_rest(s) ||
-           (v != NULL && (has_rows(v) || shard_saving_makes_state(v)));
+    return has_rest(s) || has_work(s->saving) || has_work(s->moving);
 }
 
 /* False: the keys that were erased are all out. */
@@ -517,9 +547,9 @@ static bool send_erased(struct saving_table *t, uint64_t n)
         uint64_t end = t->erased_at + base_min_u64(n, b->n - t->erased_at);
 
         n -= end - t->erased_at;
-        while (t->erased_at < end) {
-            ckpt_rows_add(t->erased, b->keys[t->erased_at++], NULL);
-        }
+        ckpt_rows_add(t->erased, &b->keys[t->erased_at], NULL,
+                      (size_t)(end - t->erased_at));
+        t->erased_at = end;
         if (end == b->n) {
             t->erased_from = b->next;
             t->erased_at = 0;
@@ -602,7 +632,7 @@ static bool trim(const struct saving *v)
 
 void shard_save_work(struct shard *s)
 {
-    struct saving *v = s->saving;
+    struct saving *v = has_work(s->moving) ? s->moving : s->saving;
     uint64_t frames = s->stats.pulls + s->stats.pushes_applied;
     bool is_busy = frames != s->save_frames;
     bool is_rows = false;
@@ -682,6 +712,9 @@ void shard_on_disk(struct shard *s, const struct disk_result *r)
     if (s->saving != NULL && s->saving->serial == serial) {
         v = s->saving;
     }
+    if (s->moving != NULL && s->moving->serial == serial) {
+        v = s->moving;
+    }
     while (v != NULL && v->serial != serial) {
         v = v->next;
     }
@@ -697,6 +730,7 @@ void shard_report(const struct shard *s, struct shard_report *r)
 
     *r = (struct shard_report){.cut = s->cut};
     shard_load_report(s, r);
+    shard_move_report(s, r);
     if (v == NULL) {
         /* The disk may still be about to make a file of one that is over. */
         r->saved = unanswered(s) > 0 ? SAVED_WRITING : SAVED_NONE;

@@ -42,6 +42,7 @@ enum saving_phase {
     SAVING_SYNC,
     SAVING_VERIFY,
     SAVING_INDEX,
+    SAVING_PLACE, /* of a move: the manifest, read back with the index */
     SAVING_DONE,
     SAVING_FAILED
 };
@@ -83,9 +84,10 @@ struct saving {
     uint64_t serial; /* in the tags of its requests */
     enum saving_phase phase;
     uint64_t cut;
-    uint64_t base;          /* 0: whole; else only changes since that cut */
-    uint32_t next_variable; /* at the cut: those from it on are not in it */
-    bool needs_whole;       /* FAILED: there is no way from the base to here */
+    uint64_t base;           /* 0: whole; else only changes since that cut */
+    struct wire_moving move; /* number 0: a save; else of one part: this one */
+    uint32_t next_variable;  /* at the cut: those from it on are not in it */
+    bool needs_whole;        /* FAILED: there is no way from the base to here */
     char folder[CKPT_NAME_MAX + 1];
     char why[200];
     struct arena arena;
@@ -166,6 +168,14 @@ void shard_saving_keep_tables(struct saving *v, const struct shard_part *parts,
 /* The checkpoint is whole: the next one may build on it. */
 void shard_saving_keep(struct saving *v);
 
+/* shard_save.c */
+struct saving *shard_saving_new(struct shard *s, uint64_t cut,
+                                const char *folder) MUST_USE;
+/* It is over; its memory goes when the disk has given it back. */
+void shard_saving_let_go(struct shard *s, struct saving **at);
+/* Whether the part is among what is saved. */
+bool shard_saving_has(const struct saving *v, const struct shard_part *p);
+
 /* shard_save_files.c: from the last row to the index. */
 void shard_saving_open_files(struct saving *v);
 void shard_saving_go_on(struct saving *v);
@@ -199,6 +209,10 @@ enum saving_step {
     SAVING_STEP_SYNC,
     SAVING_STEP_READ,
     SAVING_STEP_INDEX,
+    SAVING_STEP_MANIFEST,
+    SAVING_STEP_LOOK_INDEX,
+    SAVING_STEP_LOOK_MANIFEST,
+    SAVING_STEP_NAMES,
     SAVING_STEP_CLOSE
 };
 enum { SAVING_FILE_ROWS, SAVING_FILE_STATE };

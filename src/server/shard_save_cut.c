@@ -15,9 +15,7 @@ static void take_rows(struct snapshot_sink *sink, const uint64_t *keys,
 {
     struct saving_table *t = CONTAINER_OF(sink, struct saving_table, sink);
 
-    for (size_t i = 0; i < n; i++) {
-        ckpt_rows_add(t->rows, keys[i], (const float *)(const void *)blocks[i]);
-    }
+    ckpt_rows_add(t->rows, keys, blocks, n);
 }
 
 static const char *copy_text(struct arena *a, const char *text)
@@ -168,7 +166,7 @@ int shard_saving_take_cut(struct saving *v)
     memset(v->index.files, 0, 2 * sizeof(*v->index.files));
     memset(v->writers, 0, n * sizeof(struct ckpt_rows *));
     for (size_t i = 0; i < s->n_parts && rc == PS_OK; i++) {
-        if (plan_variable(s->plan, s->parts[i].variable)->no_save == 0) {
+        if (shard_saving_has(v, &s->parts[i])) {
             rc = begin_table(v, &s->parts[i]);
         }
     }

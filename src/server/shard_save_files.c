@@ -9,6 +9,7 @@
 #include "base/probe.h"
 #include "server/shard_load.h"
 #include "server/shard_log.h"
+#include "server/shard_move.h"
 #include "server/shard_save.h"
 
 PLANT_DECLARE(saved_before_sync);
@@ -194,8 +195,9 @@ void shard_saving_go_on(struct saving *v)
 {
     const struct save_order *o = &v->shard->save_order;
 
-    if (v->phase == SAVING_ROWS && rows_are_out(v) && o->cut == v->cut &&
-        o->state == SAVE_CLOSED && shard_log_has_cut(v->shard, v->cut)) {
+    if (v->phase == SAVING_ROWS && rows_are_out(v) &&
+        (v->move.number != 0 || (o->cut == v->cut && o->state == SAVE_CLOSED &&
+                                 shard_log_has_cut(v->shard, v->cut)))) {
         shard_saving_begin_state(v);
     }
 }
@@ -245,10 +247,15 @@ static void index_written(struct saving *v, const struct disk_result *r)
 {
     struct disk_sum sum;
 
-    PROBE(shard_save_is_done);
     memcpy(&sum, r->data, sizeof(sum));
     v->index_bytes = sum.size;
     v->index_sum = sum.sum;
+    if (v->move.number != 0) {
+        v->phase = SAVING_PLACE;
+        shard_move_place(v);
+        return;
+    }
+    PROBE(shard_save_is_done);
     v->phase = SAVING_DONE;
     v->shard->owner->saved(v->shard->owner, v->shard->options.shard);
 }
@@ -272,5 +279,7 @@ void shard_saving_on_disk(struct saving *v, const struct disk_result *r)
         read_back(v, r);
     } else if (v->phase == SAVING_INDEX && step == SAVING_STEP_INDEX) {
         index_written(v, r);
+    } else if (v->phase == SAVING_PLACE) {
+        shard_move_on_placed(v, r);
     }
 }

@@ -65,13 +65,70 @@ int shard_saving_copy_windows(struct saving *v)
     return PS_OK;
 }
 
-/* The lane's windows, and those of former lanes that its parts carry: these
- * never change, and parts stay while a cut is open. */
-static int list_histories(struct saving *v, struct ckpt_state *state)
+/* What it knows now: sessions may be dropped from the copy while the state is
+ * made. */
+static int freeze(struct arena *arena, const struct history_copy *c,
+                  struct ckpt_history *h)
+{
+    struct ckpt_window *windows =
+        arena_take(arena, (c->n + 1) * sizeof(*windows));
+    struct ckpt_numbers *gaps =
+        arena_take(arena, (c->n_gaps + 1) * sizeof(*gaps));
+
+    if (windows == NULL || gaps == NULL) {
+        return PS_ENOMEM;
+    }
+    if (c->n > 0) {
+        memcpy(windows, c->windows, c->n * sizeof(*windows));
+    }
+    if (c->n_gaps > 0) {
+        memcpy(gaps, c->gaps, c->n_gaps * sizeof(*gaps));
+    }
+    h->lane = c->lane;
+    h->forgotten = c->forgotten;
+    h->windows = windows;
+    h->n_windows = c->n;
+    h->gaps = gaps;
+    h->n_gaps = c->n_gaps;
+    return PS_OK;
+}
+
+/* Of former lanes: a copy that parts share comes once, the others point to it.
+ * `copies` has whose histories are there already. */
+static int add_history(struct saving *v, const struct shard_part *p,
+                       const struct history *from,
+                       const struct history_copy **copies)
+{
+    struct ckpt_history *h = &v->all_histories[v->made.n_histories];
+    uint32_t first = 1;
+    int rc = PS_OK;
+
+    copies[v->made.n_histories] = from->copy;
+    while (copies[first] != from->copy) {
+        first++;
+    }
+    if (first < v->made.n_histories) {
+        *h = v->all_histories[first];
+        h->same = first + 1;
+    } else {
+        *h = (struct ckpt_history){.same = 0};
+        rc = freeze(&v->arena, from->copy, h);
+    }
+    h->variable = p->variable;
+    h->begin = from->begin;
+    h->end = from->end;
+    v->made.n_histories++;
+    return rc;
+}
+
+/* The lane's windows, and those of former lanes that its parts carry: parts
+ * stay while a cut is open. */
+static int list_histories(struct saving *v)
 {
     const struct shard *s = v->shard;
-    struct ckpt_history *all;
+    const struct history_copy **copies;
     size_t n = 1;
+    int rc = PS_OK;
 
     for (size_t i = 0; i < s->n_parts; i++) {
         const struct history *h = s->parts[i].histories;
@@ -80,29 +137,25 @@ static int list_histories(struct saving *v, struct ckpt_state *state)
             n++;
         }
     }
-    all = arena_take(&v->arena, n * sizeof(*all));
-    if (all == NULL || n > UINT32_MAX) {
+    copies = arena_take(&v->arena, n * sizeof(struct history_copy *));
+    v->all_histories = arena_take(&v->arena, n * sizeof(*v->all_histories));
+    if (copies == NULL || v->all_histories == NULL || n > UINT32_MAX) {
         return PS_ENOMEM;
     }
-    all[0] = *v->histories;
-    n = 1;
+    v->all_histories[0] = *v->histories;
+    v->made.histories = v->all_histories;
+    v->made.n_histories = 1;
     for (size_t i = 0; i < s->n_parts; i++) {
         const struct history *h = s->parts[i].histories;
 
-        for (; h != NULL; h = h->next) {
-            all[n++] = (struct ckpt_history){.lane = h->copy->lane,
-                                             .variable = s->parts[i].variable,
-                                             .begin = h->begin,
-                                             .end = h->end,
-                                             .forgotten = h->copy->forgotten,
-                                             .n_windows = h->copy->n,
-                                             .windows = h->copy->windows};
+        if (!shard_saving_has(v, &s->parts[i])) {
+            continue;
+        }
+        for (; h != NULL && rc == PS_OK; h = h->next) {
+            rc = add_history(v, &s->parts[i], h, copies);
         }
     }
-    v->all_histories = all;
-    state->histories = all;
-    state->n_histories = (uint32_t)n;
-    return PS_OK;
+    return rc;
 }
 
 /* All chains that have run here: late frames name some of them, and these stay
@@ -280,35 +333,6 @@ bool shard_saving_drop_late(struct saving *v)
     return b != NULL;
 }
 
-/* Copies that sessions may be dropped from while the state is made, which they
- * share where they do now. The lane's own is ours already. */
-static int freeze_histories(struct saving *v, struct ckpt_history *all,
-                            uint32_t n)
-{
-    const struct ckpt_window **from =
-        arena_take(&v->arena, n * sizeof(struct ckpt_window *));
-
-    for (uint32_t i = 1; i < n && from != NULL; i++) {
-        size_t bytes = (size_t)all[i].n_windows * sizeof(*all[i].windows);
-        uint32_t k = 1;
-        void *copy;
-
-        from[i] = all[i].windows;
-        while (from[k] != from[i]) {
-            k++;
-        }
-        copy = arena_take(&v->arena, k == i ? bytes + 1 : 1);
-        if (copy == NULL) {
-            return PS_ENOMEM;
-        }
-        if (k == i && bytes > 0) {
-            memcpy(copy, from[i], bytes);
-        }
-        all[i].windows = k == i ? copy : all[k].windows;
-    }
-    return from != NULL ? PS_OK : PS_ENOMEM;
-}
-
 static int begin_state(struct saving *v)
 {
     char *name = arena_take(&v->arena, CKPT_NAME_MAX + 1);
@@ -323,10 +347,7 @@ static int begin_state(struct saving *v)
         rc = list_chains(v, &v->made);
     }
     if (rc == PS_OK) {
-        rc = list_histories(v, &v->made);
-    }
-    if (rc == PS_OK) {
-        rc = freeze_histories(v, v->all_histories, v->made.n_histories);
+        rc = list_histories(v);
     }
     if (rc == PS_OK) {
         rc = ckpt_state_begin(&v->encoder, &v->made, name, &v->arena,

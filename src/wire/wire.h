@@ -53,7 +53,9 @@ enum wire_type {
     WIRE_CANCEL = 9,
     WIRE_RESTORE = 10,
     /* To a shard: what its parts have of a lane that has ended. */
-    WIRE_LOST = 11
+    WIRE_LOST = 11,
+    /* To the scheduler: a part goes to another shard. */
+    WIRE_MOVE = 12
 };
 
 /* State of the record `save`. */
@@ -79,7 +81,8 @@ enum wire_saved_state {
 enum wire_load_state {
     LOAD_GOES_ON = 0, /* with `why`: it is tried again, and why */
     LOAD_DAMAGED = 1, /* it has given it up */
-    LOAD_MISSING = 2  /* a file is not there, as it sees it; tried again */
+    LOAD_MISSING = 2, /* a file is not there, as it sees it; tried again */
+    LOAD_NO_ROOM = 3  /* rows are over the memory limit; tried again */
 };
 
 struct wire_bytes {
@@ -133,9 +136,10 @@ struct wire_bytes {
 #define WIRE_DROP_FIELDS(F, S, B, A)                                          \
     S(name)
 /* nonce: of this order, which may be asked again until it is answered; name:
- * what the user calls the checkpoint, or ""; whole: no increment */
+ * what the user calls the checkpoint, or ""; whole: no increment; cut: the
+ * caller's last push or step came after this one, so its save has it not */
 #define WIRE_SAVE_REQUEST_FIELDS(F, S, B, A)                                  \
-    F(u64, nonce) S(name) F(u32, whole)
+    F(u64, nonce) S(name) F(u32, whole) F(u64, cut)
 /* ticket: of the save that is under way now */
 #define WIRE_TICKET_FIELDS(F, S, B, A)                                        \
     F(u64, ticket)
@@ -151,16 +155,21 @@ struct wire_bytes {
 /* the plan after which everything comes from the checkpoint */
 #define WIRE_RESTORE_ANSWER_FIELDS(F, S, B, A)                                \
     F(u64, restore) F(u64, plan) S(folder)
+/* The part of the variable that has this bucket. Whoever asks again while it is
+ * under way, or when it is there, is answered when it is, or at once. */
+#define WIRE_MOVE_FIELDS(F, S, B, A)                                          \
+    S(name) F(u32, bucket) F(u32, server) F(u32, shard)
 #define WIRE_TEXT_FIELDS(F, S, B, A)                                          \
     S(text)
 #define WIRE_COUNTER_FIELDS(F, S, B, A)                                       \
     S(name) F(u64, value)
 #define WIRE_TABLE_FIELDS(F, S, B, A)                                         \
     F(u32, variable) F(u64, rows) F(u64, bytes)
+/* unserved: parts; why: what of that is not just under way, or "" */
 #define WIRE_STATUS_ANSWER_FIELDS(F, S, B, A)                                 \
     F(u32, server) F(u32, shard) F(u64, lane) F(u64, plan) F(u64, term)       \
     F(u32, has_lease) F(u32, emptied) F(u64, sessions)                        \
-    A(counter, counters) A(table, tables)
+    A(counter, counters) A(table, tables) F(u64, unserved) S(why)
 
 /* Records of the coordination store. A leased record is a `lease` whose body
  * is its owner's message. */
@@ -189,9 +198,11 @@ struct wire_bytes {
     F(u64, session) F(u32, worker) B(position) F(u64, size)
 #define WIRE_RESTORED_FIELDS(F, S, B, A)                                      \
     F(u64, restore) F(u64, cut) S(folder) A(reader, readers)
-/* An order of a save, and the ticket that it got. */
+/* An order of a save, the ticket that it got, and the record `save` as it was
+ * last of that ticket. */
 #define WIRE_ASKED_FIELDS(F, S, B, A)                                         \
-    F(u64, nonce) F(u64, ticket)
+    F(u64, nonce) F(u64, ticket) F(u64, cut) F(u32, state) F(u64, rows)       \
+    S(folder) S(why)
 /* The save that is under way, or the last one. plan: shards must have it before
  * they cut. base: 0, or the cut that this one is an increment of. oldest:
  * all checkpoints that are kept are of this cut or a later one; 0: not known.
@@ -202,11 +213,13 @@ struct wire_bytes {
     F(u64, rows) F(u64, rows_done) F(u64, oldest) A(asked, asked)
 /* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
  * were to be loaded by this plan are. load_failed: enum wire_load_state. why:
- * of what failed. */
+ * of what failed. moved: the number of a move, moved_state: how far this lane
+ * is with it, enum wire_saved_state. */
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
     F(u64, lane) S(address) F(u64, cut) F(u32, saved) F(u64, rows)            \
     F(u64, rows_done) F(u64, index_bytes) F(u64, index_checksum)              \
-    F(u64, loaded) F(u32, load_failed) S(why)
+    F(u64, loaded) F(u32, load_failed) S(why)                                  \
+    F(u64, moved) F(u32, moved_state)
 /* sessions_seen: version of `sessions` that every shard has; emptied: how often
  * this server came back without its rows; has_log: it has a place for logs */
 #define WIRE_SERVER_FIELDS(F, S, B, A)                                        \
@@ -227,6 +240,16 @@ struct wire_bytes {
 #define WIRE_LOAD_FIELDS(F, S, B, A)                                          \
     F(u32, variable) F(u64, since) S(folder) F(u64, cut) S(name)              \
     F(u32, brings_lanes) F(u64, restore) F(u64, log_from)
+/* Checkpoints of cuts behind `after` up to `to` are not of the past of parts
+ * that got their rows in plan `since`: scheduler/restore_past.h. */
+#define WIRE_GAP_FIELDS(F, S, B, A)                                           \
+    F(u64, since) F(u64, after) F(u64, to)
+/* A part that is to go to another lane, number: of the plan that began it. The
+ * lane that has it writes it into the folder; then comes the plan that gives it
+ * to the other, with a load, or one in which this is no more: it stays. */
+#define WIRE_MOVING_FIELDS(F, S, B, A)                                        \
+    F(u64, number) F(u32, variable) F(u32, begin) F(u32, end) F(u64, from)    \
+    F(u64, to) S(folder)
 /* A lane that has ended, while anybody may still ask for it. plan: in which it
  * is first said; cut: checkpoints of later ones were begun after that */
 #define WIRE_ENDED_FIELDS(F, S, B, A)                                         \
@@ -247,7 +270,7 @@ struct wire_bytes {
     S(checkpoints) F(u32, tracks_changes)                                     \
     F(u64, cluster_high) F(u64, cluster_low)                                  \
     A(variable, variables) A(lane, lanes) A(part, parts) A(ended, ended)      \
-    A(load, loads) A(order, orders)
+    A(load, loads) A(order, orders) A(gap, gaps) A(moving, moves)
 
 #define WIRE_MESSAGES(X)                                                      \
     X(hello, HELLO) X(hello_answer, HELLO_ANSWER) X(chain, CHAIN)             \
@@ -259,7 +282,8 @@ struct wire_bytes {
     X(counters, COUNTERS) X(session, SESSION) X(sessions, SESSIONS)           \
     X(scheduler, SCHEDULER) X(shard, SHARD) X(server, SERVER)                 \
     X(lane, LANE) X(part, PART) X(ended, ENDED) X(load, LOAD)                 \
-    X(order, ORDER) X(plan, PLAN) X(guest, GUEST) X(asked, ASKED)             \
+    X(order, ORDER) X(gap, GAP) X(moving, MOVING) X(move, MOVE)               \
+    X(plan, PLAN) X(guest, GUEST) X(asked, ASKED)                             \
     X(save, SAVE) X(save_request, SAVE_REQUEST)               \
     X(ticket, TICKET) X(rename, RENAME)                                       \
     X(restore_request, RESTORE_REQUEST)                                       \

@@ -518,7 +518,9 @@ def safetensors(tensors, more=b""):
 def ckpt_state(**more):
     u64 = {"lanes/lane": [7, 4], "lanes/variable": [0, 1],
            "lanes/begin": [0, 0], "lanes/end": [65536, 9],
-           "lanes/forgotten": [2, 0], "lanes/windows": [1, 0],
+           "lanes/forgotten": [2, 0], "lanes/same": [0, 0],
+           "lanes/windows": [1, 0], "lanes/gaps": [0, 1],
+           "gaps/session": [5], "gaps/first": [2], "gaps/last": [6],
            "windows/session": [3], "windows/next": [9], "windows/floor": [4],
            "windows/refuse_below": [2], "late/session": [3], "late/seq": [8],
            "late/cut": [11], "late/bytes": [4], "chains/id": [77],
@@ -575,6 +577,12 @@ def ckpt_seeds():
     yield "state", b"\3" + safetensors(ckpt_state())
     for name, more in [("windows", {"lanes/windows": [1, 1]}),
                        ("end", {"lanes/end": [65537, 9]}),
+                       ("same", {"lanes/lane": [7, 7], "lanes/same": [0, 1],
+                                 "lanes/forgotten": [2, 2],
+                                 "lanes/windows": [1, 1], "lanes/gaps": [0, 0],
+                                 "gaps/session": [], "gaps/first": [],
+                                 "gaps/last": []}),
+                       ("gaps", {"gaps/last": [1]}),
                        ("next", {"windows/next": [0]}),
                        ("late", {"late/bytes": [5]}),
                        ("huge", {"late/bytes": [(1 << 64) - 1]}),

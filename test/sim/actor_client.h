@@ -28,15 +28,25 @@ enum client_step {
     STEP_SAVE,
     STEP_CANCEL,
     STEP_LAST_SAVE,
-    STEP_RESTORE
+    STEP_RESTORE,
+    STEP_MOVE
 };
 
-enum save_request { ASK_SAVE, ASK_CANCEL, ASK_LAST_SAVE, ASK_RESTORE };
+enum save_request {
+    ASK_SAVE,
+    ASK_CANCEL,
+    ASK_LAST_SAVE,
+    ASK_RESTORE,
+    ASK_MOVE
+};
 
 struct client_save {
     struct client_save *next;
     enum save_request what;
     struct request *request;
+    uint64_t session; /* that asked, which has steps; 0: none */
+    uint64_t step;    /* ... in this one */
+    uint64_t restore; /* of its plan then */
 };
 
 /* A place's share of the work: outlives its processes. */
@@ -127,6 +137,8 @@ void workload_save_cancel(struct client_actor *a);
 void workload_save_again(struct client_actor *a);
 /* The cluster goes back to its newest checkpoint; must: as a way out. */
 void workload_save_restore(struct client_actor *a, bool must);
+/* Some part goes to some shard. */
+void workload_save_move(struct client_actor *a);
 /* Takes note of a rollback, if its position is known. */
 void workload_save_note(struct client_actor *a);
 /* From outside of the client: the save of the end. */

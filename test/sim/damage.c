@@ -1,6 +1,7 @@
 /* damage.c - what happens to files that nobody is at: bits turn, a stranger
  * removes one, the power goes. */
 #include "base/mem.h"
+#include "ckpt/ckpt.h"
 #include "lib/crashfs.h"
 #include "oracle.h"
 #include "server/logfile.h"
@@ -21,6 +22,11 @@ struct pick {
 static bool pick_one(void *context, const char *name)
 {
     struct pick *p = context;
+    struct ckpt_move move;
+
+    if (ckpt_move_parse(name, &move)) {
+        return true; /* nothing but this has the part's rows: not served then */
+    }
     struct logfile_name file;
 
     if (p->only != NULL && strcmp(name, p->only) != 0) {

@@ -338,20 +338,22 @@ static void print_totals(const struct sim_totals *t, const uint64_t *probes,
            " pulled rows checked\n",
            t->applied, t->losses, t->come_backs, t->sessions, t->rows,
            t->pulls_checked);
-    printf("%" PRIu64 " saves: %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64
-           " canceled, %" PRIu64 " times begun again; %" PRIu64
-           " checkpoints (%" PRIu64 " increments) with %" PRIu64
-           " rows, %" PRIu64 " late frames and %" PRIu64
-           " positions checked, %" PRIu64 " damaged and found; %" PRIu64
-           " parts loaded, %" PRIu64 " frames of ended lanes kept in part\n"
-           "%" PRIu64 " logged frames found, %" PRIu64
-           " not, after damage or a power cut; %" PRIu64
-           " times a log was refused, in %" PRIu64
-           " seeds with nothing to go back to\n",
-           t->saves, t->saves_done, t->saves_failed, t->saves_canceled,
-           t->saves_again, t->folders, t->increments, t->rows_saved, t->lates,
-           t->positions, t->flips_found, t->loads, t->kept, t->logged,
-           t->logged_lost, t->logs_refused, t->given_up);
+    printf(
+        "%" PRIu64 " saves: %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64
+        " canceled, %" PRIu64 " times begun again; %" PRIu64
+        " checkpoints (%" PRIu64 " increments) with %" PRIu64 " rows, %" PRIu64
+        " late frames and %" PRIu64 " positions checked, %" PRIu64
+        " damaged and found; %" PRIu64 " parts loaded, %" PRIu64
+        " frames of ended lanes kept in part; %" PRIu64 " moves begun, %" PRIu64
+        " done\n"
+        "%" PRIu64 " logged frames found, %" PRIu64
+        " not, after damage or a power cut; %" PRIu64
+        " times a log was refused, in %" PRIu64
+        " seeds with nothing to go back to\n",
+        t->saves, t->saves_done, t->saves_failed, t->saves_canceled,
+        t->saves_again, t->folders, t->increments, t->rows_saved, t->lates,
+        t->positions, t->flips_found, t->loads, t->kept, t->moves,
+        t->moves_done, t->logged, t->logged_lost, t->logs_refused, t->given_up);
 }
 
 static double wall(void)

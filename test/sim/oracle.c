@@ -157,6 +157,17 @@ static void on_push_sent(struct sim *s, struct thread *from,
 }
 
 /* Counts a lane as the one that acknowledges these parts in this term. */
+/* Protocol 5.4: a later frame never overtakes an earlier one. */
+static void refuse_older(struct sim *s, const struct frame_header *asked,
+                         uint64_t plan)
+{
+    struct stream *t = find_stream(s, asked->session, asked->lane);
+
+    if (t != NULL) {
+        t->refused_plan = base_max_u64(t->refused_plan, plan);
+    }
+}
+
 static void note_acker(struct sim *s, uint64_t lane, uint64_t plan,
                        const struct numbered *n)
 {
@@ -245,13 +256,18 @@ static void on_push_answered(struct sim *s, struct thread *from,
         } else {
             oracle_on_ack(s, l);
         }
-        note_acker(s, asked->lane, h->plan, n);
+        if ((h->flags & FRAME_REPEAT) == 0) {
+            note_acker(s, asked->lane, h->plan, n);
+        }
     } else if (h->status == PS_EUNSURE) {
         /* A late copy of what its client has an answer to: forgotten. */
         if (!n->is_told) {
             what = "does not know, though nobody was told,";
         }
     } else if (!leaves_number_open(h->status)) {
+        if (h->status == PS_EPLAN && !n->is_refused) {
+            refuse_older(s, asked, h->plan);
+        }
         n->is_refused = true;
         if (n->is_applied) {
             what = "refuses what it has applied:";
@@ -441,7 +457,9 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
             stream->numbers[stream->settled].is_canceled)) {
         stream->settled++;
     }
-    if (n->is_applied) {
+    if (n->plan < stream->refused_plan) {
+        what = "of an older plan than a frame before was refused for";
+    } else if (n->is_applied) {
         what = "a second time";
     } else if (n->is_refused) {
         what = "after it was refused";
@@ -462,6 +480,7 @@ void oracle_on_applied(struct sim *s, struct thread *t, uint64_t session,
         return;
     }
     n->is_applied = true;
+    n->applied_in = o->plan != NULL ? o->plan->w.plan : 0;
     stream->settled = seq;
     oracle_save_on_applied(s, stream, n, seq);
 }
@@ -485,8 +504,11 @@ static void tell_row(void *context, uint32_t variable, uint64_t key,
     if (values == NULL) {
         return;
     }
-    if (r->acked_lane < t->lane) {
+    if (oracle_holder(t->s, variable, key) == t->lane &&
+        (r->acked_lane != t->lane ||
+         r->acked_since != oracle_held_since(t->s, variable, key))) {
         r->acked_lane = t->lane;
+        r->acked_since = oracle_held_since(t->s, variable, key);
         r->acked = 0;
     }
     if (r->acked_lane == t->lane) {
@@ -613,7 +635,7 @@ void oracle_on_lost(struct sim *s, struct process *client,
                (ull)loss->first, (ull)loss->last,
                loss->variable != NULL ? loss->variable : "all", loss->begin,
                loss->end);
-    if (l == NULL || !l->has_ended) {
+    if (l == NULL || (!l->has_ended && loss->variable == NULL)) {
         world_fail(s, "a loss on lane %llu, which has not ended",
                    (ull)loss->lane);
         return;
@@ -635,6 +657,14 @@ void oracle_on_lost(struct sim *s, struct process *client,
         if (!oracle_load_lose(s, n, loss)) {
             world_fail(s, "the loss of (%llu, %llu, %llu) is told twice",
                        (ull)loss->session, (ull)loss->lane, (ull)seq);
+            return;
+        }
+        if (!oracle_load_may_lose(s, l, n, loss)) {
+            world_fail(s,
+                       "the loss of (%llu, %llu, %llu) is told of %s, which is "
+                       "logged",
+                       (ull)loss->session, (ull)loss->lane, (ull)seq,
+                       loss->variable);
             return;
         }
         s->totals.losses += n->is_told && n->told == PS_OK && n->lost != NULL &&

@@ -36,6 +36,7 @@ struct numbered {
     uint64_t body_hash;
     uint64_t plan;
     uint64_t cut;        /* its stamp */
+    uint64_t applied_in; /* the plan in the store when it was applied */
     uint64_t connection; /* of the last time it was sent */
     uint64_t step;       /* of its client, if has_step */
     bool has_step;
@@ -64,6 +65,7 @@ struct stream {
     struct numbered *numbers; /* by seq - 1 */
     size_t n;
     size_t room;
+    uint64_t refused_plan; /* frames of older plans are refused, too */
     size_t settled; /* numbers 1..settled were applied, refused, canceled */
 };
 
@@ -116,7 +118,8 @@ struct row {
     uint64_t sent;  /* pushes that were submitted */
     uint64_t acked; /* ... and told as applied, by acked_lane */
     uint64_t acked_lane;
-    bool must_exist; /* a frame that counts names it */
+    uint64_t acked_since; /* the plan that gave the row to that lane */
+    bool must_exist;      /* a frame that counts names it */
     bool was_walked;
     double sum[ORACLE_DIM];
 };
@@ -166,6 +169,13 @@ struct split_step {
     uint64_t step;
 };
 
+/* How a save ended that others have followed. */
+struct save_end {
+    struct save_end *next;
+    uint64_t ticket;
+    uint32_t state;
+};
+
 struct saved_place {
     uint32_t variable;
     uint32_t begin;
@@ -195,6 +205,7 @@ struct saved {
     uint64_t base; /* the cut that it is an increment of; 0: whole */
     struct saved_place *places;
     uint32_t n_places;
+    uint64_t given_in; /* of a part on its way: the plan that gave it away */
     bool is_whole;
     bool is_done;    /* the record said so */
     bool is_void;    /* it said that it failed, or was canceled */
@@ -233,6 +244,7 @@ struct oracle {
     uint64_t create_chain; /* the id of the one that creates and reads */
     struct saved *saved;
     struct saved *hit;       /* unfinished ones that were damaged */
+    struct saved *moves;     /* folders of parts on their way */
     struct part_load *loads; /* newest first */
     struct position *positions;
     struct split_step *splits;
@@ -242,10 +254,11 @@ struct oracle {
     uint32_t save_orders; /* in the record */
     uint64_t save_cut;
     uint32_t save_state;
-    uint64_t save_oldest;   /* cut of the oldest checkpoint that is kept */
-    uint64_t opened_at;     /* the save of save_cut */
-    uint32_t n_final;       /* checkpoints at the end */
-    uint64_t healed_ticket; /* of the last save of before all was healed */
+    struct save_end *save_ends; /* of former tickets */
+    uint64_t save_oldest;       /* cut of the oldest checkpoint that is kept */
+    uint64_t opened_at;         /* the save of save_cut */
+    uint32_t n_final;           /* checkpoints at the end */
+    uint64_t healed_ticket;     /* of the last save of before all was healed */
     bool has_saved;
 
     /* The frame that is being handled; NULL. */
@@ -292,6 +305,9 @@ bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
 bool oracle_load_is_lost(const struct numbered *n, const struct run_op *op);
 bool oracle_load_lose(struct sim *s, struct numbered *n,
                       const struct ps_loss *loss);
+/* Of a variable that is logged only what wrote to it, and the log has lost. */
+bool oracle_load_may_lose(const struct sim *s, const struct lane *l,
+                          const struct numbered *n, const struct ps_loss *loss);
 void oracle_load_keep(struct sim *s, struct numbered *n,
                       const struct run_op *op);
 void oracle_load_check(struct sim *s, const struct stream *t, size_t i,
@@ -333,6 +349,10 @@ void oracle_content_on_framed(struct sim *s, const struct stream *t,
 /* A client asks for a save within a step. */
 void oracle_content_on_asked(struct sim *s, const struct process *client,
                              uint64_t step);
+/* ... and has the checkpoint of this cut; in its step `step` it had asked, by a
+ * plan of this restore. */
+void oracle_content_on_saved(struct sim *s, uint64_t session, uint64_t cut,
+                             uint64_t step, uint64_t restore);
 
 /* oracle_save.c */
 enum { SAVED_LINKS_MAX = 16 };
@@ -344,7 +364,11 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size);
 void oracle_save_on_applied(struct sim *s, const struct stream *t,
                             const struct numbered *n, uint64_t seq);
 bool oracle_save_has_no_room(const struct sim *s);
+/* A part is given away that was written into this folder. */
+void oracle_save_on_moved(struct sim *s, const struct saved *f);
 void oracle_save_end(struct sim *s);
+/* Whether a client may be told that the save of this ticket has ended so. */
+bool oracle_save_may_end(const struct sim *s, uint64_t ticket, int status);
 /* Though nothing is wrong. */
 bool oracle_save_may_fail(const struct sim *s, const char *why);
 /* Nothing is known to be wrong with it, nor with what it builds on. */
@@ -371,6 +395,9 @@ void oracle_each_row(struct sim *s, const struct run_op *ops, uint32_t n_ops,
 bool oracle_writes(const struct sim *s, const struct run_op *op);
 /* The lane that holds a row now, by the newest plan in the store; 0. */
 uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key);
+/* Since which plan; 0. */
+uint64_t oracle_held_since(const struct sim *s, uint32_t variable,
+                           uint64_t key);
 /* A request is submitted; its `pushed` are sorted here. */
 void oracle_asked(struct sim *s, struct asked *a);
 struct pushed *oracle_pushed(const struct asked *a, uint32_t variable,
@@ -380,6 +407,7 @@ void oracle_settled(struct sim *s, struct asked *a, int status);
 struct oracle_bound {
     uint64_t low;
     uint64_t lane;
+    uint64_t since;
 };
 void oracle_pull_begin(struct sim *s, uint32_t variable, uint64_t key,
                        struct oracle_bound *b);

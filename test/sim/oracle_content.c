@@ -282,6 +282,21 @@ void oracle_content_on_asked(struct sim *s, const struct process *client,
     s->oracle->splits = split;
 }
 
+void oracle_content_on_saved(struct sim *s, uint64_t session, uint64_t cut,
+                             uint64_t step, uint64_t restore)
+{
+    for (const struct position *p = s->oracle->positions; p != NULL;
+         p = p->next) {
+        if (p->session == session && p->cut == cut && p->restore == restore &&
+            p->steps < step) {
+            world_fail(s,
+                       "session %llu asked for a save in its step %llu and got "
+                       "cut %llu, which has its step %llu",
+                       (ull)session, (ull)step, (ull)cut, (ull)p->steps);
+        }
+    }
+}
+
 static bool is_split(const struct sim *s, const struct process *client,
                      uint64_t step)
 {

@@ -16,16 +16,62 @@ typedef unsigned long long ull;
 
 enum { DEEPEST = 64 };
 
-static const struct part_load *find_load(const struct sim *s, uint64_t lane,
-                                         uint32_t variable, uint32_t bucket)
+/* The newest of these. */
+static const struct part_load *find_load(const struct part_load *p,
+                                         uint64_t lane, uint32_t variable,
+                                         uint32_t bucket)
 {
-    const struct part_load *p = s->oracle->loads;
-
     while (p != NULL && (p->lane != lane || p->variable != variable ||
                          bucket < p->begin || bucket >= p->end)) {
         p = p->next;
     }
     return p;
+}
+
+static struct saved *find_move(const struct sim *s, const char *folder)
+{
+    struct saved *f = s->oracle->moves;
+
+    while (f != NULL && strcmp(f->folder, folder) != 0) {
+        f = f->next;
+    }
+    return f;
+}
+
+/* Parts that are on their way: what their lane has goes into a folder. */
+static void note_moves(struct sim *s, const struct plan *p)
+{
+    for (uint32_t i = 0; i < p->w.n_moves; i++) {
+        const struct wire_moving *m = &p->w.moves[i];
+        struct saved *f;
+
+        if (find_move(s, m->folder) != NULL) {
+            continue;
+        }
+        f = world_take(s, sizeof(*f));
+        f->next = s->oracle->moves;
+        s->oracle->moves = f;
+        snprintf(f->folder, sizeof(f->folder), "%s", m->folder);
+        f->cut = UINT64_MAX;
+        f->places = world_take(s, sizeof(*f->places));
+        f->places[0] =
+            (struct saved_place){m->variable, m->begin, m->end, m->from};
+        f->n_places = 1;
+        s->totals.moves++;
+        trace_note(s, "variable %u from bucket %u moves from lane %llu to %llu",
+                   m->variable, m->begin, (ull)m->from, (ull)m->to);
+    }
+}
+
+/* Another lane has had the part since. */
+static bool has_been_elsewhere(const struct sim *s, const struct part_load *old)
+{
+    for (const struct part_load *l = s->oracle->loads; l != old; l = l->next) {
+        if (l->variable == old->variable && l->begin == old->begin) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* A plan is in the store: its newest loads are found first. A load that is no
@@ -34,11 +80,13 @@ void oracle_load_on_plan(struct sim *s, const struct plan *p)
 {
     struct oracle *o = s->oracle;
 
+    note_moves(s, p);
     for (uint32_t i = 0; i < p->w.n_parts; i++) {
         const struct wire_part *part = &p->w.parts[i];
         const struct wire_load *w = plan_load(p, part);
         const struct part_load *old =
-            find_load(s, part->lane, part->variable, part->begin);
+            find_load(o->loads, part->lane, part->variable, part->begin);
+        struct saved *move;
         struct part_load *l;
 
         if (plan_ended(p, part->lane) != NULL) {
@@ -48,7 +96,16 @@ void oracle_load_on_plan(struct sim *s, const struct plan *p)
             strcmp(old->folder, w != NULL ? w->folder : "") == 0) {
             continue;
         }
-        if (old != NULL && old->folder[0] != '\0') {
+        if (w == NULL && old != NULL && old->since == part->since &&
+            find_move(s, old->folder) != NULL) {
+            continue; /* a checkpoint has it by now */
+        }
+        move = w != NULL ? find_move(s, w->folder) : NULL;
+        if (move != NULL && move->given_in == 0) {
+            move->given_in = part->since;
+            oracle_save_on_moved(s, move);
+        } else if (old != NULL && old->folder[0] != '\0' &&
+                   !has_been_elsewhere(s, old)) {
             trace_note(s, "%s is given up", old->folder);
             if (oracle_save_is_good(s, old->folder)) {
                 world_fail(s, "%s is given up, and it is whole", old->folder);
@@ -105,21 +162,28 @@ bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
     const struct variable_life *v = oracle_variable(s, variable);
     bool is_logged = v != NULL && v->durability != PS_MEMORY;
     uint64_t skipped = 0; /* frames that are late for this cut are */
+    const struct part_load *l = s->oracle->loads;
+    uint64_t before = UINT64_MAX; /* this plan */
 
     for (uint32_t i = 0; i < DEEPEST; i++) {
-        const struct part_load *l;
         const struct saved *f;
         uint64_t saver;
 
-        if (lane == t->lane) {
-            return n->is_applied && n->cut < cut &&
+        l = find_load(l, lane, variable, bucket);
+        if (lane == t->lane &&
+            (l == NULL || !n->is_applied || n->applied_in >= l->since)) {
+            return n->is_applied && n->cut < cut && n->applied_in < before &&
                    (skipped == 0 || n->late_cut != skipped);
         }
-        l = find_load(s, lane, variable, bucket);
         if (is_logged && n->is_logged && replays(s, lane, t->lane, l)) {
             return true;
         }
-        f = l != NULL ? oracle_saved(s, l->folder) : NULL;
+        if (l == NULL) {
+            return false;
+        }
+        f = find_move(s, l->folder);
+        before = f != NULL ? base_min_u64(before, f->given_in) : before;
+        f = f != NULL ? f : oracle_saved(s, l->folder);
         if (f == NULL) {
             return false;
         }
@@ -130,6 +194,7 @@ bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
         if (lane == 0) {
             return false;
         }
+        l = l->next; /* what was loaded before that */
     }
     return false;
 }
@@ -175,6 +240,28 @@ bool oracle_load_is_lost(const struct numbered *n, const struct run_op *op)
     return false;
 }
 
+/* Whether a frame has anything of the part. */
+static bool has_part(const struct numbered *n, uint32_t variable,
+                     const struct ps_loss *loss)
+{
+    struct arena arena;
+    struct run_op *ops;
+    uint32_t n_ops = 0;
+    bool has = false;
+
+    arena_init(&arena);
+    if (n->frame != NULL &&
+        run_decode(frame_body(n->frame), n->frame->body_bytes, &arena, &ops,
+                   &n_ops) == PS_OK) {
+        for (uint32_t i = 0; i < n_ops && !has; i++) {
+            has = ops[i].variable == variable && ops[i].begin < loss->end &&
+                  loss->begin < ops[i].end;
+        }
+    }
+    arena_fini(&arena);
+    return has;
+}
+
 /* False: it was told before. */
 bool oracle_load_lose(struct sim *s, struct numbered *n,
                       const struct ps_loss *loss)
@@ -189,6 +276,9 @@ bool oracle_load_lose(struct sim *s, struct numbered *n,
     if (loss->variable != NULL && v == NULL) {
         return true; /* dropped meanwhile */
     }
+    if (variable != 0 && !has_part(n, variable, loss)) {
+        return true; /* or one of its name has gone meanwhile */
+    }
     for (r = n->lost; r != NULL; r = r->next) {
         if (names(r, variable, loss->begin, loss->end)) {
             return false;
@@ -198,6 +288,38 @@ bool oracle_load_lose(struct sim *s, struct numbered *n,
     *r = (struct lost_range){n->lost, variable, loss->begin, loss->end};
     n->lost = r;
     return true;
+}
+
+static bool writes_to(const struct sim *s, const struct numbered *n,
+                      uint32_t variable)
+{
+    struct arena arena;
+    struct run_op *ops;
+    uint32_t n_ops = 0;
+    bool any = false;
+
+    arena_init(&arena);
+    if (run_decode(frame_body(n->frame), n->frame->body_bytes, &arena, &ops,
+                   &n_ops) == PS_OK) {
+        for (uint32_t i = 0; i < n_ops; i++) {
+            any = any ||
+                  (ops[i].variable == variable && oracle_writes(s, &ops[i]));
+        }
+    }
+    arena_fini(&arena);
+    return any;
+}
+
+bool oracle_load_may_lose(const struct sim *s, const struct lane *l,
+                          const struct numbered *n, const struct ps_loss *loss)
+{
+    const struct wire_variable *v =
+        loss->variable == NULL
+            ? NULL
+            : plan_variable_named(s->oracle->plan, loss->variable);
+
+    return v == NULL || v->durability == PS_MEMORY ||
+           (oracle_log_may_lose(s, l, n) && writes_to(s, n, v->id));
 }
 
 /* ---- what is told ------------------------------------------------------- */

@@ -92,6 +92,17 @@ uint64_t oracle_holder(const struct sim *s, uint32_t variable, uint64_t key)
     return l == NULL || l->has_ended ? 0 : l->number;
 }
 
+uint64_t oracle_held_since(const struct sim *s, uint32_t variable, uint64_t key)
+{
+    const struct variable_life *v = oracle_variable(s, variable);
+    const struct wire_part *p =
+        v == NULL || s->oracle->plan == NULL
+            ? NULL
+            : plan_part(s->oracle->plan, variable, bucket_of(v, key));
+
+    return p == NULL ? 0 : p->since;
+}
+
 /* ---- requests ---------------------------------------------------------- */
 
 static int compare_pushed(const void *a, const void *b)
@@ -178,7 +189,9 @@ void oracle_pull_begin(struct sim *s, uint32_t variable, uint64_t key,
     const struct row *r = oracle_row(s, variable, key);
 
     b->lane = oracle_holder(s, variable, key);
-    b->low = r->acked_lane == b->lane ? r->acked : 0;
+    b->since = oracle_held_since(s, variable, key);
+    b->low =
+        r->acked_lane == b->lane && r->acked_since == b->since ? r->acked : 0;
 }
 
 void oracle_pull_end(struct sim *s, uint32_t variable, uint64_t key,
@@ -205,7 +218,7 @@ void oracle_pull_end(struct sim *s, uint32_t variable, uint64_t key,
                    variable, (ull)key, (ull)v[0], (ull)r->sent);
     }
     if (b->lane != 0 && b->lane == oracle_holder(s, variable, key) &&
-        v[0] < b->low) {
+        b->since == oracle_held_since(s, variable, key) && v[0] < b->low) {
         world_fail(s,
                    "variable %u key %llu has %llu pushes, but %llu were "
                    "acknowledged before the pull",

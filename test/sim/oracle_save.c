@@ -283,6 +283,24 @@ static void on_done(struct sim *s, const char *folder)
     }
 }
 
+/* Whoever is to load it has nothing else. */
+void oracle_save_on_moved(struct sim *s, const struct saved *f)
+{
+    const char *what = what_is_not_durable(s, f);
+
+    for (const struct saved *h = s->oracle->hit; h != NULL; h = h->next) {
+        if (strcmp(h->folder, f->folder) == 0) {
+            return;
+        }
+    }
+    if (what != NULL) {
+        world_fail(s,
+                   "a part is given away, but %s of %s would not outlive a "
+                   "power cut",
+                   what, f->folder);
+    }
+}
+
 /* What the newest two build on stays. */
 static void check_bases(struct sim *s, const struct saved *gone)
 {
@@ -401,6 +419,39 @@ bool oracle_save_may_fail(const struct sim *s, const char *why)
     return is_for_restore(s, why) || is_short_of_time(s, why);
 }
 
+/* The save before this one is over. */
+static void note_end(struct sim *s, uint64_t ticket)
+{
+    struct oracle *o = s->oracle;
+
+    if (ticket > o->save_ticket) {
+        struct save_end *e = world_take(s, sizeof(*e));
+
+        *e = (struct save_end){o->save_ends, o->save_ticket, o->save_state};
+        o->save_ends = e;
+    }
+}
+
+bool oracle_save_may_end(const struct sim *s, uint64_t ticket, int status)
+{
+    const struct save_end *e = s->oracle->save_ends;
+    uint32_t state = s->oracle->save_state;
+
+    if (ticket == 0 || ticket > s->oracle->save_ticket) {
+        return false;
+    }
+    while (ticket < s->oracle->save_ticket && e != NULL &&
+           e->ticket != ticket) {
+        e = e->next;
+    }
+    if (ticket < s->oracle->save_ticket) {
+        state = e != NULL ? e->state : SAVE_NONE;
+    }
+    return (status == PS_OK && state == SAVE_DONE) ||
+           (status == PS_EIO && state == SAVE_FAILED) ||
+           (status == PS_ECANCELED && state == SAVE_CANCELED);
+}
+
 void oracle_save_on_record(struct sim *s, const void *data, size_t size)
 {
     struct oracle *o = s->oracle;
@@ -458,6 +509,7 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
         }
     }
     o->opened_at = w.cut > o->save_cut ? s->now : o->opened_at;
+    note_end(s, w.ticket);
     o->save_ticket = w.ticket;
     o->save_oldest = base_max_u64(o->save_oldest, w.oldest);
     o->save_cut = w.cut;
@@ -481,10 +533,20 @@ void oracle_save_on_applied(struct sim *s, const struct stream *t,
 static bool look_at_name(void *context, const char *name)
 {
     struct sim *s = context;
+    struct ckpt_move move;
     const struct saved *f = oracle_saved(s, name);
     uint64_t cut, term;
     bool is_new;
 
+    if (ckpt_move_parse(name, &move)) {
+        for (uint32_t i = 0; i < s->oracle->plan->w.n_loads; i++) {
+            if (strcmp(s->oracle->plan->w.loads[i].folder, name) == 0) {
+                return true;
+            }
+        }
+        world_fail(s, "%s is still there", name);
+        return true;
+    }
     if (!ckpt_folder_parse(name, &cut, &term, &is_new)) {
         world_fail(s, "%s is not of ours", name);
     } else if (is_new && cut <= s->oracle->save_cut) {
@@ -503,12 +565,14 @@ static bool look_at_name(void *context, const char *name)
 static void check_root(struct sim *s)
 {
     struct fs *fs = crashfs_fs(s->storage);
+    /* A part that came from one has moved since, and needs it no more. */
+    uint32_t n_allowed = s->oracle->moves != NULL ? 3 : 2;
 
     if (s->oracle->save_state != SAVE_DONE) {
         return;
     }
     if (fs->ops->list(fs, ".", look_at_name, s, NULL) != PS_OK ||
-        (s->oracle->n_final > 2 && s->full_every < 2)) {
+        (s->oracle->n_final > n_allowed && s->full_every < 2)) {
         world_fail(s, "%u checkpoints are there, not 2", s->oracle->n_final);
     }
 }

@@ -268,6 +268,8 @@ struct sim_totals {
     uint64_t given_up;     /* seeds: refused, and nothing to go back to */
     uint64_t increments;   /* of the folders */
     uint64_t loads;        /* of parts */
+    uint64_t moves;        /* of parts, ordered in the plan */
+    uint64_t moves_done;   /* ... and answered so */
     uint64_t kept;         /* frames in part, of ended lanes */
     uint64_t events;
     uint64_t virtual_us;

@@ -385,6 +385,9 @@ void workload_step(struct client_actor *a, uint64_t value)
     case STEP_RESTORE:
         workload_save_restore(a, false);
         break;
+    case STEP_MOVE:
+        workload_save_move(a);
+        break;
     }
 }
 

@@ -20,6 +20,7 @@ void workload_save_start(struct client_actor *a)
         later(a, 0, a->work->step_us, STEP_BOUNDARY);
     }
     later(a, SIM_S, a->work->save_us, STEP_SAVE);
+    later(a, SIM_S, 2 * a->work->save_us, STEP_MOVE);
     if (a->thread->sim->has_restores && world_chance(a->thread->sim, 300000)) {
         later(a, SIM_S, 40 * SIM_S, STEP_RESTORE);
     }
@@ -64,10 +65,17 @@ static struct client_save *keep(struct client_actor *a, enum save_request what)
 static void ask(struct client_actor *a, enum save_request what)
 {
     struct client_save *v = keep(a, what);
+    struct ps_client_counters c;
     int rc;
 
     if (a->steps > 0) {
         oracle_content_on_asked(a->thread->sim, a->process, a->steps);
+        session_counters(a->session, &c);
+        if (session_plan(a->session) != NULL && !rollback_is_on(a->session)) {
+            v->session = c.session;
+            v->step = a->steps;
+            v->restore = session_plan(a->session)->w.restore;
+        }
     }
     rc = session_save(a->session, what == ASK_LAST_SAVE ? "last" : "",
                       &v->request);
@@ -140,6 +148,35 @@ void workload_save_restore(struct client_actor *a, bool must)
     }
 }
 
+void workload_save_move(struct client_actor *a)
+{
+    struct sim *s = a->thread->sim;
+    const struct plan *p = session_plan(a->session);
+    const struct wire_part *part;
+    const struct wire_lane *to;
+    struct client_save *v;
+    int rc;
+
+    if (a->is_closing || !s->faults_on) {
+        return;
+    }
+    later(a, SIM_MS, 2 * a->work->save_us, STEP_MOVE);
+    for (v = a->saves; v != NULL && v->what != ASK_MOVE; v = v->next) {
+    }
+    if (p == NULL || p->w.n_parts == 0 || p->w.n_lanes < 2 || v != NULL) {
+        return;
+    }
+    part = &p->w.parts[world_below(s, p->w.n_parts)];
+    to = &p->w.lanes[world_below(s, p->w.n_lanes)];
+    trace_note(s, "%s asks for a move", world_name(a->process));
+    v = keep(a, ASK_MOVE);
+    rc = session_move(a->session, plan_variable(p, part->variable)->name,
+                      part->begin, to->server, to->shard, &v->request);
+    if (rc != PS_OK) {
+        world_fail(s, "a move is refused: %s", ps_status_name(rc));
+    }
+}
+
 void workload_save_note(struct client_actor *a)
 {
     struct sim *s = a->thread->sim;
@@ -174,27 +211,11 @@ void workload_save_last(struct client_actor *a)
     world_leave(a->thread);
 }
 
-/* Whether a save may end like this, by what is in the store. */
-static bool may_end_as(const struct sim *s, uint64_t ticket, int status)
-{
-    const struct oracle *o = s->oracle;
-    uint32_t state = o->save_state;
-
-    if (ticket == 0 || ticket > o->save_ticket) {
-        return false;
-    }
-    if (ticket < o->save_ticket) {
-        return true; /* another has followed meanwhile */
-    }
-    return (status == PS_OK && state == SAVE_DONE) ||
-           (status == PS_EIO && state == SAVE_FAILED) ||
-           (status == PS_ECANCELED && state == SAVE_CANCELED);
-}
-
 static void ended(struct client_actor *a, const struct client_save *v,
                   int status, uint64_t ticket)
 {
     struct sim *s = a->thread->sim;
+    struct ps_save_state as;
 
     trace_note(s, "the save %llu of %s ends as %s", (ull)ticket,
                world_name(a->process), ps_status_name(status));
@@ -214,13 +235,26 @@ static void ended(struct client_actor *a, const struct client_save *v,
         s->cannot_restore = status == PS_ENOTFOUND || status == PS_EDATALOSS;
         return;
     }
+    if (v->what == ASK_MOVE) {
+        s->totals.moves_done += status == PS_OK;
+        if (status != PS_OK && status != PS_ENOTFOUND && status != PS_EIO &&
+            status != PS_ELIMIT && status != PS_EARGUMENT) {
+            world_fail(s, "a move ends as %s: %s", ps_status_name(status),
+                       request_text(v->request));
+        }
+        return;
+    }
     if (v->what == ASK_CANCEL) {
         if (status != PS_OK && status != PS_ENOTFOUND && status != PS_EEXIST) {
             world_fail(s, "a cancel ends as %s", ps_status_name(status));
         }
         return;
     }
-    if (!may_end_as(s, ticket, status)) {
+    if (v->session != 0 && status == PS_OK &&
+        request_save(v->request, &as) == PS_OK) {
+        oracle_content_on_saved(s, v->session, as.cut, v->step, v->restore);
+    }
+    if (!oracle_save_may_end(s, ticket, status)) {
         world_fail(s, "the save %llu of %s ends as %s: %s", (ull)ticket,
                    world_name(a->process), ps_status_name(status),
                    request_text(v->request));

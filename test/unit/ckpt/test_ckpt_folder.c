@@ -289,9 +289,32 @@ static void what_another_makes_is_left_to_it(void **state)
     assert_int_equal(fs->ops->rmdir(fs, ".new-000000000006-3/x", NULL), PS_OK);
 }
 
+static void the_folder_of_a_move_has_one_name(void **state)
+{
+    struct ckpt_move m = {25, 10, 0xccc6a7bf5ec51b61};
+    char name[CKPT_NAME_MAX + 1];
+    uint64_t cut, term;
+    bool is_new;
+
+    (void)state;
+    ckpt_move_name(&m, name);
+    assert_string_equal(name, "move-000000000025-10-ccc6a7bf5ec51b61");
+    memset(&m, 0, sizeof(m));
+    assert_true(ckpt_move_parse(name, &m));
+    assert_int_equal(m.number, 25);
+    assert_int_equal(m.term, 10);
+    assert_true(m.cluster == 0xccc6a7bf5ec51b61);
+    assert_false(ckpt_folder_parse(name, &cut, &term, &is_new));
+    assert_false(ckpt_move_parse("move-25-10-ccc6a7bf5ec51b61", &m));
+    assert_false(ckpt_move_parse("move-000000000025-10", &m));
+    assert_false(ckpt_move_parse("move--10-ccc6a7bf5ec51b61", &m));
+    assert_false(ckpt_move_parse("ckpt-000000000025-10", &m));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_folder_of_a_move_has_one_name),
         cmocka_unit_test_setup_teardown(rows_of_any_range_come_back_bit_for_bit,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_state_of_a_lane_comes_back, set_up,

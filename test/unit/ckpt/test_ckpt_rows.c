@@ -56,12 +56,13 @@ static void write_block(struct stage *s, const struct ckpt_filled *b)
 static void add(struct stage *s, uint64_t key)
 {
     float row[2 * DIM];
+    const uint8_t *bytes = (const uint8_t *)row;
 
     for (size_t i = 0; i < 2 * DIM; i++) {
         row[i] = (float)key + (float)i / 8.0F;
     }
     assert_int_equal(ckpt_rows_reserve(s->rows, 1), PS_OK);
-    ckpt_rows_add(s->rows, key, row);
+    ckpt_rows_add(s->rows, &key, &bytes, 1);
 }
 
 /* Every row of the file and every checksum of the index. */
@@ -122,6 +123,62 @@ static void rows_are_where_the_layout_says(void **state)
         assert_int_equal(n, 3);
         assert_true(ckpt_rows_is_done(s.rows));
         check(&s, 10);
+        end(&s);
+    }
+}
+
+/* Of each width, over the end of a block. */
+static void rows_come_many_at_once(void **state)
+{
+    enum { N = 100, WIDE = 16 };
+    static const uint32_t dims[] = {3, 8, WIDE};
+    float rows[N][2 * WIDE];
+    const uint8_t *at[N];
+    uint64_t keys[N];
+
+    (void)state;
+    for (uint32_t i = 0; i < N; i++) {
+        keys[i] = 1000 - i;
+        at[i] = (const uint8_t *)rows[i];
+        for (uint32_t k = 0; k < 2 * WIDE; k++) {
+            rows[i][k] = (float)(i * 2 * WIDE + k);
+        }
+    }
+    for (size_t d = 0; d < ARRAY_LEN(dims); d++) {
+        size_t dim = dims[d], n_rows = 0;
+        struct stage s = {.part = {.variable = "v",
+                                   .id = 1,
+                                   .end = 65536,
+                                   .dim = dims[d],
+                                   .kind = PS_HASH64,
+                                   .rows = N,
+                                   .has_keys = true,
+                                   .block_rows = 40,
+                                   .n_slots = 1,
+                                   .slots = {"s"}}};
+        struct ckpt_filled *b;
+
+        arena_init(&s.arena);
+        assert_int_equal(
+            ckpt_layout("f", &s.part, 1, &s.arena, &s.file, &s.bytes), PS_OK);
+        assert_int_equal(ckpt_rows_new(&s.rows, &s.part, &s.file), PS_OK);
+        assert_int_equal(ckpt_rows_reserve(s.rows, N), PS_OK);
+        ckpt_rows_add(s.rows, keys, at, 33);
+        ckpt_rows_add(s.rows, keys + 33, at + 33, N - 33);
+        while ((b = ckpt_rows_take(s.rows)) != NULL) {
+            assert_memory_equal(b->pieces[0].data, keys + n_rows, 8 * b->rows);
+            for (size_t i = 0; i < b->rows; i++) {
+                for (size_t k = 0; k < 2; k++) {
+                    const float *got = b->pieces[1 + k].data;
+
+                    assert_memory_equal(got + dim * i,
+                                        rows[n_rows + i] + dim * k, 4 * dim);
+                }
+            }
+            n_rows += b->rows;
+            ckpt_rows_give(s.rows, b);
+        }
+        assert_int_equal(n_rows, N);
         end(&s);
     }
 }
@@ -200,9 +257,9 @@ static void erased_keys_have_no_values(void **state)
                      PS_OK);
     assert_int_equal(ckpt_rows_new(&s.rows, &s.part, &s.file), PS_OK);
     assert_int_equal(ckpt_rows_reserve(s.rows, 2), PS_OK);
-    ckpt_rows_add(s.rows, keys[0], NULL);
+    ckpt_rows_add(s.rows, &keys[0], NULL, 1);
     assert_null(ckpt_rows_take(s.rows));
-    ckpt_rows_add(s.rows, keys[1], NULL);
+    ckpt_rows_add(s.rows, &keys[1], NULL, 1);
     b = ckpt_rows_take(s.rows);
     assert_non_null(b);
     assert_int_equal(b->n_pieces, 1);
@@ -216,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_where_the_layout_says),
+        cmocka_unit_test(rows_come_many_at_once),
         cmocka_unit_test(blocks_may_be_given_back_late_and_in_any_order),
         cmocka_unit_test(room_is_what_was_reserved_and_a_failure_keeps_it),
         cmocka_unit_test(a_part_without_rows_is_done_at_once),

@@ -16,7 +16,8 @@ struct stage {
     struct buf bytes;
 };
 
-/* Two lanes, of 2 and 1 windows; two late frames; two chains. */
+/* Two lanes, of 2 and 1 windows, 0 and 2 gaps; the second one of two ranges;
+ * two late frames; two chains. */
 static int set_up(void **state)
 {
     static const struct ckpt_window windows[3] = {
@@ -24,7 +25,8 @@ static int set_up(void **state)
         {.session = 5, .next = 1, .floor = 1, .has_ended = 1},
         {.session = 6, .next = 300, .floor = 299},
     };
-    static const struct ckpt_history histories[2] = {
+    static const struct ckpt_numbers gaps[2] = {{6, 290, 295}, {6, 297, 297}};
+    static const struct ckpt_history histories[3] = {
         {.lane = 7,
          .end = 65536,
          .forgotten = 2,
@@ -35,7 +37,18 @@ static int set_up(void **state)
          .begin = 9,
          .end = 10,
          .n_windows = 1,
-         .windows = windows + 2},
+         .windows = windows + 2,
+         .n_gaps = 2,
+         .gaps = gaps},
+        {.lane = 4,
+         .variable = 2,
+         .begin = 3,
+         .end = 5,
+         .same = 2,
+         .n_windows = 1,
+         .windows = windows + 2,
+         .n_gaps = 2,
+         .gaps = gaps},
     };
     static const struct ckpt_late lates[2] = {
         {.session = 3,
@@ -52,7 +65,7 @@ static int set_up(void **state)
     static const struct ckpt_chain chains[2] = {{77, "One"}, {78, "Second"}};
     struct stage *x = mem_new(sizeof(*x));
 
-    *x = (struct stage){.s = {2, histories, 2, lates, 2, chains}};
+    *x = (struct stage){.s = {3, histories, 2, lates, 2, chains}};
     *state = x;
     return ckpt_state_encode(&x->s, "f", &x->arena, &x->file, &x->bytes);
 }
@@ -90,9 +103,9 @@ static void pieces_are_all_but_the_bodies(void **state)
     while (ckpt_state_more(&encoder, 1)) {
         n++;
     }
-    /* 6 columns of 2 lanes, 7 of 3 windows, 4 of 2 frames, 2 of 2 chains and
-     * the end of each column, then 2 texts. */
-    assert_int_equal(n, 12 + 21 + 8 + 4 + 19 + 2 - 1);
+    /* 8 columns of 3 lanes, 7 of 3 windows, 3 of 2 gaps, 4 of 2 frames, 2 of 2
+     * chains and the end of each column, then 2 texts. */
+    assert_int_equal(n, 24 + 21 + 6 + 8 + 4 + 24 + 2 - 1);
     assert_int_equal(file.size, x->file.size);
     assert_int_equal(out.size + 5, x->bytes.size);
     assert_memory_equal(out.data, x->bytes.data, head);
@@ -108,7 +121,7 @@ static void all_comes_back(void **state)
     struct ckpt_state s;
 
     assert_int_equal(decode(x, &x->file, &s, NULL), PS_OK);
-    assert_int_equal(s.n_histories, 2);
+    assert_int_equal(s.n_histories, 3);
     assert_int_equal(s.histories[1].lane, 4);
     assert_int_equal(s.histories[1].variable, 1);
     assert_int_equal(s.histories[1].begin, 9);
@@ -116,6 +129,17 @@ static void all_comes_back(void **state)
     assert_int_equal(s.histories[1].windows[0].session, 6);
     assert_int_equal(s.histories[1].windows[0].floor, 299);
     assert_int_equal(s.histories[0].windows[1].has_ended, 1);
+    assert_int_equal(s.histories[0].n_gaps, 0);
+    for (uint32_t i = 1; i < 3; i++) {
+        assert_int_equal(s.histories[i].same, i == 1 ? 0 : 2);
+        assert_int_equal(s.histories[i].n_gaps, 2);
+        assert_int_equal(s.histories[i].gaps[0].session, 6);
+        assert_int_equal(s.histories[i].gaps[0].last, 295);
+        assert_int_equal(s.histories[i].gaps[1].first, 297);
+    }
+    assert_int_equal(s.histories[2].variable, 2);
+    assert_int_equal(s.histories[2].end, 5);
+    assert_ptr_equal(s.histories[2].windows, s.histories[1].windows);
     assert_int_equal(s.n_lates, 2);
     assert_int_equal(s.lates[1].n_body, 3);
     assert_memory_equal(s.lates[0].body, "ab", 2);
@@ -137,6 +161,17 @@ static void numbers_that_cannot_be_are_refused(void **state)
         {"lanes/windows", 0, 3},
         {"lanes/windows", 8, 0},
         {"lanes/windows", 7, 255},
+        {"lanes/gaps", 8, 3},
+        {"lanes/gaps", 8, 1},
+        {"lanes/gaps", 15, 255},
+        {"lanes/same", 0, 1},
+        {"lanes/same", 8, 1},  /* of another lane */
+        {"lanes/same", 16, 3}, /* itself */
+        {"lanes/same", 16, 1},
+        {"lanes/same", 23, 255},
+        {"lanes/forgotten", 16, 1},
+        {"gaps/first", 1, 9},
+        {"gaps/last", 15, 128},
         {"lanes/end", 8, 9},
         {"lanes/end", 0, 1},
         {"lanes/variable", 15, 1},
@@ -176,6 +211,47 @@ static void numbers_that_cannot_be_are_refused(void **state)
     }
 }
 
+/* 64 parts with the same former lane of 1,000 sessions. A window is 8 numbers
+ * of 8 bytes, 256 fates and 1 byte; a part 8 numbers. */
+static void what_parts_share_is_written_once(void **state)
+{
+    enum { PARTS = 64, SESSIONS = 1000, WINDOW = 8 * 8 + 256 + 1 };
+    static struct ckpt_window windows[SESSIONS];
+    struct ckpt_history h[1 + PARTS] = {{.lane = 8, .end = 65536}};
+    size_t sizes[2];
+
+    (void)state;
+    for (uint64_t i = 0; i < SESSIONS; i++) {
+        windows[i] = (struct ckpt_window){.session = 1 + i, .next = 1};
+    }
+    for (int is_shared = 0; is_shared < 2; is_shared++) {
+        const struct ckpt_state s = {.n_histories = 1 + PARTS, .histories = h};
+        struct ckpt_file file;
+        struct arena arena;
+        struct buf out;
+
+        for (uint32_t i = 1; i <= PARTS; i++) {
+            h[i] = (struct ckpt_history){.lane = 7,
+                                         .variable = i,
+                                         .end = 65536,
+                                         .same = is_shared && i > 1 ? 2 : 0,
+                                         .n_windows = SESSIONS,
+                                         .windows = windows};
+        }
+        arena_init(&arena);
+        buf_init(&out);
+        assert_int_equal(ckpt_state_encode(&s, "f", &arena, &file, &out),
+                         PS_OK);
+        sizes[is_shared] = out.size;
+        buf_fini(&out);
+        arena_fini(&arena);
+    }
+    print_message("%zu bytes, and %zu\n", sizes[0], sizes[1]);
+    assert_int_equal(sizes[0],
+                     CKPT_STATE_BODIES + PARTS * SESSIONS * WINDOW + 65 * 64);
+    assert_int_equal(sizes[1], CKPT_STATE_BODIES + SESSIONS * WINDOW + 65 * 64);
+}
+
 static void each_failed_allocation_is_said(void **state)
 {
     struct stage *x = *state;
@@ -208,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(numbers_that_cannot_be_are_refused,
                                         set_up, tear_down),
+        cmocka_unit_test(what_parts_share_is_written_once),
         cmocka_unit_test_setup_teardown(each_failed_allocation_is_said, set_up,
                                         tear_down),
     };

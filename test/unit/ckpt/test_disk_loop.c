@@ -3,8 +3,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -13,6 +16,24 @@
 #include "fs/fs.h"
 
 enum { ANSWERS_MAX = 1024, DISKS_MAX = 5 };
+
+/* Ours takes libc's place: where the name of the file says so, it does not
+ * come back until it may. */
+static atomic_bool hangs;
+
+int fdatasync(int fd)
+{
+    char link[32], path[256] = {0};
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    if (readlink(link, path, sizeof(path) - 1) <= 0) {
+        abort();
+    }
+    while (atomic_load(&hangs) && strstr(path, "/hangs") != NULL) {
+        usleep(1000);
+    }
+    return fsync(fd);
+}
 
 struct answer {
     uint64_t tag;
@@ -111,7 +132,8 @@ static struct fixture *set_up(uint32_t n_disks)
     for (uint32_t i = 0; i < n_disks; i++) {
         f->one[i].fixture = f;
         assert_int_equal(disk_loop_open(&f->one[i].disk, f->loop, f->dir,
-                                        on_answer, &f->one[i], NULL),
+                                        DISK_LOOP_FILES, on_answer, &f->one[i],
+                                        NULL),
                          PS_OK);
     }
     return f;
@@ -129,15 +151,22 @@ static void tear_down(struct fixture *f)
     mem_free(f);
 }
 
-static void run_until(struct fixture *f, uint32_t n)
+/* Until *count, which is f->n or a disk's, is n. */
+static void run_until_count(struct fixture *f, const uint32_t *count,
+                            uint32_t n)
 {
     f->deadline = loop_now() + 20000000;
     loop_turn(f->loop);
-    while (f->n < n && loop_now() < f->deadline) {
+    while (*count < n && loop_now() < f->deadline) {
         loop_pause(f->loop, loop_next(f->loop));
         loop_turn(f->loop);
     }
-    assert_int_equal(f->n, n);
+    assert_int_equal(*count, n);
+}
+
+static void run_until(struct fixture *f, uint32_t n)
+{
+    run_until_count(f, &f->n, n);
 }
 
 /* A request of the first disk; tags count. */
@@ -293,6 +322,38 @@ static void many_disks_take_turns(void **state)
     tear_down(f);
 }
 
+static void sync_file(struct fixture *f, uint32_t disk, const char *name)
+{
+    struct disk_request r = {.op = DISK_CREATE, .file = 1};
+
+    snprintf(r.path, sizeof(r.path), "%s-%u", name, (unsigned)disk);
+    ask(&f->one[disk], &r);
+    ask(&f->one[disk], &(struct disk_request){.op = DISK_SYNC, .file = 1});
+}
+
+static void a_log_does_not_wait_for_other_files(void **state)
+{
+    struct fixture *f = set_up(DISKS_MAX);
+    struct one *log = &f->one[0];
+
+    (void)state;
+    disk_loop_close(log->disk);
+    assert_int_equal(disk_loop_open(&log->disk, f->loop, f->dir, DISK_LOOP_LOG,
+                                    on_answer, log, NULL),
+                     PS_OK);
+    atomic_store(&hangs, true);
+    for (uint32_t i = 1; i < DISKS_MAX; i++) {
+        sync_file(f, i, "hangs");
+    }
+    sync_file(f, 0, "log");
+    run_until_count(f, &log->n, 2);
+    assert_int_equal(log->answers[1].op, DISK_SYNC);
+    assert_int_equal(log->answers[1].status, PS_OK);
+    atomic_store(&hangs, false);
+    run_until(f, 2 * DISKS_MAX);
+    tear_down(f);
+}
+
 /* Whatever allocation fails, every request is answered, in order, and the file
  * is closed. */
 static void without_memory_the_answer_comes_nevertheless(void **state)
@@ -401,7 +462,8 @@ static void a_url_that_is_none_is_refused(void **state)
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(disk_loop_open(&d, NULL, "s3://b", on_answer, NULL, &e),
+    assert_int_equal(disk_loop_open(&d, NULL, "s3://b", DISK_LOOP_FILES,
+                                    on_answer, NULL, &e),
                      PS_EARGUMENT);
     assert_non_null(strstr(e.text, "s3://b"));
     disk_loop_close(NULL);
@@ -414,6 +476,7 @@ int main(void)
         cmocka_unit_test(each_failure_has_its_own_answer),
         cmocka_unit_test(an_answer_may_ask_for_more),
         cmocka_unit_test(many_disks_take_turns),
+        cmocka_unit_test(a_log_does_not_wait_for_other_files),
         cmocka_unit_test(without_memory_the_answer_comes_nevertheless),
         cmocka_unit_test(closing_needs_no_memory),
         cmocka_unit_test(no_request_is_dropped_without_memory),

@@ -174,8 +174,8 @@ static void tell_kept(const struct tape_frame *f)
                      PS_OK);
     assert_true(m.n_parts <= ARRAY_LEN(keeps));
     for (uint32_t i = 0; i < m.n_parts; i++) {
-        bool none =
-            stage.keeps_nothing_of_split && m.parts[i].variable == SPLIT;
+        bool none = m.parts[i].variable == SPLIT ? stage.keeps_nothing_of_split
+                                                 : stage.keeps_only_split;
 
         keeps[i] = (struct wire_keep){.below = 1};
         if (stage.kept_below != 0 && !none) {

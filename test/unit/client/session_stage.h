@@ -29,7 +29,7 @@ enum {
     SESSION = 5,
     MIDDLE = 32768,
     MS = 1000,
-    LOSSES_MAX = 8
+    LOSSES_MAX = LIMIT_FRAME_OPS + 1
 };
 
 struct session_stage {
@@ -54,6 +54,7 @@ struct session_stage {
     uint64_t kept_below; /* numbers below, 0 is 1: nothing; but for the gap */
     struct wire_span kept_gap;   /* 0..0: none */
     bool keeps_nothing_of_split; /* of that variable's parts nothing is kept */
+    bool keeps_only_split;
 };
 
 extern struct session_stage stage;

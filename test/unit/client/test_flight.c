@@ -47,25 +47,34 @@ static void push_three(void)
 
 static void an_ended_lane_loses_exactly_what_it_had_acknowledged(void **state)
 {
-    const struct ps_loss *l = &stage.losses[0];
+    static const char *const variables[] = {"whole", "split", "dense"};
+    static const uint32_t ends[] = {LIMIT_BUCKETS, MIDDLE, LIMIT_BUCKETS};
 
     (void)state;
     push_three();
     stage_end_lane_a();
     stage_pass(200);
-    assert_int_equal(stage.n_losses, 1);
-    assert_int_equal(l->session, SESSION);
-    assert_int_equal(l->lane, A);
-    assert_int_equal(l->first, 1);
-    assert_int_equal(l->last, 3);
-    assert_int_equal(l->server, 0);
-    assert_int_equal(l->shard, 0);
+    /* Of each part: who pushes again must know which rows these are. */
+    assert_int_equal(stage.n_losses, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const struct ps_loss *l = &stage.losses[i];
+
+        assert_int_equal(l->session, SESSION);
+        assert_int_equal(l->lane, A);
+        assert_int_equal(l->first, 1);
+        assert_int_equal(l->last, 3);
+        assert_int_equal(l->server, 0);
+        assert_int_equal(l->shard, 0);
+        assert_string_equal(l->variable, variables[i]);
+        assert_int_equal(l->begin, 0);
+        assert_int_equal(l->end, ends[i]);
+    }
     assert_int_equal(stage_counters().losses, 3);
     stage_expect_silence();
     stage.plan.w.plan++;
     stage_put_plan();
     stage_pass(200);
-    assert_int_equal(stage.n_losses, 1);
+    assert_int_equal(stage.n_losses, 3);
 }
 
 /* Of 1, 2, 3 the checkpoint that the rows came back from has 1 and 3. */
@@ -77,12 +86,11 @@ static void what_a_checkpoint_has_is_not_lost(void **state)
     push_three();
     stage_end_lane_a();
     stage_pass(200);
-    assert_int_equal(stage.n_losses, 1);
-    assert_int_equal(stage.losses[0].first, 2);
-    assert_int_equal(stage.losses[0].last, 2);
-    assert_null(stage.losses[0].variable);
-    assert_int_equal(stage.losses[0].begin, 0);
-    assert_int_equal(stage.losses[0].end, LIMIT_BUCKETS);
+    assert_int_equal(stage.n_losses, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(stage.losses[i].first, 2);
+        assert_int_equal(stage.losses[i].last, 2);
+    }
     assert_int_equal(stage_counters().losses, 1);
 }
 
@@ -109,16 +117,18 @@ static void a_lane_of_many_parts_is_asked_for_in_pieces(void **state)
         draft_part(&stage.plan, WHOLE, i,
                    i < LIMIT_FRAME_OPS ? i + 1 : LIMIT_BUCKETS, A, 1);
     }
-    draft_part(&stage.plan, SPLIT, 0, LIMIT_BUCKETS, B, 1);
-    draft_part(&stage.plan, DENSE, 0, LIMIT_BUCKETS, B, 1);
+    w->n_variables = 1; /* what moves from a lane that lives may be lost, too */
     w->plan++;
     stage_put_plan();
     stage_pass(200);
     stage_end_lane_a();
     stage_pass(200);
-    assert_int_equal(stage.n_losses, 1);
-    assert_int_equal(stage.losses[0].first, 1);
-    assert_int_equal(stage.losses[0].last, 3);
+    assert_int_equal(stage.n_losses, LIMIT_FRAME_OPS + 1);
+    for (uint32_t i = 0; i < stage.n_losses; i++) {
+        assert_int_equal(stage.losses[i].begin, i);
+        assert_int_equal(stage.losses[i].first, 1);
+        assert_int_equal(stage.losses[i].last, 3);
+    }
 }
 
 /* The other variable's parts have 1 and 2. */
@@ -143,6 +153,109 @@ static void losses_that_differ_are_told_part_by_part(void **state)
     assert_int_equal(n_split, 1);
     assert_true(n_others >= 1);
     assert_int_equal(stage_counters().losses, 3);
+}
+
+/* From now on SPLIT is logged. */
+static void log_split(void)
+{
+    stage.plan.variables[SPLIT - 1].durability = PS_LOG;
+    stage.plan.w.plan++;
+    stage_put_plan();
+    stage_pass(200);
+}
+
+static void push_split(uint64_t seq)
+{
+    const uint64_t low = draft_key_in(0, MIDDLE, 0);
+    const float one = 1;
+    struct session_op op = stage_push_op(SPLIT, &low, 1, &one);
+    struct request *r;
+
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    stage_serve(A, seq, PS_OK);
+    stage_done(r, PS_OK);
+}
+
+static void push_whole(uint64_t seq)
+{
+    struct request *r = stage_push(seq, 1);
+
+    stage_serve(A, seq, PS_OK);
+    stage_done(r, PS_OK);
+}
+
+/* Numbers 1 and 4 are of SPLIT, and its log has them: so its holder has read of
+ * 1 to 4, and of no later one. Of 2, 3, 5 and 6 WHOLE and DENSE have none. */
+static void
+what_was_not_to_be_logged_is_no_loss_of_a_logged_variable(void **state)
+{
+    (void)state;
+    log_split();
+    push_split(1);
+    push_whole(2);
+    push_whole(3);
+    push_split(4);
+    push_whole(5);
+    push_whole(6);
+    stage.kept_below = 5;
+    stage.keeps_only_split = true;
+    stage_end_lane_a();
+    stage_pass(200);
+    assert_int_equal(stage.n_losses, 2);
+    for (uint32_t i = 0; i < stage.n_losses; i++) {
+        assert_non_null(stage.losses[i].variable);
+        assert_string_not_equal(stage.losses[i].variable, "split");
+        assert_int_equal(stage.losses[i].first, 1);
+        assert_int_equal(stage.losses[i].last, 6);
+    }
+    assert_int_equal(stage_counters().losses, 6);
+}
+
+/* The same where no part has anything of what came last: it is not of all. */
+static void no_loss_of_all_names_a_logged_variable(void **state)
+{
+    (void)state;
+    log_split();
+    push_split(1);
+    push_whole(2);
+    stage.kept_below = 2;
+    stage_end_lane_a();
+    stage_pass(200);
+    assert_int_equal(stage.n_losses, 2);
+    for (uint32_t i = 0; i < stage.n_losses; i++) {
+        assert_non_null(stage.losses[i].variable);
+        assert_string_not_equal(stage.losses[i].variable, "split");
+        assert_int_equal(stage.losses[i].first, 2);
+        assert_int_equal(stage.losses[i].last, 2);
+    }
+}
+
+/* A power cut may cost what was written and not synced: of each variable what
+ * wrote to it. WHOLE is logged, too. */
+static void what_the_log_has_lost_is_told(void **state)
+{
+    uint32_t n_logged = 0;
+
+    (void)state;
+    stage.plan.variables[WHOLE - 1].durability = PS_LOG;
+    log_split();
+    push_split(1);
+    push_whole(2);
+    push_split(3);
+    stage.kept_below = 2;
+    stage_end_lane_a();
+    stage_pass(200);
+    for (uint32_t i = 0; i < stage.n_losses; i++) {
+        const struct ps_loss *l = &stage.losses[i];
+        bool is_split = strcmp(l->variable, "split") == 0;
+        bool is_whole = strcmp(l->variable, "whole") == 0;
+
+        assert_int_equal(l->first, is_split ? 3 : 2);
+        assert_int_equal(l->last, is_whole ? 2 : 3);
+        n_logged += is_split || is_whole;
+    }
+    assert_int_equal(n_logged, 2);
+    assert_int_equal(stage.n_losses, 3);
 }
 
 static void a_lane_without_acknowledged_pushes_loses_nothing(void **state)
@@ -605,6 +718,9 @@ int main(void)
         STAGED(a_lane_of_many_parts_is_asked_for_in_pieces),
         STAGED(nothing_is_told_where_all_is_kept),
         STAGED(losses_that_differ_are_told_part_by_part),
+        STAGED(what_was_not_to_be_logged_is_no_loss_of_a_logged_variable),
+        STAGED(no_loss_of_all_names_a_logged_variable),
+        STAGED(what_the_log_has_lost_is_told),
         STAGED(a_lane_without_acknowledged_pushes_loses_nothing),
         STAGED(what_was_not_applied_is_cut_anew_for_the_new_lane),
         STAGED(what_was_applied_is_not_sent_again),

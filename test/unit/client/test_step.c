@@ -11,7 +11,8 @@
 
 enum { FIRST_CUT = 1, TICKET = 3, LOOK_MS = 200, LEASE_PASS_MS = 1500 };
 
-static void put_save(uint64_t ticket, uint64_t cut, uint32_t state_of)
+static void put_save_after(uint64_t ticket, uint64_t cut, uint32_t state_of,
+                           const struct wire_asked *orders, uint32_t n)
 {
     struct wire_save w = {.nonce = 9,
                           .term = 1,
@@ -23,12 +24,19 @@ static void put_save(uint64_t ticket, uint64_t cut, uint32_t state_of)
                           .folder = "ckpt-000000000002-1",
                           .why = state_of >= SAVE_FAILED ? "it is full" : "",
                           .rows = 10,
-                          .rows_done = 4};
+                          .rows_done = 4,
+                          .asked = orders,
+                          .n_asked = n};
 
     buf_clear(&stage.record);
     wire_save_encode(&w, &stage.record);
     assert_false(stage.record.failed);
     shelf_put(&stage.shelf, "save", &stage.record);
+}
+
+static void put_save(uint64_t ticket, uint64_t cut, uint32_t state_of)
+{
+    put_save_after(ticket, cut, state_of, NULL, 0);
 }
 
 /* A save of this cut is under way, and the client knows. */
@@ -237,9 +245,9 @@ static void put_scheduler(void)
     buf_fini(&body);
 }
 
-static void answer_control(int status, uint64_t ticket, const char *text)
+static void answer_order(struct tape_frame *to, int status, uint64_t ticket,
+                         const char *text)
 {
-    struct tape_frame *to = stage_take();
     struct wire_ticket t = {.ticket = ticket};
     struct wire_text w = {.text = text};
     struct frame_header h;
@@ -263,6 +271,11 @@ static void answer_control(int status, uint64_t ticket, const char *text)
     frame_put(f);
     buf_fini(&b);
     tape_free(to);
+}
+
+static void answer_control(int status, uint64_t ticket, const char *text)
+{
+    answer_order(stage_take(), status, ticket, text);
 }
 
 /* A save that has its ticket. */
@@ -289,7 +302,7 @@ static void a_save_ends_as_its_ticket_does(void **state)
     } ends[] = {{SAVE_DONE, TICKET, PS_OK},
                 {SAVE_FAILED, TICKET, PS_EIO},
                 {SAVE_CANCELED, TICKET, PS_ECANCELED},
-                /* What became of ours was not seen. */
+                /* Nothing says what became of ours. */
                 {SAVE_DONE, TICKET + 1, PS_EUNSURE}};
 
     (void)state;
@@ -329,6 +342,127 @@ static void a_save_may_end_before_its_ticket_comes(void **state)
     assert_false(request_has_settled(r));
     answer_control(PS_OK, TICKET, "");
     stage_done(r, PS_OK);
+}
+
+/* The next save, after ours has ended so. */
+static void put_next_save(uint32_t end)
+{
+    const struct wire_asked orders[] = {
+        {.nonce = 1,
+         .ticket = TICKET - 1,
+         .state = SAVE_DONE,
+         .cut = 2,
+         .folder = "ckpt-000000000002-1",
+         .why = ""},
+        {.nonce = 2,
+         .ticket = TICKET,
+         .state = end,
+         .cut = 3,
+         .rows = 70,
+         .folder = "ckpt-000000000003-1",
+         .why = end == SAVE_DONE ? "" : "so it is"},
+        {.nonce = 3,
+         .ticket = TICKET + 1,
+         .state = SAVE_CLOSED,
+         .cut = 4,
+         .folder = "ckpt-000000000004-1",
+         .why = ""}};
+
+    put_save_after(TICKET + 1, 4, SAVE_CLOSED, orders, ARRAY_LEN(orders));
+}
+
+/* Another has begun, or even ended, before this client looked. */
+static void how_a_save_ended_is_known_when_others_have_followed(void **state)
+{
+    static const struct {
+        uint32_t state;
+        int status;
+    } ends[] = {{SAVE_DONE, PS_OK},
+                {SAVE_FAILED, PS_EIO},
+                {SAVE_CANCELED, PS_ECANCELED},
+                {SAVE_OPEN, PS_EUNSURE}}; /* never so, by its scheduler */
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(ends); i++) {
+        bool is_late = i >= ARRAY_LEN(ends); /* the ticket */
+        uint32_t end = ends[i % ARRAY_LEN(ends)].state;
+        struct ps_save_state now;
+        struct request *r;
+
+        put_save(TICKET, 2, SAVE_OPEN);
+        if (is_late) {
+            put_scheduler();
+            assert_int_equal(session_save(stage.session, "monday", &r), PS_OK);
+            stage_pass(LOOK_MS);
+        } else {
+            r = save();
+        }
+        put_next_save(end);
+        stage_pass(LOOK_MS);
+        if (is_late) {
+            answer_control(PS_OK, TICKET, "");
+        }
+        stage_run();
+        assert_true(request_has_settled(r));
+        assert_int_equal(request_save(r, &now), PS_OK);
+        assert_int_equal(now.state, end);
+        assert_int_equal(now.ticket, TICKET);
+        assert_int_equal(now.cut, 3);
+        assert_int_equal(now.rows, 70);
+        assert_string_equal(now.name, "monday");
+        assert_string_equal(now.folder, "ckpt-000000000003-1");
+        if (end == SAVE_FAILED) {
+            assert_string_equal(now.why, "so it is");
+            assert_string_equal(request_text(r), "so it is");
+        }
+        stage_done(r, ends[i % ARRAY_LEN(ends)].status);
+        stage_tear_down(NULL);
+        stage_set_up(NULL);
+    }
+}
+
+/* What the next SAVE says of the pushes before it. */
+static uint64_t cut_of_order(void)
+{
+    struct wire_save_request m = {.nonce = 0};
+    struct tape_frame *to;
+    struct request *r;
+
+    put_scheduler();
+    assert_int_equal(session_save(stage.session, "", &r), PS_OK);
+    stage_pass(LOOK_MS);
+    to = stage_take();
+    assert_non_null(to);
+    assert_int_equal(to->h.type, WIRE_SAVE);
+    arena_reset(&stage.arena);
+    assert_int_equal(wire_save_request_decode(frame_body(to->frame),
+                                              to->h.body_bytes, &stage.arena,
+                                              &m),
+                     PS_OK);
+    answer_order(to, PS_EARGUMENT, 0, "no");
+    stage_done(r, PS_EARGUMENT);
+    return m.cut;
+}
+
+static void an_order_says_after_which_cut_its_client_has_gone_on(void **state)
+{
+    struct request *r;
+
+    (void)state;
+    assert_int_equal(cut_of_order(), 0);
+    open_session();
+    assert_int_equal(cut_of_order(), FIRST_CUT);
+    /* It takes the cut, and pushes nothing more. */
+    cut_to(2);
+    assert_int_equal(reported(""), 2);
+    assert_int_equal(cut_of_order(), FIRST_CUT);
+    r = stage_push(2, 1);
+    answer(stage_take_run(A, 2), r);
+    assert_int_equal(cut_of_order(), 2);
+    cut_to(3);
+    assert_int_equal(cut_of_order(), 2);
+    step("one"); /* nothing was pushed, but the reader has gone on */
+    assert_int_equal(cut_of_order(), 3);
 }
 
 static void a_save_is_a_boundary_with_the_last_position(void **state)
@@ -499,6 +633,8 @@ int main(void)
         STAGED(a_frame_that_is_sent_again_has_its_first_stamp),
         STAGED(a_save_ends_as_its_ticket_does),
         STAGED(a_save_may_end_before_its_ticket_comes),
+        STAGED(how_a_save_ended_is_known_when_others_have_followed),
+        STAGED(an_order_says_after_which_cut_its_client_has_gone_on),
         STAGED(a_save_is_a_boundary_with_the_last_position),
         STAGED(a_refused_save_has_the_reason),
         STAGED(a_look_at_the_store_is_newer_than_the_call),

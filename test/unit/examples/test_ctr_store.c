@@ -58,9 +58,11 @@ struct play {
     float counted; /* what a counter says */
     int waits;     /* for which there was a deadline */
     const char *why;
+    uint64_t losses;
 };
 
 static struct play play;
+static int no_logs; /* what a declaration ends as that asks for one */
 
 const char *ps_status_text(int status)
 {
@@ -102,11 +104,15 @@ int ps_close(ps_client *client, int timeout_ms)
 int ps_declare(ps_client *client, const struct ps_declaration *what,
                ps_variable **variable, int timeout_ms, struct ps_error *error)
 {
-    struct ps_variable *v = &play.variables[play.n_variables++];
+    struct ps_variable *v = &play.variables[play.n_variables];
 
     (void)client;
     (void)timeout_ms;
     (void)error;
+    if (no_logs != PS_OK && what->durability != PS_MEMORY) {
+        return no_logs;
+    }
+    play.n_variables++;
     (void)snprintf(v->name, sizeof(v->name), "%s", what->name);
     v->what = *what;
     *variable = v;
@@ -160,9 +166,9 @@ int ps_save(ps_client *client, const char *name, ps_request **request,
     return PS_OK;
 }
 
-int ps_save_get(ps_client *client, struct ps_save_state *state)
+int ps_request_save(const ps_request *request, struct ps_save_state *state)
 {
-    (void)client;
+    assert_ptr_equal(request, &save_request);
     *state = (struct ps_save_state){0};
     (void)snprintf(state->why, sizeof(state->why), "%s",
                    play.why != NULL ? play.why : "");
@@ -223,6 +229,12 @@ int ps_pull(ps_variable *variable, const uint64_t *keys, size_t n_keys,
         }
     }
     return play.pull_rc;
+}
+
+void ps_client_counters(ps_client *client, struct ps_client_counters *counters)
+{
+    (void)client;
+    *counters = (struct ps_client_counters){.losses = play.losses};
 }
 
 void ps_client_waits_for(ps_client *client, char *text, size_t size)
@@ -314,6 +326,31 @@ static void variables_are_declared_as_the_model_needs_them(void **state)
     assert_string_equal(play.variables[3].name, "m.done");
     assert_string_equal(play.variables[3].what.updater.name, "AssignUpdater");
     close_stage(&s);
+}
+
+/* What a worker that has left cannot say again. */
+static void finished_epochs_are_logged_where_servers_have_logs(void **state)
+{
+    static const int refusals[] = {PS_EARGUMENT, PS_ECONFLICT};
+    struct stage s;
+
+    (void)state;
+    open_stage(&s, 4, NULL);
+    assert_int_equal(play.n_variables, 4);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(play.variables[i].what.durability, PS_MEMORY);
+    }
+    assert_int_equal(play.variables[3].what.durability, PS_LOG);
+    close_stage(&s);
+    for (size_t i = 0; i < 2; i++) {
+        no_logs = refusals[i];
+        open_stage(&s, 4, NULL);
+        assert_int_equal(play.n_variables, 4);
+        assert_string_equal(play.variables[3].name, "m.done");
+        assert_int_equal(play.variables[3].what.durability, PS_MEMORY);
+        close_stage(&s);
+    }
+    no_logs = PS_OK;
 }
 
 static void all_variables_are_as_durable_as_is_asked(void **state)
@@ -494,13 +531,11 @@ static void any_other_failure_ends_training(void **state)
 
 static void losses_are_counted(void **state)
 {
-    const struct ps_loss loss = {.first = 10, .last = 12};
     struct stage s;
 
     (void)state;
     open_stage(&s, 4, NULL);
-    play.options.on_loss(play.options.context, &loss);
-    play.options.on_loss(play.options.context, &loss);
+    play.losses = 6;
     assert_int_equal(counts_of(&s).frames_lost, 6);
     close_stage(&s);
 }
@@ -574,6 +609,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_are_declared_as_the_model_needs_them),
+        cmocka_unit_test(finished_epochs_are_logged_where_servers_have_logs),
         cmocka_unit_test(all_variables_are_as_durable_as_is_asked),
         cmocka_unit_test(each_push_adds_one_to_the_workers_counters),
         cmocka_unit_test(a_step_is_one_submit_over_all_variables),

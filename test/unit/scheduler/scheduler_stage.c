@@ -179,6 +179,15 @@ static void renew(struct actor *a)
     }
 }
 
+void stage_renew(void)
+{
+    for (size_t k = 0; k < ACTORS; k++) {
+        if (stage.actors[k].is_alive) {
+            renew(&stage.actors[k]);
+        }
+    }
+}
+
 static void step(struct desk *d)
 {
     if (d->scheduler == NULL) {
@@ -197,10 +206,8 @@ static void step(struct desk *d)
 void stage_pass(uint64_t ms)
 {
     for (uint64_t i = 0; i < ms; i += 10) {
-        for (size_t k = 0; k < ACTORS && i % 500 == 0; k++) {
-            if (stage.actors[k].is_alive) {
-                renew(&stage.actors[k]);
-            }
+        if (i % 500 == 0) {
+            stage_renew();
         }
         step(&stage.a);
         step(&stage.b);

@@ -78,6 +78,8 @@ void stage_close(struct desk *d);
 bool stage_do_request(struct desk *d);
 /* Lets time go by, on both desks and for the actors, in steps of 10 ms. */
 void stage_pass(uint64_t ms);
+/* All actors that are alive, as stage_pass does it now and then. */
+void stage_renew(void);
 /* Writes server `id` with one shard on a lane, as a new process. */
 void stage_put_server(uint32_t id, uint64_t lane);
 void stage_put_session(uint64_t session);

@@ -372,6 +372,60 @@ static void the_whole_cluster_goes_back(void **state)
     assert_int_equal(stage_plan().restore, before.restore + 1);
 }
 
+/* What the checkpoint's parts had given up they had still, and of what was made
+ * after it there is nothing in them. */
+static void the_past_is_that_of_what_it_went_back_to(void **state)
+{
+    struct ckpt_gap gap = {0, 1};
+    struct ckpt_manifest m;
+    const char *third, *fifth;
+    struct wire_plan w;
+    char why[128];
+
+    (void)state;
+    run_cluster();
+    m = own(1, "given up");
+    (void)stage_checkpoint(&m);
+    m = own(3, "monday");
+    m.gaps = &gap;
+    m.n_gaps = 1;
+    third = stage_checkpoint(&m);
+    m = own(4, "tuesday");
+    (void)stage_checkpoint(&m);
+    assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
+    assert_int_equal(stage_plan().n_gaps, 2);
+    stage_put_server(0, 81);
+    stage_pass(500);
+    w = stage_plan();
+    assert_int_equal(w.n_gaps, 2);
+    assert_int_equal(w.gaps[0].since, w.parts[0].since);
+    assert_int_equal(w.gaps[0].after, 0);
+    assert_int_equal(w.gaps[0].to, 1);
+    assert_int_equal(w.gaps[1].since, w.parts[0].since);
+    assert_int_equal(w.gaps[1].after, 3);
+    assert_int_equal(w.gaps[1].to, 4);
+    stage_report(0, &(struct wire_shard){.loaded = w.plan});
+    stage_pass(500);
+    m = own(5, "");
+    m.restore = 1;
+    m.plan = w.plan;
+    fifth = stage_checkpoint(&m);
+    open_again();
+    stage_put_server(0, 91);
+    stage_pass(500);
+    w = stage_plan();
+    expect_load(&w, w.plan, fifth, 1);
+    snprintf(why, sizeof(why), "%s: it is damaged", fifth);
+    stage_report(0, &(struct wire_shard){.load_failed = 1, .why = why});
+    stage_pass(500);
+    w = stage_plan();
+    expect_load(&w, w.plan, third, 1);
+    snprintf(why, sizeof(why), "%s: it is damaged", third);
+    stage_report(0, &(struct wire_shard){.load_failed = 1, .why = why});
+    stage_pass(500);
+    assert_int_equal(stage_plan().plan, w.plan);
+}
+
 static void readers_positions_are_told_before_the_plan(void **state)
 {
     struct ckpt_session reader = {40, 3, {(const uint8_t *)"pos", 3}};
@@ -613,6 +667,35 @@ static void what_came_from_elsewhere_does_so_again(void **state)
     }
 }
 
+static void a_cluster_is_not_run_without_the_checkpoints_it_has(void **state)
+{
+    struct fs *root;
+
+    (void)state;
+    run_cluster();
+    root = stage.root;
+    stage.root = NULL;
+    open_again();
+    stage_pass(5000);
+    assert_false(scheduler_is_running(stage.a.scheduler));
+    assert_non_null(scheduler_refusal(stage.a.scheduler));
+    assert_non_null(strstr(scheduler_refusal(stage.a.scheduler),
+                           "file:///checkpoints: start the scheduler with "
+                           "-cp"));
+    /* It is done without them for good. */
+    stage.accept_empty = true;
+    stage_close(&stage.a);
+    stage_open(&stage.a, 300, "sched:1");
+    stage_pass(5000);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage.accept_empty = false;
+    stage_close(&stage.a);
+    stage_open(&stage.a, 400, "sched:1");
+    stage_pass(5000);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage.root = root;
+}
+
 static void without_a_root_there_is_nothing_to_restore(void **state)
 {
     (void)state;
@@ -632,6 +715,7 @@ int main(void)
         STAGED(a_store_that_has_been_used_goes_on),
         STAGED(one_that_dies_in_between_is_followed_by_another),
         STAGED(the_whole_cluster_goes_back),
+        STAGED(the_past_is_that_of_what_it_went_back_to),
         STAGED(readers_positions_are_told_before_the_plan),
         STAGED(a_name_that_is_not_there_changes_nothing),
         STAGED(a_damaged_one_is_refused_with_its_file_and_a_good_one),
@@ -641,6 +725,7 @@ int main(void)
         STAGED(a_save_that_is_open_fails_first),
         STAGED(some_variables_come_under_other_names),
         STAGED(what_came_from_elsewhere_does_so_again),
+        STAGED(a_cluster_is_not_run_without_the_checkpoints_it_has),
         STAGED(without_a_root_there_is_nothing_to_restore),
     };
 

@@ -19,22 +19,6 @@ static int ask(const char *name, uint32_t whole)
     return stage_answer(&stage.a);
 }
 
-/* The ticket that the order gets. */
-static uint64_t order(uint64_t nonce, const char *name)
-{
-    struct wire_ticket m;
-
-    stage_send_save(nonce, name, 0);
-    stage_pass(200);
-    assert_int_equal(stage_answer(&stage.a), PS_OK);
-    arena_reset(&stage.arena);
-    assert_int_equal(wire_ticket_decode(frame_body(stage.a.answer->frame),
-                                        stage.a.answer->h.body_bytes,
-                                        &stage.arena, &m),
-                     PS_OK);
-    return m.ticket;
-}
-
 /* Another scheduler takes the store over. */
 static void follow(uint64_t nonce)
 {
@@ -208,137 +192,7 @@ static void files_that_are_others_or_short_are_not_saved(void **state)
     assert_non_null(strstr(w.why, "lane-7.safetensors is short"));
 }
 
-/* ---- requests ----------------------------------------------------------- */
-
-static void a_save_is_shared_by_those_who_ask_for_the_same(void **state)
-{
-    uint64_t ticket;
-    struct wire_save w;
-    struct wire_shard said;
-
-    (void)state;
-    stage_begin_with_root(7);
-    stage_put_session(1); /* which does not report */
-    stage_pass(500);
-    assert_int_equal(ask("monday", 0), PS_OK);
-    w = stage_save_record();
-    assert_int_equal(w.state, SAVE_OPEN);
-    ticket = w.ticket;
-    assert_int_equal(ask("monday", 0), PS_OK);
-    assert_int_equal(ask("tuesday", 0), PS_ENOTREADY);
-    assert_int_equal(ask("monday", 1), PS_ENOTREADY);
-    assert_int_equal(stage_save_record().ticket, ticket);
-    assert_int_equal(cancel(ticket + 1), PS_ENOTFOUND);
-    assert_int_equal(cancel(ticket), PS_OK);
-    stage_pass(500);
-    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
-    /* Then the other begins; who comes when all have reported waits. */
-    stage.actors[ACTORS - 1].is_alive = false;
-    stage_pass(2 * LENGTH_MS);
-    assert_false(stage_has_session(1));
-    assert_int_equal(ask("tuesday", 0), PS_OK);
-    w = stage_save_record();
-    assert_string_equal(w.name, "tuesday");
-    assert_int_equal(w.state, SAVE_CLOSED);
-    assert_int_equal(ask("tuesday", 0), PS_ENOTREADY);
-    said = make_files(&w);
-    stage_report(0, &said);
-    stage_pass(500);
-    assert_int_equal(stage_save_record().state, SAVE_DONE);
-    assert_int_equal(ask("wednesday", 0), PS_OK);
-    assert_string_equal(stage_save_record().name, "wednesday");
-}
-
-static void
-an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
-{
-    struct wire_variable v = stage_variable("user", 8);
-    struct wire_shard said;
-    struct wire_save w;
-    uint64_t ticket;
-
-    (void)state;
-    stage_begin_with_root(7);
-    assert_int_equal(stage_declare(&stage.a, &v), PS_OK); /* it is no new one */
-    stage_put_session(1);
-    stage_pass(500);
-    ticket = order(91, "monday");
-    assert_int_equal(order(91, "monday"), ticket);
-    /* Who shares it may have lost the answer as well. */
-    assert_int_equal(order(92, "monday"), ticket);
-    follow(300);
-    assert_int_equal(order(92, "monday"), ticket);
-    stage.actors[ACTORS - 1].is_alive = false;
-    stage_pass(2 * LENGTH_MS);
-    w = stage_save_record();
-    assert_int_equal(w.state, SAVE_CLOSED);
-    assert_int_equal(w.ticket, ticket);
-    said = make_files(&w);
-    stage_report(0, &said);
-    stage_pass(500);
-    assert_int_equal(stage_save_record().state, SAVE_DONE);
-    /* It is done: no second one is made. */
-    assert_int_equal(order(91, "monday"), ticket);
-    follow(400);
-    assert_int_equal(order(92, "monday"), ticket);
-    w = stage_save_record();
-    assert_int_equal(w.state, SAVE_DONE);
-    assert_int_equal(w.ticket, ticket);
-    assert_int_equal(w.n_asked, 2);
-    assert_int_equal(order(93, "monday"), ticket + 1);
-    assert_int_equal(order(91, "monday"), ticket);
-}
-
-static void an_order_is_answered_when_the_record_has_it(void **state)
-{
-    struct desk *d = &stage.a;
-
-    (void)state;
-    stage_begin_with_root(7);
-    stage_put_session(1);
-    stage_pass(500);
-    (void)order(91, "");
-    stage_send_save(92, "", 0);
-    assert_int_equal(stage_answer(d), NO_ANSWER);
-    assert_int_equal(stage_save_record().n_asked, 1);
-    stage_pass(50);
-    assert_int_equal(stage_answer(d), PS_OK);
-    assert_int_equal(stage_save_record().n_asked, 2);
-    assert_int_equal(stage_save_record().asked[1].nonce, 92);
-}
-
-static void the_last_orders_are_kept_and_no_more(void **state)
-{
-    uint64_t ticket;
-
-    (void)state;
-    stage_begin_with_root(7);
-    stage_put_session(1);
-    stage_pass(500);
-    ticket = order(1, "");
-    for (uint64_t i = 2; i <= 70; i++) {
-        assert_int_equal(order(i, ""), ticket);
-    }
-    assert_int_equal(stage_save_record().n_asked, 64);
-    assert_int_equal(stage_save_record().asked[0].nonce, 7);
-    assert_int_equal(stage_save_record().asked[63].nonce, 70);
-}
-
-static void a_cancel_asked_again_is_done(void **state)
-{
-    uint64_t ticket;
-
-    (void)state;
-    stage_begin_with_root(7);
-    stage_put_session(1);
-    stage_pass(500);
-    ticket = order(91, "");
-    assert_int_equal(cancel(ticket), PS_OK);
-    stage_pass(500);
-    assert_int_equal(stage_save_record().state, SAVE_CANCELED);
-    assert_int_equal(cancel(ticket), PS_OK);
-    assert_int_equal(cancel(0), PS_ENOTFOUND);
-}
+/* ---- ends ---------------------------------------------------------------- */
 
 static void a_save_that_waits_for_its_cut_can_be_canceled(void **state)
 {
@@ -715,11 +569,6 @@ int main(void)
         STAGED(what_the_scheduler_sees_is_saved),
         STAGED(a_folder_that_the_scheduler_does_not_see_is_not_saved),
         STAGED(files_that_are_others_or_short_are_not_saved),
-        STAGED(a_save_is_shared_by_those_who_ask_for_the_same),
-        STAGED(an_order_asked_again_gets_its_ticket_from_any_scheduler),
-        STAGED(an_order_is_answered_when_the_record_has_it),
-        STAGED(the_last_orders_are_kept_and_no_more),
-        STAGED(a_cancel_asked_again_is_done),
         STAGED(a_save_that_waits_for_its_cut_can_be_canceled),
         STAGED(what_ends_before_it_has_a_cut_has_no_folder),
         STAGED(what_is_renamed_is_as_good_as_saved),

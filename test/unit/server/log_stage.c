@@ -193,6 +193,9 @@ void logs_set_plan(void)
         d->ended[d->w.n_ended++] =
             (struct wire_ended){lane, 0, 0, logs.plan - (logs.lane - lane), 0};
     }
+    if (d->w.n_ended > 0) {
+        d->ended[d->w.n_ended - 1].cut = logs.last_end;
+    }
     d->w.ended = d->ended;
     draft_lane(d, logs.lane, 0, 0, "a:1");
     draft_variable(d, "rows", PS_HASH64, 0, 1)->durability = logs.durability;

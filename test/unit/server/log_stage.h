@@ -48,7 +48,8 @@ struct logs {
     uint64_t connection;
     uint64_t lane;
     uint64_t plan;
-    uint64_t born; /* the plan that the variable came with */
+    uint64_t born;     /* the plan that the variable came with */
+    uint64_t last_end; /* no newer cut had been begun when a lane ended last */
     uint32_t durability;
     struct order queue[QUEUE];
     size_t first;

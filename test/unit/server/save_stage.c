@@ -122,9 +122,9 @@ static bool push_op(struct save_group *g, struct save_shard *s, uint64_t cut,
     struct frame_header h = header_of(s, WIRE_RUN);
     int status = PS_EBUSY;
 
-    h.session = SAVE_SESSION;
+    h.session = g->session;
     h.seq = ++s->seq;
-    h.first = h.seq;
+    h.first = h.seq - base_min_u64(g->behind, h.seq - 1);
     h.plan = g->plan.w.plan;
     h.cut = cut;
     for (int i = 0; i < 100 && status == PS_EBUSY; i++) {
@@ -304,7 +304,8 @@ static void draft_group(struct save_group *g, const char *folder,
     }
     if (folder != NULL) {
         for (uint64_t lane = 7;
-             lane < g->shards[0].lane && lane < 9 && !with_logs; lane++) {
+             lane < g->shards[0].lane && lane < 7 + SAVE_SHARDS && !with_logs;
+             lane++) {
             g->plan.ended[g->plan.w.n_ended++] =
                 (struct wire_ended){.lane = lane, .plan = 1};
         }
@@ -389,6 +390,7 @@ static void begin(struct save_group *g, struct fs *fs, uint32_t n,
     buf_init(&g->record);
     g->n = n;
     g->cut = 1;
+    g->session = SAVE_SESSION;
     for (uint32_t i = 0; i < n; i++) {
         g->shards[i].lane = first_lane + i;
         begin_shard(g, fs, i, with_logs);
@@ -734,7 +736,7 @@ int save_resolve_for(struct save_group *g, uint32_t variable, uint64_t lane,
         struct save_shard *s = &g->shards[i];
         struct frame_header h = header_of(s, WIRE_RESOLVE);
         const struct wire_range part = {variable, bucket, bucket + 1};
-        const struct wire_resolve m = {.session = SAVE_SESSION,
+        const struct wire_resolve m = {.session = g->session,
                                        .lane = lane,
                                        .seq = seq,
                                        .parts = &part,

@@ -9,9 +9,10 @@
  *     SUMS   dense, SUMS_ROWS rows, dim 3, added to
  *     LATER  hash64, dim 1, added to; only from plan stage_later on
  *
- * One session, 5; each shard has its own numbers. What a group holds is
- * compared by save_sum: of all rows, whatever their order. The disk does one
- * request at a time: in save_step, and in save_run until there is no more.
+ * One session, 5, unless the test says another; each shard has its own numbers.
+ * What a group holds is compared by save_sum: of all rows, whatever their
+ * order. The disk does one request at a time: in save_step, and in save_run
+ * until there is no more.
  */
 #ifndef SAVE_STAGE_H
 #define SAVE_STAGE_H
@@ -28,7 +29,7 @@ enum {
     SUMS = 2,
     LATER = 3,
     SUMS_ROWS = 3000,
-    SAVE_SHARDS = 4,
+    SAVE_SHARDS = 8,
     SAVE_SESSION = 5,
     SAVE_QUEUE = 256
 };
@@ -59,6 +60,8 @@ struct save_group {
     struct draft plan;
     struct buf record;
     struct wire_load load;
+    uint64_t session; /* that pushes and asks */
+    uint64_t behind;  /* so many numbers before each are not answered */
     uint64_t cut;
     uint64_t base;   /* of the save that is under way */
     uint64_t oldest; /* kept cut: logs before it may go */
@@ -70,7 +73,7 @@ struct save_group {
 };
 
 /* Shards of lanes first_lane..., plan 1 (with `folder`: which comes from there,
- * brings_lanes); lanes 7 and 8, if they are older, have ended. */
+ * brings_lanes); lanes 7 to 14, if they are older, have ended. */
 void save_begin(struct save_group *g, struct fs *fs, uint32_t n,
                 uint64_t first_lane, const char *folder);
 /* The same with LATER from the beginning. */

@@ -41,12 +41,14 @@ static int tear_down(void **state)
 static void put(struct shard_part *p, uint64_t lane, uint32_t begin,
                 uint32_t end, uint64_t next)
 {
-    struct history_copy *c = history_copy_new(lane, 1);
+    const struct ckpt_window window = {.session = SESSION, .next = next};
+    const struct ckpt_history all = {
+        .lane = lane, .n_windows = 1, .windows = &window};
+    struct history_copy *c = history_copy_new(&all);
 
     assert_non_null(c);
-    c->windows[0] = (struct ckpt_window){.session = SESSION, .next = next};
-    c->n = 1;
-    assert_int_equal(history_put(&shard, p, begin, end, c), PS_OK);
+    assert_int_equal(history_put(&shard, p, begin, end, &c), PS_OK);
+    assert_ptr_equal(c, p->histories->copy);
 }
 
 static int fate(uint64_t lane, uint32_t begin, uint32_t end, uint64_t seq)

@@ -500,6 +500,8 @@ static void status_tells_what_it_holds(void **state)
         }
     }
     assert_int_equal(seen, 1 << WHOLE | 1 << HALF | 1 << DENSE);
+    assert_int_equal(m.unserved, 0);
+    assert_string_equal(m.why, "");
 }
 
 static void status_tells_that_the_lease_is_over(void **state)

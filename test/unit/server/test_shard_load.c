@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "lib/armed.h"
+#include "lib/badfile.h"
 #include "lib/crashfs.h"
 #include "save_stage.h"
 #include "server/shard_save.h"
@@ -258,6 +259,121 @@ static void a_file_that_is_not_there_is_named(void **state)
     }
 }
 
+/* ---- a disk that fails with a file -------------------------------------- */
+
+/* Loads through `bad` for so long, or until it is said to have failed or it is
+ * done. Returns when that was, in seconds. */
+static uint64_t load_from_bad(struct badfile *bad, uint64_t seconds)
+{
+    struct save_shard *s = &to.shards[0];
+    uint64_t begin = s->net.now_us;
+    char why[200];
+
+    s->disk.work.fs = &bad->fs;
+    save_run(&to);
+    while (!save_has_failed_to_load(&to, why, sizeof(why)) &&
+           save_is_loading(&to) && s->net.now_us - begin < seconds * 1000000) {
+        s->net.now_us = base_max_u64(s->net.now_us, shard_next(s->shard));
+        shard_tick(s->shard);
+        save_run(&to);
+    }
+    return (s->net.now_us - begin) / 1000000;
+}
+
+/* The disk is there, so it is the file: after a minute its rows are taken for
+ * lost. Whether a manifest is lost the scheduler looks. */
+static void a_file_that_the_disk_has_lost_is_damage(void **state)
+{
+    static const char *const paths[] = {
+        "ckpt-000000000003-1/manifest.json",
+        "ckpt-000000000003-1/lane-8.json",
+        "ckpt-000000000003-1/lane-7.safetensors",
+        "ckpt-000000000003-1/lane-8.state.safetensors",
+        "ckpt-000000000002-1/lane-7.safetensors",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct fs *fs = fs_memory_new();
+        struct badfile bad = {{&badfile_ops}, fs, paths[i]};
+        struct shard_report r;
+        uint64_t seconds;
+
+        save_two(fs);
+        save_begin(&to, fs, 1, 20, from.folder);
+        seconds = load_from_bad(&bad, 1000);
+        assert_in_range(seconds, 60, 120);
+        shard_report(to.shards[0].shard, &r);
+        assert_int_equal(r.load_failed, i == 0 ? LOAD_MISSING : LOAD_DAMAGED);
+        assert_memory_equal(r.why, from.folder, strlen(from.folder));
+        assert_non_null(strstr(r.why, paths[i]));
+        save_end(&to);
+        save_end(&from);
+        fs_memory_free(fs);
+    }
+}
+
+/* It says so, and takes the load up again when there is room. */
+static void rows_over_the_memory_limit_are_waited_for(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct shard_report r;
+    char why[200];
+
+    (void)state;
+    save_two(fs);
+    save_begin(&to, fs, 1, 20, from.folder);
+    for (uint32_t i = 0; i < to.plan.w.n_ended; i++) {
+        to.plan.ended[i].server = 1; /* its own rows have had their place */
+    }
+    to.plan.w.memory_limit = 1;
+    save_plan(&to);
+    save_run(&to);
+    assert_true(save_has_failed_to_load(&to, why, sizeof(why)));
+    assert_true(save_is_loading(&to));
+    shard_report(to.shards[0].shard, &r);
+    assert_int_equal(r.load_failed, LOAD_NO_ROOM);
+    assert_true(r.loaded < to.plan.w.plan);
+    assert_non_null(strstr(r.why, "memory limit"));
+    to.plan.w.memory_limit = 0;
+    save_plan(&to);
+    to.shards[0].net.now_us += 60000000;
+    save_run(&to);
+    assert_false(save_is_loading(&to));
+    shard_report(to.shards[0].shard, &r);
+    assert_int_equal(r.load_failed, LOAD_GOES_ON);
+    assert_int_equal(r.loaded, to.plan.w.plan);
+    save_end(&to);
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
+static void a_disk_that_was_away_costs_nothing(void **state)
+{
+    static const char *const paths[] = {
+        "", "ckpt-000000000003-1/lane-7.safetensors"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct fs *fs = fs_memory_new();
+        struct badfile bad = {{&badfile_ops}, fs, paths[i]};
+        char why[200];
+
+        save_two(fs);
+        save_begin(&to, fs, 1, 20, from.folder);
+        (void)load_from_bad(&bad, 30);
+        assert_true(save_is_loading(&to));
+        assert_false(save_has_failed_to_load(&to, why, sizeof(why)));
+        bad.path = NULL;
+        (void)load_from_bad(&bad, 1000);
+        assert_false(save_is_loading(&to));
+        assert_true(save_sum(&to) == save_sum(&from));
+        save_end(&to);
+        save_end(&from);
+        fs_memory_free(fs);
+    }
+}
+
 static void a_base_that_is_not_there_is_named(void **state)
 {
     struct fs *fs = fs_memory_new();
@@ -480,6 +596,9 @@ int main(void)
         cmocka_unit_test(what_is_left_out_begins_with_initial_values),
         cmocka_unit_test(damage_is_found_and_its_folder_named),
         cmocka_unit_test(a_file_that_is_not_there_is_named),
+        cmocka_unit_test(a_file_that_the_disk_has_lost_is_damage),
+        cmocka_unit_test(rows_over_the_memory_limit_are_waited_for),
+        cmocka_unit_test(a_disk_that_was_away_costs_nothing),
         cmocka_unit_test(a_base_that_is_not_there_is_named),
         cmocka_unit_test(a_plan_in_the_middle_of_a_load_changes_no_row),
         cmocka_unit_test(a_life_may_end_at_each_step_of_a_load),

@@ -328,6 +328,32 @@ static void logs_of_former_lanes_stay_until_this_lane_has_cut(void **state)
     logs_stop();
 }
 
+/* Another shard of the server has begun anew since: no kept checkpoint has its
+ * parts, so that they would be made of all these logs again. */
+static void logs_stay_while_a_later_end_is_in_no_checkpoint(void **state)
+{
+    (void)state;
+    logs_set_up(PS_LOG);
+    logs_settle_down();
+    logs_push(1);
+    logs_settle_down();
+    logs_stop();
+    logs.last_end = 7;
+    logs_start();
+    logs_settle_down();
+    cut(4);
+    cut(6);
+    cut(9);
+    shard_log_trim(logs.shard, 7);
+    logs_settle_down();
+    assert_true(has_segment(FIRST_LANE, 1));
+    assert_false(has_segment(FIRST_LANE + 1, 1)); /* its own go */
+    shard_log_trim(logs.shard, 9);
+    logs_settle_down();
+    assert_false(has_segment(FIRST_LANE, 1));
+    logs_stop();
+}
+
 /* An error in a segment that is not the last is no end of the log. */
 static void a_segment_that_is_short_is_an_error(void **state)
 {
@@ -404,6 +430,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(segments_behind_the_oldest_kept_cut_are_removed),
         cmocka_unit_test(a_variable_that_is_newer_needs_no_older_segment),
         cmocka_unit_test(logs_of_former_lanes_stay_until_this_lane_has_cut),
+        cmocka_unit_test(logs_stay_while_a_later_end_is_in_no_checkpoint),
         cmocka_unit_test(a_segment_that_is_short_is_an_error),
         cmocka_unit_test(a_reading_that_failed_is_tried_again),
     };

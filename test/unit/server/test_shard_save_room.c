@@ -162,14 +162,17 @@ static void a_busy_shard_gives_a_save_a_tenth_of_its_time(void **state)
 static struct shard_part *put_history(struct shard *s)
 {
     struct shard_part *p = shard_part(s, HASH, 0);
-    struct history_copy *c = history_copy_new(8, 5000);
+    static struct ckpt_window windows[5000];
+    const struct ckpt_history all = {
+        .lane = 8, .n_windows = ARRAY_LEN(windows), .windows = windows};
+    struct history_copy *c;
 
-    assert_non_null(c);
-    for (c->n = 0; c->n < 5000; c->n++) {
-        c->windows[c->n] =
-            (struct ckpt_window){.session = 100 + c->n, .next = 1000 + c->n};
+    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
+        windows[i] = (struct ckpt_window){.session = 100 + i, .next = 1000 + i};
     }
-    assert_int_equal(history_put(s, p, 0, LIMIT_BUCKETS, c), PS_OK);
+    c = history_copy_new(&all);
+    assert_non_null(c);
+    assert_int_equal(history_put(s, p, 0, LIMIT_BUCKETS, &c), PS_OK);
     return p;
 }
 

@@ -129,10 +129,13 @@ static struct wire_plan sample_plan(void)
                                               .brings_lanes = 1,
                                               .restore = 6,
                                               .log_from = 12}};
+    static const struct wire_moving moves[] = {
+        {8, 4, 16384, 32768, 5, 6, "move"}};
     static const struct wire_order orders[] = {
         {.nonce = 21, .restore = 1, .plan = 2, .folder = "ckpt"}};
     static const struct wire_ended ended[] = {
         {.lane = 5, .server = 0, .shard = 3, .plan = 3, .cut = 7}};
+    static const struct wire_gap gaps[] = {{.since = 3, .after = 4, .to = 8}};
 
     return (struct wire_plan){.nonce = 11,
                               .term = 2,
@@ -155,7 +158,11 @@ static struct wire_plan sample_plan(void)
                               .loads = loads,
                               .n_loads = 1,
                               .orders = orders,
-                              .n_orders = 1};
+                              .n_orders = 1,
+                              .gaps = gaps,
+                              .n_gaps = 1,
+                              .moves = moves,
+                              .n_moves = 1};
 }
 
 static void plan_has_the_bytes_of_the_specification(void **state)
@@ -212,6 +219,14 @@ static void plan_is_read_from_the_bytes_of_the_specification(void **state)
     assert_int_equal(m.n_orders, 1);
     assert_int_equal(m.orders[0].nonce, 21);
     assert_string_equal(m.orders[0].folder, "ckpt");
+    assert_int_equal(m.n_gaps, 1);
+    assert_int_equal(m.gaps[0].since, 3);
+    assert_int_equal(m.gaps[0].after, 4);
+    assert_int_equal(m.gaps[0].to, 8);
+    assert_int_equal(m.n_moves, 1);
+    assert_int_equal(m.moves[0].end, 32768);
+    assert_int_equal(m.moves[0].to, 6);
+    assert_string_equal(m.moves[0].folder, "move");
     arena_fini(&arena);
 }
 

@@ -1,0 +1,32 @@
+/* client_move.c - a part goes to another shard, for ps-plus move. */
+#include "client/client_move.h"
+
+#include <stdio.h>
+
+int client_move(ps_client *client, const char *name, uint32_t bucket,
+                uint32_t server, uint32_t shard, ps_request **request,
+                struct ps_error *error)
+{
+    struct client_guard g;
+    struct request *r;
+    int rc;
+
+    client_enter(client, &g);
+    rc = session_move(client->session, name, bucket, server, shard, &r);
+    if (rc == PS_OK) {
+        rc = client_hold(client, r, request);
+    }
+    client_leave(client, &g);
+    return rc == PS_OK
+               ? rc
+               : client_error(error, rc, "move: %s", ps_status_text(rc));
+}
+
+void client_move_text(ps_request *request, char *text, size_t size)
+{
+    struct client_guard g;
+
+    client_enter(request->client, &g);
+    snprintf(text, size, "%s", request_text(request->request));
+    client_leave(request->client, &g);
+}

@@ -1,0 +1,355 @@
+/* See move.h. The folder of a move is what its part comes from until a
+ * checkpoint that was begun later is whole: should the shard that got it die
+ * before, no more is lost than what it applied itself. */
+#include "scheduler/move.h"
+
+#include <stdio.h>
+
+#include "base/probe.h"
+#include "scheduler/lane_end.h"
+#include "scheduler/restore.h"
+#include "scheduler/restore_past.h"
+#include "scheduler/save.h"
+
+/* A disk that does not answer must not hold the part for ever. */
+enum { GIVE_UP_US = 30000000 };
+
+static const struct wire_variable *find(const struct wire_plan *w,
+                                        const char *name)
+{
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        if (strcmp(w->variables[i].name, name) == 0) {
+            return &w->variables[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct wire_lane *find_lane(const struct wire_plan *w,
+                                         uint64_t lane)
+{
+    for (uint32_t i = 0; i < w->n_lanes; i++) {
+        if (w->lanes[i].lane == lane) {
+            return &w->lanes[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t part_at(const struct wire_plan *w, uint32_t variable,
+                        uint32_t bucket)
+{
+    uint32_t i = 0;
+
+    while (i < w->n_parts &&
+           (w->parts[i].variable != variable || bucket < w->parts[i].begin ||
+            bucket >= w->parts[i].end)) {
+        i++;
+    }
+    return i;
+}
+
+/* ---- beginning ----------------------------------------------------------- */
+
+/* Whether the server of `to` has room for part i, by what is declared. */
+static bool has_room(struct scheduler *s, const struct wire_plan *w, uint32_t i,
+                     const struct wire_lane *to)
+{
+    struct wire_plan only = *w;
+    struct wire_lane *lanes =
+        arena_take(&s->arena, (w->n_lanes + 1) * sizeof(*lanes));
+    bool *wanted = arena_take(&s->arena, (size_t)w->n_parts + 1);
+    uint64_t *heirs =
+        arena_take(&s->arena, ((size_t)w->n_parts + 1) * sizeof(*heirs));
+
+    if (lanes == NULL || wanted == NULL || heirs == NULL) {
+        return false;
+    }
+    only.lanes = lanes;
+    only.n_lanes = 0;
+    for (uint32_t k = 0; k < w->n_lanes; k++) {
+        if (w->lanes[k].server == to->server) {
+            lanes[only.n_lanes++] = w->lanes[k];
+        }
+    }
+    memset(wanted, 0, (size_t)w->n_parts + 1);
+    memset(heirs, 0, ((size_t)w->n_parts + 1) * sizeof(*heirs));
+    /* Within a server nothing changes. */
+    wanted[i] = find_lane(&only, w->parts[i].lane) == NULL;
+    return !wanted[i] ||
+           (place_parts(&only, wanted, &s->options.limits, declare_slots_of,
+                        &s->arena, heirs) == PS_OK &&
+            heirs[i] != 0);
+}
+
+static int check(struct scheduler *s, const struct wire_plan *w,
+                 const struct wire_variable *v, uint32_t i,
+                 const struct wire_lane *to, struct err *e)
+{
+    if (s->disk == NULL || s->options.checkpoints == NULL) {
+        return err_set(e, PS_EARGUMENT,
+                       "this cluster has no place for checkpoints (-cp), "
+                       "through which parts move");
+    }
+    if (v->durability != PS_MEMORY) {
+        return err_set(e, PS_EARGUMENT,
+                       "\"%.120s\" is logged on the disk of its server: its "
+                       "parts stay there",
+                       v->name);
+    }
+    if (!has_room(s, w, i, to)) {
+        return err_set(e, PS_ELIMIT, "server %u has no room for it",
+                       (unsigned)to->server);
+    }
+    return PS_OK;
+}
+
+static bool begin(struct scheduler *s, struct wire_plan *w,
+                  const struct wire_part *part, const struct wire_lane *to)
+{
+    struct wire_moving *m = arena_take(&s->arena, sizeof(*m));
+    char *folder = arena_take(&s->arena, CKPT_NAME_MAX + 1);
+    struct ckpt_move name = {.number = w->plan + 1,
+                             .term = w->term,
+                             .cluster = s->cluster_high ^ s->cluster_low};
+
+    if (m == NULL || folder == NULL) {
+        return false;
+    }
+    PROBE(move_begins);
+    ckpt_move_name(&name, folder);
+    *m = (struct wire_moving){.number = name.number,
+                              .variable = part->variable,
+                              .begin = part->begin,
+                              .end = part->end,
+                              .from = part->lane,
+                              .to = to->lane,
+                              .folder = folder};
+    w->moves = m;
+    w->n_moves = 1;
+    log_write(LOG_INFO,
+              "variable %u from bucket %u moves to server %u shard %u",
+              (unsigned)part->variable, (unsigned)part->begin,
+              (unsigned)to->server, (unsigned)to->shard);
+    return true;
+}
+
+/* By a plan that is there, not one that is about to be written. */
+static bool is_ordered(const struct plan *plan, const struct wire_part *part,
+                       uint64_t to)
+{
+    const struct wire_moving *m = plan->w.moves;
+
+    return plan->w.n_moves > 0 && m->variable == part->variable &&
+           m->begin == part->begin && m->to == to;
+}
+
+bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
+{
+    const struct wire_variable *v;
+    const struct wire_lane *to = NULL;
+    struct wire_move m;
+    struct err e;
+    uint32_t i;
+    int rc;
+
+    if (wire_move_decode(frame_body(p->frame), p->frame->body_bytes, &s->arena,
+                         &m) != PS_OK) {
+        declare_answer_end(s, p, PS_EPROTOCOL, "a MOVE that cannot be read");
+        return false;
+    }
+    v = find(w, m.name);
+    i = v != NULL ? part_at(w, v->id, m.bucket) : w->n_parts;
+    if (i == w->n_parts) {
+        declare_answer_end(s, p, PS_ENOTFOUND,
+                           v == NULL ? "no variable has this name"
+                                     : "there are 65536 buckets, from 0");
+        return false;
+    }
+    for (uint32_t k = 0; k < w->n_lanes; k++) {
+        if (w->lanes[k].server == m.server && w->lanes[k].shard == m.shard) {
+            to = &w->lanes[k];
+        }
+    }
+    if (to == NULL) {
+        declare_answer_end(s, p, PS_ENOTFOUND, "no such shard is there now");
+        return false;
+    }
+    if (w->n_moves > 0) {
+        p->id = p->id != 0 || is_ordered(s->plan, &w->parts[i], to->lane);
+        return false;
+    }
+    if (w->parts[i].lane == to->lane) {
+        p->id = 0;
+        declare_answer_done(s, p);
+        return false;
+    }
+    if (p->id != 0) {
+        declare_answer_end(s, p, PS_EIO, s->move_why);
+        return false;
+    }
+    rc = check(s, w, v, i, to, &e);
+    if (rc != PS_OK) {
+        declare_answer_end(s, p, rc, e.text);
+        return false;
+    }
+    /* A save that waits for its turn goes first. */
+    if (s->save->phase != SAVE_PHASE_IDLE || restore_is_under_way(s) != NULL ||
+        plan_owner_what_moves(s) != NULL || !begin(s, w, &w->parts[i], to)) {
+        return false; /* another time */
+    }
+    return true;
+}
+
+/* ---- ending -------------------------------------------------------------- */
+
+static bool give_up(struct scheduler *s, struct wire_plan *w, const char *why)
+{
+    PROBE(move_is_given_up);
+    log_limited(&s->room_log, scheduler_now(s), LOG_WARNING,
+                "variable %u from bucket %u stays where it is: %s",
+                (unsigned)w->moves[0].variable, (unsigned)w->moves[0].begin,
+                why);
+    snprintf(s->move_why, sizeof(s->move_why), "%s", why);
+    w->n_moves = 0;
+    return true;
+}
+
+static bool hand_over(struct scheduler *s, struct wire_plan *w, uint32_t i)
+{
+    const struct wire_moving *m = &w->moves[0];
+    struct wire_part *parts =
+        arena_take(&s->arena, (size_t)w->n_parts * sizeof(*parts));
+    struct wire_load *loads =
+        arena_take(&s->arena, ((size_t)w->n_loads + 1) * sizeof(*loads));
+    uint64_t cut = lane_end_cut(s);
+    struct restore_past past;
+
+    /* What its rows come from is what they came from before, and the folder. */
+    restore_past_of(w, w->parts[i].since, &past);
+    if (parts == NULL || loads == NULL || cut == UINT64_MAX ||
+        restore_past_write(&past, s->plan->w.plan + 1, &s->arena, w) != PS_OK) {
+        return false;
+    }
+    PROBE(move_hands_over);
+    memcpy(parts, w->parts, w->n_parts * sizeof(*parts));
+    if (w->n_loads > 0) {
+        memcpy(loads, w->loads, w->n_loads * sizeof(*loads));
+    }
+    parts[i].lane = m->to;
+    parts[i].since = s->plan->w.plan + 1;
+    loads[w->n_loads++] = (struct wire_load){.variable = m->variable,
+                                             .since = s->plan->w.plan + 1,
+                                             .folder = m->folder,
+                                             .cut = cut,
+                                             .name = "",
+                                             .brings_lanes = 1,
+                                             .restore = w->restore};
+    w->parts = parts;
+    w->loads = loads;
+    w->n_moves = 0;
+    w->term++;
+    return true;
+}
+
+bool move_update(struct scheduler *s, struct wire_plan *w)
+{
+    const struct wire_moving *m = w->moves;
+    const struct wire_shard *h;
+    uint32_t i;
+
+    if (w->n_moves == 0) {
+        return false;
+    }
+    if (s->move_number != m->number) {
+        s->move_number = m->number;
+        s->move_until_us = scheduler_now(s) + GIVE_UP_US;
+    }
+    i = part_at(w, m->variable, m->begin);
+    if (i == w->n_parts || w->parts[i].lane != m->from ||
+        find_lane(w, m->from) == NULL || find_lane(w, m->to) == NULL) {
+        return give_up(s, w, "the part or one of the two shards has gone");
+    }
+    h = member_shard(s, m->from);
+    if (h != NULL && h->moved == m->number && h->moved_state == SAVED_FAILED) {
+        PROBE(move_write_failed);
+        return give_up(s, w, h->why);
+    }
+    if (h != NULL && h->moved == m->number && h->moved_state == SAVED_DONE) {
+        return hand_over(s, w, i);
+    }
+    return scheduler_now(s) >= s->move_until_us &&
+           give_up(s, w, "it was not written in time");
+}
+
+/* ---- folders ------------------------------------------------------------- */
+
+static bool is_named(const struct wire_plan *w, const char *folder)
+{
+    for (uint32_t i = 0; i < w->n_loads; i++) {
+        if (strcmp(w->loads[i].folder, folder) == 0) {
+            return true;
+        }
+    }
+    return w->n_moves > 0 && strcmp(w->moves[0].folder, folder) == 0;
+}
+
+static void remove_folder(struct scheduler *s, const char *folder)
+{
+    struct disk_request r = {.op = DISK_REMOVE, .tag = SAVE_FILE_REMOVE};
+
+    PROBE(move_folder_goes);
+    snprintf(r.path, sizeof(r.path), "%s", folder);
+    s->disk->submit(s->disk, &r);
+}
+
+void move_before_plan(struct scheduler *s, const struct plan *next)
+{
+    const struct wire_plan *w = s->plan != NULL ? &s->plan->w : NULL;
+    struct ckpt_move m;
+
+    if (w == NULL || s->disk == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < w->n_loads; i++) {
+        if (ckpt_move_parse(w->loads[i].folder, &m) &&
+            !is_named(&next->w, w->loads[i].folder)) {
+            remove_folder(s, w->loads[i].folder);
+        }
+    }
+    if (w->n_moves > 0 && !is_named(&next->w, w->moves[0].folder)) {
+        remove_folder(s, w->moves[0].folder);
+    }
+}
+
+void move_on_folder(struct scheduler *s, const char *folder)
+{
+    struct ckpt_move m;
+
+    if (ckpt_move_parse(folder, &m) &&
+        m.cluster == (s->cluster_high ^ s->cluster_low) &&
+        m.number <= s->plan->w.plan && !is_named(&s->plan->w, folder)) {
+        remove_folder(s, folder);
+    }
+}
+
+bool move_is_saved(const struct scheduler *s, const struct wire_plan *w,
+                   const struct wire_load *l)
+{
+    const struct restore_source *newest = &s->restore->newest;
+    struct ckpt_move m;
+
+    if (!ckpt_move_parse(l->folder, &m) || newest->folder[0] == '\0' ||
+        newest->plan < l->since || newest->restore != w->restore) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_part *p = &w->parts[i];
+        const struct wire_shard *h = member_shard(s, p->lane);
+
+        if (p->since == l->since && p->variable == l->variable) {
+            return h != NULL && h->loaded >= p->since;
+        }
+    }
+    return false;
+}
