@@ -74,7 +74,7 @@ int ps_request_save(const ps_request *request, struct ps_save_state *state)
         return PS_EARGUMENT;
     }
     client_enter(request->client, &g);
-    rc = request_save(request->request, state);
+    rc = step_save_of(request->request, state);
     client_leave(request->client, &g);
     return rc;
 }

@@ -152,7 +152,7 @@ const char *request_text(const struct request *r); /* of a refusal, or "" */
 /* Of a SAVE: what the scheduler gave it; 0: nothing yet. */
 uint64_t request_ticket(const struct request *r);
 /* Of a SAVE: as ps_request_save. */
-int request_save(const struct request *r, struct ps_save_state *out) MUST_USE;
+int step_save_of(const struct request *r, struct ps_save_state *out) MUST_USE;
 const struct session_variable *request_declared(const struct request *r);
 /* Body of a STATUS answer; NULL if none came. */
 const uint8_t *request_answer(const struct request *r, size_t *size);

@@ -374,7 +374,7 @@ void step_save_state(const struct session *s, struct ps_save_state *out)
     *out = s->step.save;
 }
 
-int request_save(const struct request *r, struct ps_save_state *out)
+int step_save_of(const struct request *r, struct ps_save_state *out)
 {
     const struct ps_save_state *now = &r->session->step.save;
 

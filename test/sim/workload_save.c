@@ -251,7 +251,7 @@ static void ended(struct client_actor *a, const struct client_save *v,
         return;
     }
     if (v->session != 0 && status == PS_OK &&
-        request_save(v->request, &as) == PS_OK) {
+        step_save_of(v->request, &as) == PS_OK) {
         oracle_content_on_saved(s, v->session, as.cut, v->step, v->restore);
     }
     if (!oracle_save_may_end(s, ticket, status)) {

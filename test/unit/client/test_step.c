@@ -404,7 +404,7 @@ static void how_a_save_ended_is_known_when_others_have_followed(void **state)
         }
         stage_run();
         assert_true(request_has_settled(r));
-        assert_int_equal(request_save(r, &now), PS_OK);
+        assert_int_equal(step_save_of(r, &now), PS_OK);
         assert_int_equal(now.state, end);
         assert_int_equal(now.ticket, TICKET);
         assert_int_equal(now.cut, 3);
