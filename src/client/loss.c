@@ -17,49 +17,13 @@
  * A part of a variable that is logged can only lose numbers that have written
  * to it: what a holder says of others, which are in no log, is of no meaning.
  */
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
-#include "client/session_impl.h"
+#include "client/loss_impl.h"
 
 /* Of more ranges of acknowledged numbers the last goes on over what is between:
  * too much is told then if it is lost. */
 enum { ACKED_SPANS_MAX = 4096 };
-
-enum loss_state { PART_TO_ASK, PART_ASKED, PART_TOLD, PART_GONE };
-
-struct loss_part {
-    uint32_t variable;
-    uint32_t begin;
-    uint32_t end;
-    enum loss_state state;
-    uint64_t lane;       /* of the holder that was asked, or is */
-    uint64_t since;      /* ... and the plan that gave it the part */
-    uint64_t last;       /* number that may be in it: it was moved then */
-    uint64_t moved_in;   /* ... to who got it in this plan, with all it had */
-    struct spans never;  /* numbers of other parts alone, as that one knows */
-    struct spans lost;   /* what that one does not have */
-    struct spans also;   /* of frames that were applied here, not elsewhere */
-    struct spans told;   /* never again */
-    struct spans fresh;  /* in conclude: what is told now */
-    struct spans so_far; /* ... and all that is told with that */
-};
-
-struct loss {
-    struct loss *next;
-    uint64_t session;
-    uint64_t lane;
-    uint32_t server;
-    uint32_t shard;
-    struct spans acked;    /* by the lane, so in all of its parts */
-    struct logged *logged; /* ... of each variable that is */
-    struct spans counted;  /* told of any part */
-    bool is_over;          /* nobody is told of it any more */
-    uint32_t n_flights;    /* that ask for it */
-    struct loss_part *parts;
-    uint32_t n_parts;
-    uint32_t room;
-};
 
 static int add_number(struct spans *numbers, uint64_t seq)
 {
@@ -262,6 +226,20 @@ static int find_fresh(const struct session *s, const struct loss *x,
     return rc;
 }
 
+/* Whether the part had more of them than it was told to have lost. */
+static bool has_more(const struct spans *acked, const struct loss_part *p)
+{
+    struct spans had = {NULL, 0, 0}, rest = {NULL, 0, 0};
+    bool has = p->also.n > 0 ||
+               spans_combine(acked, SPANS_WITHOUT, &p->never, &had) != PS_OK ||
+               spans_combine(&had, SPANS_WITHOUT, &p->told, &rest) != PS_OK ||
+               rest.n > 0;
+
+    spans_fini(&had);
+    spans_fini(&rest);
+    return has;
+}
+
 /* Whether there is nothing left in it that could still be lost. */
 static bool is_settled(const struct session *s, const struct loss *x)
 {
@@ -276,8 +254,7 @@ static bool is_settled(const struct session *s, const struct loss *x)
     for (uint32_t i = 0; i < x->n_parts; i++) {
         const struct loss_part *p = &x->parts[i];
 
-        if (p->state != PART_GONE &&
-            (!spans_are_same(&p->told, acked_in(s, x, p)) || p->also.n > 0)) {
+        if (p->state != PART_GONE && has_more(acked_in(s, x, p), p)) {
             return false;
         }
     }
@@ -492,8 +469,7 @@ static void ask_later(struct session *s)
 
 /* ---- what is asked for --------------------------------------------------- */
 
-static struct loss *find_loss(const struct session *s, uint64_t session,
-                              uint64_t lane)
+struct loss *loss_find(const struct session *s, uint64_t session, uint64_t lane)
 {
     struct loss *x = s->losses;
 
@@ -504,8 +480,8 @@ static struct loss *find_loss(const struct session *s, uint64_t session,
     return x;
 }
 
-static struct loss *make_loss(struct session *s, uint64_t session,
-                              uint64_t lane, uint32_t server, uint32_t shard)
+struct loss *loss_make(struct session *s, uint64_t session, uint64_t lane,
+                       uint32_t server, uint32_t shard)
 {
     struct loss *x = mem_try_zero(sizeof(*x));
 
@@ -521,8 +497,8 @@ static struct loss *make_loss(struct session *s, uint64_t session,
 }
 
 /* The part, made if absent; NULL without memory. */
-static struct loss_part *part_of(struct loss *x, uint32_t variable,
-                                 uint32_t begin, uint32_t end)
+struct loss_part *loss_part_of(struct loss *x, uint32_t variable,
+                               uint32_t begin, uint32_t end)
 {
     struct loss_part *p;
 
@@ -547,111 +523,14 @@ static struct loss_part *part_of(struct loss *x, uint32_t variable,
     return p;
 }
 
-/* A part has left a lane that lives. What the lane had acknowledged is in the
- * part's rows; who holds them may come to begin with an older checkpoint. */
-static int note_moved(struct session *s, uint64_t session,
-                      const struct wire_part *part)
-{
-    const struct wire_part *now =
-        plan_part(s->plan, part->variable, part->begin);
-    const struct wire_load *load = plan_load(s->plan, now);
-    const struct wire_lane *lane = plan_lane(s->plan, part->lane);
-    const struct link *l = map_get(&s->links, part->lane);
-    struct loss *x = find_loss(s, session, part->lane);
-    struct loss_part *p;
-
-    if (x == NULL) {
-        x = make_loss(s, session, part->lane, lane->server, lane->shard);
-    }
-    p = x != NULL ? part_of(x, part->variable, part->begin, part->end) : NULL;
-    if (p == NULL) {
-        return PS_ENOMEM;
-    }
-    p->last =
-        l != NULL && l->number_session == session ? l->next_seq - 1 : SPANS_END;
-    p->moved_in =
-        load != NULL && strncmp(load->folder, "move-", 5) == 0 ? now->since : 0;
-    return PS_OK;
-}
-
-/* A part has come to a lane: what was numbered before is of others. */
-static int note_arrived(struct session *s, uint64_t session,
-                        const struct wire_part *now)
-{
-    const struct wire_lane *lane = plan_lane(s->plan, now->lane);
-    const struct link *l = map_get(&s->links, now->lane);
-    struct loss *x = find_loss(s, session, now->lane);
-    uint64_t first = 1, last;
-    struct loss_part *p;
-    uint32_t n;
-
-    if (lane == NULL || l == NULL ||
-        (session == s->number && l->number_session != session)) {
-        return PS_OK; /* none had a number there */
-    }
-    if (x == NULL) {
-        x = make_loss(s, session, now->lane, lane->server, lane->shard);
-    }
-    n = x != NULL ? x->n_parts : 0;
-    p = x != NULL ? part_of(x, now->variable, now->begin, now->end) : NULL;
-    if (p == NULL) {
-        return PS_ENOMEM;
-    }
-    if (x->n_parts == n) { /* it was here before */
-        first = p->last < SPANS_END ? p->last + 1 : SPANS_END;
-    }
-    p->last = SPANS_END;
-    last = l->number_session == session ? l->next_seq - 1 : SPANS_END;
-    return first <= last ? spans_add(&p->never, first, last) : PS_OK;
-}
-
-static int note_for_all(struct session *s, uint64_t lane,
-                        const struct wire_part *part,
-                        int (*note)(struct session *s, uint64_t session,
-                                    const struct wire_part *part))
-{
-    int rc = note(s, s->number, part);
-
-    for (size_t i = 0; i < s->n_acked && rc == PS_OK; i++) {
-        if (s->acked[i].lane == lane) {
-            rc = note(s, s->acked[i].session, part);
-        }
-    }
-    return rc;
-}
-
-void loss_on_plan(struct session *s)
-{
-    const struct wire_plan *w = s->former != NULL ? &s->former->w : NULL;
-    int rc = PS_OK;
-
-    for (uint32_t i = 0; w != NULL && i < w->n_parts; i++) {
-        const struct wire_part *p = &w->parts[i];
-        const struct wire_part *now = plan_part(s->plan, p->variable, p->begin);
-
-        if (now == NULL || now->lane == p->lane || rc != PS_OK) {
-            continue;
-        }
-        rc = note_for_all(s, now->lane, now, note_arrived);
-        if (rc == PS_OK && plan_lane(s->plan, p->lane) != NULL) {
-            PROBE(loss_part_has_moved);
-            rc = note_for_all(s, p->lane, p, note_moved);
-        }
-    }
-    if (rc != PS_OK) {
-        log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost "
-                             "of a part that has moved");
-    }
-}
-
 int loss_add(struct session *s, struct acked *acked, const struct link *l)
 {
     const struct wire_plan *w = &s->former->w;
-    struct loss *x = find_loss(s, acked->session, l->lane);
+    struct loss *x = loss_find(s, acked->session, l->lane);
     bool is_new = x == NULL;
 
     if (is_new) {
-        x = make_loss(s, acked->session, l->lane, l->server, l->shard);
+        x = loss_make(s, acked->session, l->lane, l->server, l->shard);
     }
     if (x == NULL) {
         return PS_ENOMEM;
@@ -663,7 +542,7 @@ int loss_add(struct session *s, struct acked *acked, const struct link *l)
         if (p->lane != l->lane) {
             continue;
         }
-        ours = part_of(x, p->variable, p->begin, p->end);
+        ours = loss_part_of(x, p->variable, p->begin, p->end);
         if (ours == NULL) {
             if (is_new) {
                 drop_loss(s, x);
@@ -683,7 +562,7 @@ int loss_add(struct session *s, struct acked *acked, const struct link *l)
 
 int loss_keep(struct session *s, const struct flight *f)
 {
-    struct loss *x = find_loss(s, f->session, f->lane);
+    struct loss *x = loss_find(s, f->session, f->lane);
 
     for (uint32_t i = 0; i < f->n; i++) {
         const struct slice *slice = &f->slices[i];
@@ -693,10 +572,11 @@ int loss_keep(struct session *s, const struct flight *f)
             continue;
         }
         if (x == NULL) {
-            x = make_loss(s, f->session, f->lane, f->server, f->shard);
+            x = loss_make(s, f->session, f->lane, f->server, f->shard);
         }
-        p = x != NULL ? part_of(x, slice->variable, slice->begin, slice->end)
-                      : NULL;
+        p = x != NULL
+                ? loss_part_of(x, slice->variable, slice->begin, slice->end)
+                : NULL;
         if (p == NULL || spans_add(&p->also, f->seq, f->seq) != PS_OK) {
             return PS_ENOMEM;
         }

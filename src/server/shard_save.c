@@ -195,6 +195,7 @@ struct saving *shard_saving_new(struct shard *s, uint64_t cut,
     v->cut = cut;
     snprintf(v->folder, sizeof(v->folder), "%s", folder);
     v->room_bytes = room_bytes(s);
+    v->step_bytes = STEP_MIN_BYTES;
     arena_init(&v->arena);
     buf_init(&v->header);
     buf_init(&v->state);
