@@ -88,10 +88,9 @@ static bool is_behind_all(const struct scheduler *s, const struct wire_plan *w,
     }
     for (uint32_t i = 0; i < w->n_ended && is_logged; i++) {
         is_behind = is_behind && (w->ended[i].server != e->server ||
-                                  w->ended[i].cut < s->save->oldest);
+                                  w->ended[i].cut < s->save->oldest_of_two);
     }
-    return (s->disk == NULL && !is_logged) ||
-           (is_behind && e->cut < s->save->oldest);
+    return is_logged ? is_behind : s->disk == NULL || e->cut < s->save->oldest;
 }
 
 bool lane_end_is_over(const struct scheduler *s, const struct wire_plan *w,

@@ -101,7 +101,7 @@ void save_write_record(struct scheduler *s)
         .why = v->why,
         .rows = v->rows,
         .rows_done = v->rows_done,
-        .oldest = v->oldest,
+        .oldest = v->oldest_of_two,
     };
     struct wire_asked asked[SAVE_ASKED_MAX];
     char none[CKPT_NAME_MAX + 1];

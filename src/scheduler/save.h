@@ -164,6 +164,9 @@ struct save {
     uint64_t rows_done;
     uint64_t progress; /* of the lanes */
     uint64_t oldest;   /* cut of the checkpoints that are kept; 0: not known */
+    uint64_t oldest_of_two; /* ... 0, too, where one alone is whole: it may turn
+                             * out to be damaged, and then all comes from the
+                             * logs */
     char name[LIMIT_NAME_BYTES + 1];
     char folder[CKPT_NAME_MAX + 1]; /* its last name */
     char why[SAVE_WHY_BYTES];

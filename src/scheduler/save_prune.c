@@ -119,9 +119,8 @@ static void go_on(struct scheduler *s)
         submit(s, DISK_READ_WHOLE, SAVE_FILE_PRUNE, path, CKPT_JSON_MAX);
         return;
     }
-    /* Of one alone nothing is known: it may turn out to be damaged, and then
-     * all comes from the logs. */
-    s->save->oldest = p->n_whole > 1 ? p->oldest : 0;
+    s->save->oldest = p->oldest;
+    s->save->oldest_of_two = p->n_whole > 1 ? p->oldest : 0;
     save_prune_end(s);
 }
 
