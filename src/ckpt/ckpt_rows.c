@@ -210,6 +210,7 @@ static void fill(struct ckpt_filled *b, const uint64_t *keys,
         ASSERT(keys[0] == p->row_begin + w->added);
     }
     for (; piece < w->n_pieces; piece++) {
+        ASSERT(rows != NULL);
         copy_columns((uint8_t *)b + w->place[piece] +
                          b->rows * w->row_bytes[piece],
                      rows, at, w->row_bytes[piece], n);

@@ -4,7 +4,7 @@
 void restore_past_give_up(struct restore_past *past, uint64_t after,
                           uint64_t to)
 {
-    struct ckpt_gap gaps[RESTORE_GAPS_MAX + 1];
+    struct ckpt_gap gaps[RESTORE_GAPS_MAX + 1] = {{0}};
     struct ckpt_gap gap = {after, base_max_u64(after, to)};
     uint32_t n = 0, at;
 

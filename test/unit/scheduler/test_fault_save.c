@@ -87,11 +87,12 @@ static bool connect(void)
 static int ask(enum wire_type type, const struct buf *body)
 {
     static uint64_t request = 1;
-    struct frame_header h = {.type = (uint16_t)type, .request = ++request};
+    struct frame_header h = {.type = (uint16_t)type, .request = request + 1};
     struct desk *d = &stage.a;
     struct frame *f = draft_frame(&h, body->data, body->size);
     int rc = NO_ANSWER;
 
+    request++;
     assert_int_equal(frame_header_decode(f->data, &h), PS_OK);
     for (int i = 0; i < TRIES_MAX && rc == NO_ANSWER; i++) {
         if (!tape_is_closed(&d->net, d->connection)) {
