@@ -180,8 +180,9 @@ class Fire(cluster.CountTest):
         self.assertGreater(self.kills["server"], wanted // 10)
         self.assertGreater(self.kills["worker"], wanted // 2)
         self.assertGreater(said["acked"], 50 * wanted)
-        self.assertGreater(said["heard"], 0)
         self.assertGreater(said["open"], 0)
+        if not cluster.is_short():  # five may be all who would have heard
+            self.assertGreater(said["heard"], 0)
 
     test_kills_of_workers_and_servers.deadline = (
         3600 if cluster.is_deep() else 150)
