@@ -48,7 +48,7 @@ static int restore(struct bringing *b, struct err *e)
             progress_show(&b->progress, "the cluster loads %s", b->folder);
         }
     } while (rc == PS_ETIMEOUT);
-    client_restore_text(request, text, sizeof(text));
+    client_text(request, text, sizeof(text));
     ps_request_free(request);
     return rc == PS_OK ? rc
                        : err_set(e, rc, "%s",

@@ -47,17 +47,7 @@ static const struct cli_page page = {
 
 static void describe(struct order *o, char *text)
 {
-    client_move_text(o->request, text, ORDER_LINE_BYTES);
-}
-
-static void interrupt(struct order *o)
-{
-    (void)o; /* is_over sees it */
-}
-
-static bool is_over(struct order *o)
-{
-    return o->is_told_to_end;
+    client_text(o->request, text, ORDER_LINE_BYTES);
 }
 
 static int judge(const struct order *o, int rc, struct err *e)
@@ -67,7 +57,7 @@ static int judge(const struct order *o, int rc, struct err *e)
     char text[TEXT_BYTES];
     int printed = PS_OK;
 
-    client_move_text(o->request, text, sizeof(text));
+    client_text(o->request, text, sizeof(text));
     if (text[0] == '\0' && rc == PS_ETIMEOUT) {
         ps_client_waits_for(o->client, text, sizeof(text));
     }
@@ -108,8 +98,6 @@ static int run(struct order *o, struct err *e)
         return err_set(e, rc, "%s", error.text);
     }
     o->describe = describe;
-    o->interrupt = interrupt;
-    o->is_over = is_over;
     rc = judge(o, order_wait(o), e);
     ps_request_free(o->request);
     return rc;

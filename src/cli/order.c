@@ -38,6 +38,11 @@ static void show_progress(struct order *o)
                   has_begun ? "" : "waits: ", text, order_seconds(o));
 }
 
+static bool is_over(struct order *o)
+{
+    return o->is_over != NULL ? o->is_over(o) : o->is_told_to_end;
+}
+
 int order_wait(struct order *o)
 {
     struct sigaction action = {.sa_handler = on_interrupt};
@@ -50,11 +55,13 @@ int order_wait(struct order *o)
         if (n_interrupts > 0 && !o->is_told_to_end) {
             o->is_told_to_end = true;
             progress_end(&o->progress);
-            o->interrupt(o);
+            if (o->interrupt != NULL) {
+                o->interrupt(o);
+            }
         }
         show_progress(o);
         rc = ps_wait(o->request, LOOK_MS);
-    } while (rc == PS_ETIMEOUT && !o->is_over(o) &&
+    } while (rc == PS_ETIMEOUT && !is_over(o) &&
              (wait_ms == 0 || progress_ms(&o->progress) < wait_ms));
     progress_end(&o->progress);
     return rc;

@@ -46,9 +46,11 @@ struct order {
     /* How far it is; text has ORDER_LINE_BYTES, and stays "" where it has not
      * begun. */
     void (*describe)(struct order *o, char *text);
-    /* The first Ctrl-C; a second one ends the process. */
+    /* The first Ctrl-C; a second one ends the process. NULL: it ends the
+     * waiting. */
     void (*interrupt)(struct order *o);
-    /* Whether it is over for us though the request is not. */
+    /* Whether it is over for us though the request is not. NULL: after the
+     * first Ctrl-C. */
     bool (*is_over)(struct order *o);
     struct progress progress;
     bool is_told_to_end;

@@ -96,6 +96,15 @@ int client_hold(ps_client *c, struct request *r, struct ps_request **handle)
     return PS_OK;
 }
 
+void client_text(ps_request *request, char *text, size_t size)
+{
+    struct client_guard g;
+
+    client_enter(request->client, &g);
+    snprintf(text, size, "%s", request_text(request->request));
+    client_leave(request->client, &g);
+}
+
 void client_let_go(struct ps_request *r)
 {
     ps_client *c = r->client;

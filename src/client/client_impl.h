@@ -106,6 +106,9 @@ int client_cond_init(pthread_cond_t *cond) MUST_USE;
  * if it has settled already. PS_ENOMEM: the request was abandoned. */
 int client_hold(ps_client *c, struct request *r,
                 struct ps_request **handle) MUST_USE;
+/* What the scheduler says of one that has ended: why not, or the folder of a
+ * restore. `text` has size bytes. */
+void client_text(ps_request *request, char *text, size_t size);
 /* client_declare.c: waits for what the scheduler does, and puts a refusal into
  * words; `what` begins them. *handle is let go of by the caller. Within
  * client_enter. */

@@ -1,8 +1,6 @@
 /* client_move.c - a part goes to another shard, for ps-plus move. */
 #include "client/client_move.h"
 
-#include <stdio.h>
-
 int client_move(ps_client *client, const char *name, uint32_t bucket,
                 uint32_t server, uint32_t shard, ps_request **request,
                 struct ps_error *error)
@@ -20,13 +18,4 @@ int client_move(ps_client *client, const char *name, uint32_t bucket,
     return rc == PS_OK
                ? rc
                : client_error(error, rc, "move: %s", ps_status_text(rc));
-}
-
-void client_move_text(ps_request *request, char *text, size_t size)
-{
-    struct client_guard g;
-
-    client_enter(request->client, &g);
-    snprintf(text, size, "%s", request_text(request->request));
-    client_leave(request->client, &g);
 }

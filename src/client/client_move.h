@@ -9,7 +9,5 @@
 int client_move(ps_client *client, const char *name, uint32_t bucket,
                 uint32_t server, uint32_t shard, ps_request **request,
                 struct ps_error *error) MUST_USE;
-/* Of one that has failed: why. `text` has size bytes. */
-void client_move_text(ps_request *request, char *text, size_t size);
 
 #endif

@@ -1,8 +1,6 @@
 /* client_restore.c - the public call on restores. */
 #include "client/client_restore.h"
 
-#include <stdio.h>
-
 #include "base/limits.h"
 
 static int check(const ps_client *client, const char *name,
@@ -39,15 +37,6 @@ int client_restore(ps_client *client, const char *name,
     return rc == PS_OK
                ? rc
                : client_error(error, rc, "restore: %s", ps_status_text(rc));
-}
-
-void client_restore_text(ps_request *request, char *text, size_t size)
-{
-    struct client_guard g;
-
-    client_enter(request->client, &g);
-    snprintf(text, size, "%s", request_text(request->request));
-    client_leave(request->client, &g);
 }
 
 int ps_restore(ps_client *client, const char *name, int timeout_ms,

@@ -9,7 +9,5 @@
 int client_restore(ps_client *client, const char *name,
                    const struct wire_rename *renames, uint32_t n,
                    ps_request **request, struct ps_error *error) MUST_USE;
-/* Of one that has ended: the folder, or why not. `text` has size bytes. */
-void client_restore_text(ps_request *request, char *text, size_t size);
 
 #endif

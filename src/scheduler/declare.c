@@ -337,8 +337,8 @@ static bool same_layout(const struct wire_variable *a,
     return true;
 }
 
-static const struct wire_variable *find(const struct wire_plan *w,
-                                        const char *name)
+const struct wire_variable *declare_find(const struct wire_plan *w,
+                                         const char *name)
 {
     for (uint32_t i = 0; i < w->n_variables; i++) {
         if (strcmp(w->variables[i].name, name) == 0) {
@@ -444,7 +444,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         declare_answer_end(s, p, rc, text);
         return false;
     }
-    old = find(w, v.name);
+    old = declare_find(w, v.name);
     if (old != NULL && !same_layout(old, &v)) {
         PROBE(declare_conflict);
         describe(old, here, sizeof(here));
@@ -457,7 +457,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
     }
     if (old != NULL) {
         p->id = old->id;
-        if (find(&s->plan->w, v.name) == NULL) {
+        if (declare_find(&s->plan->w, v.name) == NULL) {
             p->in_update = true; /* another request of this update adds it */
             return false;
         }
@@ -502,7 +502,7 @@ static bool apply_drop(struct scheduler *s, struct pending *p,
         declare_answer_end(s, p, PS_EPROTOCOL, "a DROP that cannot be read");
         return false;
     }
-    old = find(w, m.name);
+    old = declare_find(w, m.name);
     if (old == NULL) {
         declare_answer_end(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND,
                            "no variable has this name");

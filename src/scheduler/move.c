@@ -14,17 +14,6 @@
 /* A disk that does not answer must not hold the part for ever. */
 enum { GIVE_UP_US = 30000000 };
 
-static const struct wire_variable *find(const struct wire_plan *w,
-                                        const char *name)
-{
-    for (uint32_t i = 0; i < w->n_variables; i++) {
-        if (strcmp(w->variables[i].name, name) == 0) {
-            return &w->variables[i];
-        }
-    }
-    return NULL;
-}
-
 static const struct wire_lane *find_lane(const struct wire_plan *w,
                                          uint64_t lane)
 {
@@ -147,7 +136,7 @@ static bool is_ordered(const struct plan *plan, const struct wire_part *part,
 bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
 {
     const struct wire_variable *v;
-    const struct wire_lane *to = NULL;
+    const struct wire_lane *to;
     struct wire_move m;
     struct err e;
     uint32_t i;
@@ -158,7 +147,7 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         declare_answer_end(s, p, PS_EPROTOCOL, "a MOVE that cannot be read");
         return false;
     }
-    v = find(w, m.name);
+    v = declare_find(w, m.name);
     i = v != NULL ? part_at(w, v->id, m.bucket) : w->n_parts;
     if (i == w->n_parts) {
         declare_answer_end(s, p, PS_ENOTFOUND,
@@ -166,11 +155,7 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
                                      : "there are 65536 buckets, from 0");
         return false;
     }
-    for (uint32_t k = 0; k < w->n_lanes; k++) {
-        if (w->lanes[k].server == m.server && w->lanes[k].shard == m.shard) {
-            to = &w->lanes[k];
-        }
-    }
+    to = plan_owner_lane_of(w, m.server, m.shard);
     if (to == NULL) {
         declare_answer_end(s, p, PS_ENOTFOUND, "no such shard is there now");
         return false;

@@ -245,9 +245,8 @@ void plan_owner_on_coord(struct scheduler *s, const struct coord_result *r)
     }
 }
 
-/* The lane that `server` and `shard` have in w; NULL. */
-static const struct wire_lane *lane_of(const struct wire_plan *w,
-                                       uint32_t server, uint32_t shard)
+const struct wire_lane *plan_owner_lane_of(const struct wire_plan *w,
+                                           uint32_t server, uint32_t shard)
 {
     for (uint32_t i = 0; i < w->n_lanes; i++) {
         if (w->lanes[i].server == server && w->lanes[i].shard == shard) {
@@ -289,7 +288,7 @@ static bool lanes_differ(const struct scheduler *s, const struct wire_plan *w)
         const struct member *m = &s->members[i];
 
         for (uint32_t k = 0; m->has_lanes && k < m->record.n_shards; k++) {
-            const struct wire_lane *l = lane_of(w, i, k);
+            const struct wire_lane *l = plan_owner_lane_of(w, i, k);
 
             if (l == NULL || l->lane != m->record.shards[k].lane) {
                 return true;

@@ -153,6 +153,9 @@ bool plan_owner_lanes_differ(const struct scheduler *s);
 /* NULL where every part is at rest on a live lane that has its rows; else a
  * sentence. */
 const char *plan_owner_what_moves(const struct scheduler *s);
+/* The lane that `server` and `shard` have in w; NULL. */
+const struct wire_lane *plan_owner_lane_of(const struct wire_plan *w,
+                                           uint32_t server, uint32_t shard);
 
 /* member.c: servers and sessions, and when they are dead */
 int member_start(struct scheduler *s) MUST_USE;
@@ -197,6 +200,9 @@ void declare_answer_end(struct scheduler *s, struct pending *p, int status,
  * none. */
 bool declare_refuse_update(struct scheduler *s, int status, const char *text);
 void declare_drop_all(struct scheduler *s);
+/* The variable of w that has this name; NULL. */
+const struct wire_variable *declare_find(const struct wire_plan *w,
+                                         const char *name);
 /* Whether a variable can be: PS_EARGUMENT with the reason, PS_ENOTIMPL for what
  * is not built yet. */
 int declare_check(const struct wire_variable *v, struct err *e) MUST_USE;

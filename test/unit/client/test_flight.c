@@ -212,7 +212,7 @@ what_was_not_to_be_logged_is_no_loss_of_a_logged_variable(void **state)
 }
 
 /* The same where no part has anything of what came last: it is not of all. */
-static void no_loss_of_all_names_a_logged_variable(void **state)
+static void no_loss_of_a_lane_names_a_logged_variable(void **state)
 {
     (void)state;
     log_split();
@@ -719,7 +719,7 @@ int main(void)
         STAGED(nothing_is_told_where_all_is_kept),
         STAGED(losses_that_differ_are_told_part_by_part),
         STAGED(what_was_not_to_be_logged_is_no_loss_of_a_logged_variable),
-        STAGED(no_loss_of_all_names_a_logged_variable),
+        STAGED(no_loss_of_a_lane_names_a_logged_variable),
         STAGED(what_the_log_has_lost_is_told),
         STAGED(a_lane_without_acknowledged_pushes_loses_nothing),
         STAGED(what_was_not_applied_is_cut_anew_for_the_new_lane),

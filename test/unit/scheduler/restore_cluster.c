@@ -50,15 +50,6 @@ const char *restore_save(uint64_t cut)
     return stage_checkpoint(&m);
 }
 
-void restore_follow(uint64_t nonce)
-{
-    stage_close(&stage.a);
-    stage_open(&stage.a, nonce, "sched:2");
-    stage_pass(5000);
-    assert_true(scheduler_is_running(stage.a.scheduler));
-    stage_connect(&stage.a);
-}
-
 const struct wire_load *restore_load_of(const struct wire_plan *w,
                                         uint32_t variable)
 {

@@ -8,8 +8,6 @@
 /* The root is there, servers run with lanes 11, 12, ..., and "user" and "bias"
  * are declared, as the checkpoints of the stage have them. */
 void restore_run_cluster(uint32_t servers);
-/* A scheduler that is started anew finds what is there. */
-void restore_follow(uint64_t nonce);
 
 /* Of a checkpoint that this cluster makes now. */
 struct ckpt_manifest restore_own(uint64_t cut);

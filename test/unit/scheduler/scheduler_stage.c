@@ -628,3 +628,24 @@ struct wire_shard stage_saved(uint32_t id)
     buf_fini(&b);
     return said;
 }
+
+void stage_follow(uint64_t nonce)
+{
+    stage_close(&stage.a);
+    stage_open(&stage.a, nonce, "sched:2");
+    stage_pass(5000);
+    assert_true(scheduler_is_running(stage.a.scheduler));
+    stage_connect(&stage.a);
+}
+
+int stage_cancel(uint64_t ticket)
+{
+    struct wire_ticket m = {.ticket = ticket};
+    struct buf b;
+
+    buf_init(&b);
+    wire_ticket_encode(&m, &b);
+    stage_send(&stage.a, WIRE_CANCEL, &b);
+    buf_fini(&b);
+    return stage_answer(&stage.a);
+}

@@ -129,6 +129,10 @@ struct wire_cluster stage_cluster(void);
 /* Makes the files of server `id`'s lane for the save that is under way; what
  * the server would say of them. */
 struct wire_shard stage_saved(uint32_t id);
+/* Another scheduler takes the store over, and finds what is there. */
+void stage_follow(uint64_t nonce);
+/* The answer to a CANCEL. */
+int stage_cancel(uint64_t ticket);
 
 #define STAGED(name) \
     cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)

@@ -298,7 +298,7 @@ static void a_new_scheduler_goes_on_with_it(void **state)
     struct wire_plan w;
 
     (void)state;
-    restore_follow(300);
+    stage_follow(300);
     w = stage_plan();
     assert_int_equal(w.n_moves, 1);
     assert_int_equal(w.moves[0].number, m.number);

@@ -22,7 +22,7 @@ static void what_cannot_be_loaded_comes_from_an_older_one(void **state)
     second = restore_save(4);
     third = restore_save(6);
     stage_damage(second, "manifest.json", 5);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -44,7 +44,7 @@ static void what_cannot_be_loaded_comes_from_an_older_one(void **state)
     assert_string_equal(restore_load_of(&w, 1)->folder, first);
     assert_non_null(strstr(scheduler_says(stage.a.scheduler), first));
     stage.accept_empty = true;
-    restore_follow(400);
+    stage_follow(400);
     stage_pass(500);
     w = stage_plan();
     assert_null(restore_load_of(&w, 1));
@@ -71,7 +71,7 @@ static void what_parts_gave_up_does_not_come_back(void **state)
     restore_run_cluster(1);
     first = restore_save(3);
     second = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     restore_say_failed(second);
@@ -82,7 +82,7 @@ static void what_parts_gave_up_does_not_come_back(void **state)
     assert_int_equal(m.n_gaps, 1);
     assert_int_equal(m.gaps[0].after, 3);
     assert_int_equal(m.gaps[0].to, 6);
-    restore_follow(400);
+    stage_follow(400);
     stage_put_server(0, 31);
     stage_pass(500);
     w = stage_plan();
@@ -106,7 +106,7 @@ static void nor_what_was_given_up_for_nothing(void **state)
     restore_run_cluster(1);
     first = restore_save(3);
     stage.accept_empty = true;
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     restore_say_failed(first);
@@ -114,7 +114,7 @@ static void nor_what_was_given_up_for_nothing(void **state)
     assert_null(restore_load_of(&w, 1));
     restore_save_loaded(4);
     stage.accept_empty = false;
-    restore_follow(400);
+    stage_follow(400);
     stage_put_server(0, 31);
     stage_pass(500);
     w = stage_plan();
@@ -153,7 +153,7 @@ static void an_older_one_without_the_variable_is_not_one_of_it(void **state)
     first = restore_save(3);
     declare_late();
     second = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     restore_say_failed(second);
@@ -174,7 +174,7 @@ static void one_without_its_manifest_is_not_passed_over(void **state)
     declare_late();
     second = restore_save(6);
     stage_damage(second, CKPT_MANIFEST, 5);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -183,7 +183,7 @@ static void one_without_its_manifest_is_not_passed_over(void **state)
     restore_say_failed(second);
     assert_late_is_not_served(first, second);
     /* What was given up is passed over. */
-    restore_follow(400);
+    stage_follow(400);
     stage_put_server(0, 31);
     stage_pass(500);
     w = stage_plan();
@@ -201,7 +201,7 @@ static void what_is_missing_for_all_comes_from_an_older_one(void **state)
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         folders[i] = restore_save(3 + i);
     }
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     for (size_t i = 3; i > 0; i--) {
@@ -237,7 +237,7 @@ static void what_the_disk_has_lost_is_passed_over(void **state)
     first = restore_save(3);
     (void)restore_save(4);
     third = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -273,7 +273,7 @@ static void checkpoints_that_were_removed_are_missed(void **state)
     snprintf(from, sizeof(from), "%s", folder);
     assert_int_equal(stage.root->ops->rename(stage.root, from, "away", NULL),
                      PS_OK);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -331,7 +331,7 @@ static void what_the_scheduler_sees_is_waited_for(void **state)
     restore_run_cluster(1);
     (void)restore_save(3);
     newest = restore_save(4);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     plan = stage_plan().plan;
@@ -356,7 +356,7 @@ static void each_folder_that_fails_has_its_turn(void **state)
     restore_run_cluster(2);
     older = restore_save(3);
     newer = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     /* Server 0 is on the older one, server 1 on the newer. */
     stage_put_server(0, 21);
     stage_pass(500);

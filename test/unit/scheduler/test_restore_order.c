@@ -80,15 +80,6 @@ static void load(uint64_t lane)
     stage_pass(500);
 }
 
-static void follow(uint64_t nonce)
-{
-    stage_close(&stage.a);
-    stage_open(&stage.a, nonce, "sched:2");
-    stage_pass(5000);
-    assert_true(scheduler_is_running(stage.a.scheduler));
-    stage_connect(&stage.a);
-}
-
 static void the_next_scheduler_knows_an_order_that_was_done(void **state)
 {
     (void)state;
@@ -97,7 +88,7 @@ static void the_next_scheduler_knows_an_order_that_was_done(void **state)
     load(81);
     assert_int_equal(stage_plan().restore, 1);
     /* The scheduler ends before it is asked again. */
-    follow(300);
+    stage_follow(300);
     assert_int_equal(restore(1, "monday"), PS_OK);
     assert_int_equal(answer(), 1);
     assert_int_equal(stage_plan().restore, 1);
@@ -110,7 +101,7 @@ static void one_that_follows_while_it_loads_waits_for_that(void **state)
     (void)state;
     run_cluster();
     assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
-    follow(300);
+    stage_follow(300);
     assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
     assert_int_equal(stage_plan().restore, 1);
     load(81);
@@ -151,7 +142,7 @@ static void who_shares_it_is_known_to_the_next_one_too(void **state)
     stage_pass(500);
     assert_int_equal(stage_plan().n_orders, 3);
     load(81);
-    follow(300);
+    stage_follow(300);
     for (uint64_t nonce = 1; nonce <= 3; nonce++) {
         assert_int_equal(restore(nonce, "monday"), PS_OK);
         assert_int_equal(answer(), 1);

@@ -19,7 +19,7 @@ static void a_dead_servers_parts_come_from_the_newest(void **state)
     restore_run_cluster(1);
     (void)restore_save(4);
     folder = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -47,7 +47,7 @@ static void of_this_clusters_present_time_that_is(void **state)
     m = restore_own(6);
     m.cluster_low ^= 1;
     (void)stage_checkpoint(&m);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -77,7 +77,7 @@ static void what_is_saved_is_the_newest_from_then_on(void **state)
     (void)state;
     restore_run_cluster(1);
     (void)restore_save(4);
-    restore_follow(300);
+    stage_follow(300);
     stage_send_save(0, "", 0);
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_OK);
@@ -160,7 +160,7 @@ static void what_was_made_since_is_newer_than_anothers(void **state)
     stage_report(0, &(struct wire_shard){.loaded = w.plan});
     stage_pass(500);
     folder = restore_save(9);
-    restore_follow(300);
+    stage_follow(300);
     stage_put_server(0, 21);
     stage_pass(500);
     w = stage_plan();
@@ -178,7 +178,7 @@ parts_that_come_from_different_ones_move_one_after_another(void **state)
     restore_run_cluster(2);
     older = restore_save(3);
     newer = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     /* Server 0 cannot load the newest one. */
     stage_put_server(0, 21);
     stage_pass(500);
@@ -219,7 +219,7 @@ static void after_a_while_others_take_a_dead_servers_parts(void **state)
     stage.successor_ms = 10000;
     restore_run_cluster(2);
     folder = restore_save(6);
-    restore_follow(300);
+    stage_follow(300);
     stage.actors[1].is_alive = false;
     stage_pass(9000);
     w = stage_plan();

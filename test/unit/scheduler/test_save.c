@@ -19,28 +19,6 @@ static int ask(const char *name, uint32_t whole)
     return stage_answer(&stage.a);
 }
 
-/* Another scheduler takes the store over. */
-static void follow(uint64_t nonce)
-{
-    stage_close(&stage.a);
-    stage_open(&stage.a, nonce, "sched:2");
-    stage_pass(5000);
-    assert_true(scheduler_is_running(stage.a.scheduler));
-    stage_connect(&stage.a);
-}
-
-static int cancel(uint64_t ticket)
-{
-    struct wire_ticket m = {.ticket = ticket};
-    struct buf b;
-
-    buf_init(&b);
-    wire_ticket_encode(&m, &b);
-    stage_send(&stage.a, WIRE_CANCEL, &b);
-    buf_fini(&b);
-    return stage_answer(&stage.a);
-}
-
 static bool is_there(const char *folder, const char *file)
 {
     char path[256];
@@ -198,12 +176,12 @@ static void a_save_that_waits_for_its_cut_can_be_canceled(void **state)
 {
     (void)state;
     stage_begin_with_root(7);
-    assert_int_equal(cancel(0), PS_ENOTFOUND);
+    assert_int_equal(stage_cancel(0), PS_ENOTFOUND);
     /* It waits for the store: nothing of it is in the record yet. */
     stage.actors[0].is_alive = false;
     stage_send_save(0, "x", 0);
     assert_int_equal(stage_answer(&stage.a), NO_ANSWER);
-    assert_int_equal(cancel(0), PS_OK);
+    assert_int_equal(stage_cancel(0), PS_OK);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_CANCELED);
 }
@@ -218,7 +196,7 @@ static void what_ends_before_it_has_a_cut_has_no_folder(void **state)
     w = save_all("");
     assert_int_equal(w.state, SAVE_DONE);
     stage_send_save(91, "", 0);
-    assert_int_equal(cancel(0), PS_OK);
+    assert_int_equal(stage_cancel(0), PS_OK);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     assert_int_equal(stage_save_record().ticket, w.ticket + 1);
@@ -259,9 +237,9 @@ static void what_is_renamed_is_as_good_as_saved(void **state)
     said = make_files(&w);
     stage_report(0, &said);
     assert_true(wait_for(DISK_RENAME));
-    assert_int_equal(cancel(w.ticket), PS_EEXIST);
+    assert_int_equal(stage_cancel(w.ticket), PS_EEXIST);
     assert_true(stage_do_request(&stage.a));
-    assert_int_equal(cancel(w.ticket), PS_EEXIST);
+    assert_int_equal(stage_cancel(w.ticket), PS_EEXIST);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_DONE);
     assert_true(is_there(w.folder, "manifest.json"));
@@ -301,7 +279,7 @@ static void what_a_server_makes_after_the_end_goes_too(void **state)
     stage_begin_with_root(7);
     assert_int_equal(ask("", 0), PS_OK);
     w = stage_save_record();
-    assert_int_equal(cancel(w.ticket), PS_OK);
+    assert_int_equal(stage_cancel(w.ticket), PS_OK);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     (void)make_files(&w);
@@ -318,7 +296,7 @@ static void what_a_server_makes_after_the_end_goes_too(void **state)
     assert_false(is_there(unfinished(&w), "lane-7.json"));
     /* Who follows does not know what there was. */
     (void)make_files(&w);
-    follow(300);
+    stage_follow(300);
     stage_pass(2000);
     assert_false(is_there(unfinished(&w), "lane-7.json"));
 }

@@ -31,28 +31,6 @@ static uint64_t order(uint64_t nonce, const char *name)
     return m.ticket;
 }
 
-/* Another scheduler takes the store over. */
-static void follow(uint64_t nonce)
-{
-    stage_close(&stage.a);
-    stage_open(&stage.a, nonce, "sched:2");
-    stage_pass(5000);
-    assert_true(scheduler_is_running(stage.a.scheduler));
-    stage_connect(&stage.a);
-}
-
-static int cancel(uint64_t ticket)
-{
-    struct wire_ticket m = {.ticket = ticket};
-    struct buf b;
-
-    buf_init(&b);
-    wire_ticket_encode(&m, &b);
-    stage_send(&stage.a, WIRE_CANCEL, &b);
-    buf_fini(&b);
-    return stage_answer(&stage.a);
-}
-
 static void a_save_is_shared_by_those_who_ask_for_the_same(void **state)
 {
     uint64_t ticket;
@@ -71,8 +49,8 @@ static void a_save_is_shared_by_those_who_ask_for_the_same(void **state)
     assert_int_equal(ask("tuesday", 0), PS_ENOTREADY);
     assert_int_equal(ask("monday", 1), PS_ENOTREADY);
     assert_int_equal(stage_save_record().ticket, ticket);
-    assert_int_equal(cancel(ticket + 1), PS_ENOTFOUND);
-    assert_int_equal(cancel(ticket), PS_OK);
+    assert_int_equal(stage_cancel(ticket + 1), PS_ENOTFOUND);
+    assert_int_equal(stage_cancel(ticket), PS_OK);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_CANCELED);
     /* Then the other begins; who comes when all have reported waits. */
@@ -109,7 +87,7 @@ an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
     assert_int_equal(order(91, "monday"), ticket);
     /* Who shares it may have lost the answer as well. */
     assert_int_equal(order(92, "monday"), ticket);
-    follow(300);
+    stage_follow(300);
     assert_int_equal(order(92, "monday"), ticket);
     stage.actors[ACTORS - 1].is_alive = false;
     stage_pass(2 * LENGTH_MS);
@@ -122,7 +100,7 @@ an_order_asked_again_gets_its_ticket_from_any_scheduler(void **state)
     assert_int_equal(stage_save_record().state, SAVE_DONE);
     /* It is done: no second one is made. */
     assert_int_equal(order(91, "monday"), ticket);
-    follow(400);
+    stage_follow(400);
     assert_int_equal(order(92, "monday"), ticket);
     w = stage_save_record();
     assert_int_equal(w.state, SAVE_DONE);
@@ -176,11 +154,11 @@ static void a_cancel_asked_again_is_done(void **state)
     stage_put_session(1);
     stage_pass(500);
     ticket = order(91, "");
-    assert_int_equal(cancel(ticket), PS_OK);
+    assert_int_equal(stage_cancel(ticket), PS_OK);
     stage_pass(500);
     assert_int_equal(stage_save_record().state, SAVE_CANCELED);
-    assert_int_equal(cancel(ticket), PS_OK);
-    assert_int_equal(cancel(0), PS_ENOTFOUND);
+    assert_int_equal(stage_cancel(ticket), PS_OK);
+    assert_int_equal(stage_cancel(0), PS_ENOTFOUND);
 }
 
 /* ---- how it ended ------------------------------------------------------- */
@@ -229,7 +207,7 @@ static void how_a_save_ended_stays_beside_its_order(void **state)
     assert_int_equal(stage_save_record().state, SAVE_FAILED);
     (void)order(93, "");
     canceled = stage_save_record();
-    assert_int_equal(cancel(canceled.ticket), PS_OK);
+    assert_int_equal(stage_cancel(canceled.ticket), PS_OK);
     stage_pass(500);
     (void)order(94, "");
     for (uint64_t i = 0; i < 2; i++) {
@@ -239,7 +217,7 @@ static void how_a_save_ended_stays_beside_its_order(void **state)
         expect_order(2, 93, SAVE_CANCELED, &canceled, "canceled on request");
         assert_int_equal(stage_save_record().asked[3].ticket,
                          canceled.ticket + 1);
-        follow(300 + 100 * i); /* and it knows */
+        stage_follow(300 + 100 * i); /* and it knows */
     }
 }
 
