@@ -83,8 +83,7 @@ class Proxies(cluster.CountTest):
     def test_connections_reset_in_mid_frame(self):
         accounts, _ = self.do_harm("reset", {"requests cut": MANY,
                                              "answers cut": MANY})
-        # One connection may be cut in both directions at once.
-        self.check_reconnects(accounts, 2 * MANY * 9 // 10)
+        self.check_reconnects(accounts, 2 * MANY)
 
     def test_frames_that_stall(self):
         n = 64 if cluster.is_deep() else 8

@@ -23,7 +23,6 @@ import training
 
 BACK_S = 10.0  # until all that an attack has taken is given back
 RSS_FACTOR = 1.2
-KEPT = 8 << 20  # bytes of freed blocks that malloc keeps: twice the largest
 FILES = 3 << 20
 IDLE = 10000
 IDLE_BYTES = 16 << 10  # of a server's memory, for each idle connection
@@ -111,7 +110,7 @@ class Case(unittest.TestCase):
             cluster.wait_for(
                 f"{role.name}: RSS of {was >> 10} KiB is back, "
                 f"{rss(role) >> 10} now",
-                lambda: rss(role) <= RSS_FACTOR * was + KEPT,
+                lambda: rss(role) <= RSS_FACTOR * was,
                 max(BACK_S - (time.monotonic() - start), 0.1))
 
     def is_back(self, held):
