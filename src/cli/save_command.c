@@ -88,20 +88,20 @@ static void describe(struct order *o, char *text)
     if (s.state == PS_SAVE_NONE) {
         return;
     }
-    if (s.state == PS_SAVE_CLOSED) {
-        snprintf(text, ORDER_LINE_BYTES,
-                 "%s: %" PRIu64 " rows, finishing the files", s.folder, s.rows);
-    } else if (s.rows_done == s.rows && s.rows > 0) {
-        snprintf(text, ORDER_LINE_BYTES,
-                 "%s: %" PRIu64 " rows are out; waits until each worker has "
-                 "come to the end of a step",
-                 s.folder, s.rows);
-    } else {
+    if (s.rows_done < s.rows || (s.rows == 0 && s.state != PS_SAVE_CLOSED)) {
         snprintf(text, ORDER_LINE_BYTES,
                  "%s: %" PRIu64 " of %" PRIu64 " rows (%.0f %%)", s.folder,
                  s.rows_done, s.rows,
                  s.rows == 0 ? 0.0
                              : 100.0 * (double)s.rows_done / (double)s.rows);
+    } else if (s.state == PS_SAVE_CLOSED) {
+        snprintf(text, ORDER_LINE_BYTES,
+                 "%s: %" PRIu64 " rows, finishing the files", s.folder, s.rows);
+    } else {
+        snprintf(text, ORDER_LINE_BYTES,
+                 "%s: %" PRIu64 " rows are out; waits until each worker has "
+                 "come to the end of a step",
+                 s.folder, s.rows);
     }
 }
 

@@ -19,11 +19,13 @@ enum {
     STEP_MAX_BYTES = 64 << 10,
     STEP_SHORT_US = 80,
     STEP_LONG_US = 160,
-    /* How often at most. */
-    STEP_US = 500,
-    /* Of its time a busy shard gives one part to the save, and so many to those
-     * who ask. */
-    BUSY_PARTS = 10,
+    /* How long at least from one to the next: where nobody asks, and where a
+     * shard is busy. That one gives one part of its time to the save, and so
+     * many to those who ask: a save costs what it costs, so a longer one costs
+     * less of each second. */
+    IDLE_US = 200,
+    BUSY_US = 1000,
+    BUSY_PARTS = 20,
     /* What an erased key of these costs about, in such bytes. */
     STEP_KEY_BYTES = 32,
     /* Of what has ended at once. */
@@ -406,10 +408,10 @@ static bool has_free_block(const struct saving *v)
     return false;
 }
 
-/* Room for n rows, within room_bytes; where the disk owes us nothing, waiting
+/* Room for n rows, within these bytes; where the disk owes us nothing, waiting
  * would be in vain. PS_EBUSY, PS_ENOMEM. */
 static int reserve_rows(const struct saving *v, struct ckpt_rows *rows,
-                        uint64_t n)
+                        uint64_t n, uint64_t room_bytes)
 {
     uint64_t lacks = ckpt_rows_lacks(rows, n);
     uint64_t held = 0;
@@ -420,7 +422,7 @@ static int reserve_rows(const struct saving *v, struct ckpt_rows *rows,
     for (uint32_t i = 0; i < v->index.n_parts; i++) {
         held += ckpt_rows_bytes(v->writers[i]);
     }
-    if (held + lacks > v->room_bytes &&
+    if (held + lacks > room_bytes &&
         (v->n_busy > 0 || lacks > 2 * (uint64_t)LIMIT_FRAME_BYTES)) {
         return PS_EBUSY;
     }
@@ -456,7 +458,7 @@ int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
         snapshot_sent(p->snapshot) == snapshot_rows(p->snapshot)) {
         return PS_OK;
     }
-    if (reserve_rows(s->saving, p->rows, n) != PS_OK) {
+    if (reserve_rows(s->saving, p->rows, n, s->saving->room_bytes) != PS_OK) {
         return shard_saving_put_off(s->saving, &s->saving->rows_wait);
     }
     s->saving->rows_wait.since_us = 0;
@@ -594,7 +596,9 @@ static void send_rows(struct saving *v, uint64_t bytes)
         bytes / (rows == t->erased ? STEP_KEY_BYTES : table_stride(t->table)) +
         1;
 
-    if (reserve_rows(v, rows, n) != PS_OK) {
+    /* The rest is for pushes: what the disk gives back is not taken by the
+     * walk while one of them waits for it. */
+    if (reserve_rows(v, rows, n, v->room_bytes / 4 * 3) != PS_OK) {
         v->is_full = v->n_busy > 0;
         return; /* memory, or the disk, gives room some time */
     }
@@ -657,8 +661,9 @@ void shard_save_work(struct shard *s)
     if (is_rows) {
         adapt_step(v, us);
     }
-    s->save_work_us = s->net->now_us(s->net) +
-                      base_max_u64(STEP_US, is_busy ? BUSY_PARTS * us : 0);
+    s->save_work_us =
+        s->net->now_us(s->net) +
+        (is_busy ? base_max_u64(BUSY_US, BUSY_PARTS * us) : IDLE_US);
 }
 
 /* ---- what the disk says ------------------------------------------------- */
