@@ -431,9 +431,10 @@ PS_API int ps_rollback(ps_client *client, void *position, size_t *size,
  * the rows are those of that cut. That is the newest checkpoint that there was
  * when the present scheduler came up, or the one that was restored since; so a
  * worker that alone was restarted is told of that one, too, and what it pushed
- * after it is still there. position, *size, PS_EINDEX and PS_ELIMIT as in
- * ps_rollback(); cut may be NULL. PS_ENOTFOUND: there was no checkpoint, or it
- * does not know this worker; begin at the beginning. */
+ * after it is still there. It waits for a scheduler that knows. position,
+ * *size, PS_EINDEX and PS_ELIMIT as in ps_rollback(); cut may be NULL.
+ * PS_ENOTFOUND: there was no checkpoint, or it does not know this worker; begin
+ * at the beginning. PS_ETIMEOUT: `error` has what it waits for. */
 PS_API int ps_restored(ps_client *client, void *position, size_t *size,
                        uint64_t *cut, int timeout_ms, struct ps_error *error);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "coord/coord.h"
@@ -165,14 +166,33 @@ int cli_open(ps_client **client, const char *kv_path, int64_t timeout_ms,
     return rc == PS_OK ? rc : err_set(e, rc, "%s", error.text);
 }
 
+static int put_json(const char *text, size_t size, void *context)
+{
+    return buf_append(context, text, size) == PS_OK ? 0 : -1;
+}
+
+/* 17 digits, the library's own choice, make 0.20100000000000001 of 0.201. All
+ * numbers have 15 where that is enough for each of them. */
 int cli_print_json(json_t *root, struct err *e)
 {
-    int rc = PS_OK;
+    struct buf text;
+    json_t *back = NULL;
+    bool is_done;
 
-    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(1)) != 0) {
-        rc = err_set(e, PS_EIO, "cannot write the JSON");
+    buf_init(&text);
+    if (root != NULL &&
+        json_dump_callback(root, put_json, &text,
+                           JSON_INDENT(1) | JSON_REAL_PRECISION(15)) == 0) {
+        back = json_loadb((const char *)text.data, text.size, 0, NULL);
+    }
+    if (back != NULL && json_equal(root, back)) {
+        is_done = fwrite(text.data, 1, text.size, stdout) == text.size;
+    } else {
+        is_done = root != NULL && json_dumpf(root, stdout, JSON_INDENT(1)) == 0;
     }
     printf("\n");
+    json_decref(back);
     json_decref(root);
-    return rc;
+    buf_fini(&text);
+    return is_done ? PS_OK : err_set(e, PS_EIO, "cannot write the JSON");
 }

@@ -35,10 +35,12 @@ static const struct cli_page page = {
         "shard, while training goes on. The shard that has it writes it below\n"
         "the folder that the scheduler was given with -cp, and the other one\n"
         "loads it; pushes to this part wait meanwhile, and none is lost or\n"
-        "done twice. If one of the two servers ends, or the disk fails, the\n"
-        "part stays, and this ends with status 1. Parts of a variable with a\n"
-        "log stay on the disk of their server: they are refused. A move waits\n"
-        "for a save that is under way, and for another move.\n"
+        "done twice. It may take as long as it gets on; a line says how many\n"
+        "rows are written. If nothing of it is written for 30 seconds, or one\n"
+        "of the two servers ends, or the disk fails, the part stays, and this\n"
+        "ends with status 1. Parts of a variable with a log stay on the disk\n"
+        "of their server: they are refused. A move waits for a save that is\n"
+        "under way, and for another move.\n"
         "\n"
         "    ps-plus move -sp file:///run/ps user/embedding 0 --to 1.0\n",
     .table = table,
@@ -54,10 +56,12 @@ static int judge(const struct order *o, int rc, struct err *e)
 {
     const struct options *options =
         CONTAINER_OF(o->options, struct options, order);
-    char text[TEXT_BYTES];
+    char text[TEXT_BYTES] = "";
     int printed = PS_OK;
 
-    client_text(o->request, text, sizeof(text));
+    if (rc != PS_OK) { /* else it is how far it was */
+        client_text(o->request, text, sizeof(text));
+    }
     if (text[0] == '\0' && rc == PS_ETIMEOUT) {
         ps_client_waits_for(o->client, text, sizeof(text));
     }

@@ -196,6 +196,29 @@ static bool has_looked(void *context)
     return rollback_began(s, &b, &cut, &size) != PS_EBUSY;
 }
 
+/* What the record says that the scheduler has seen to. Within client_enter. */
+static int look(ps_client *c, uint64_t deadline, struct ps_error *error)
+{
+    struct ps_request *handle = NULL;
+    struct request *r = NULL;
+    int rc = session_readers(c->session, &r);
+
+    rc = rc == PS_OK
+             ? client_finish(c, r, deadline, "restored", &handle, error)
+             : client_error(error, rc, "restored: %s", ps_status_text(rc));
+    if (handle != NULL) {
+        client_let_go(handle);
+    }
+    if (rc == PS_OK) {
+        rollback_look(c->session);
+        rc = client_wait(c, has_looked, c, deadline);
+        if (rc != PS_OK) {
+            rc = position_error(error, rc, 0);
+        }
+    }
+    return rc;
+}
+
 int ps_restored(ps_client *client, void *position, size_t *size, uint64_t *cut,
                 int timeout_ms, struct ps_error *error)
 {
@@ -208,17 +231,15 @@ int ps_restored(ps_client *client, void *position, size_t *size, uint64_t *cut,
         return client_error(error, PS_EARGUMENT, "a NULL argument");
     }
     client_enter(client, &g);
-    rollback_look(client->session);
-    rc = client_wait(client, has_looked, client,
-                     client_deadline(client, timeout_ms));
+    rc = look(client, client_deadline(client, timeout_ms), error);
     if (rc == PS_OK) {
         rc = rollback_began(client->session, &b, &number, &bytes);
-    }
-    if (rc == PS_OK) {
-        rc = give_position(b, bytes, position, size);
-    }
-    if (rc != PS_OK) {
-        rc = position_error(error, rc, *size);
+        if (rc == PS_OK) {
+            rc = give_position(b, bytes, position, size);
+        }
+        if (rc != PS_OK) {
+            rc = position_error(error, rc, *size);
+        }
     }
     client_leave(client, &g);
     if (cut != NULL) {

@@ -12,7 +12,7 @@ static bool is_ours(const struct request *r)
 {
     return r->kind == REQUEST_DECLARE || r->kind == REQUEST_DROP ||
            r->kind == REQUEST_MOVE || r->kind == REQUEST_CANCEL ||
-           r->kind == REQUEST_RESTORE ||
+           r->kind == REQUEST_RESTORE || r->kind == REQUEST_READERS ||
            (r->kind == REQUEST_SAVE && r->ticket == 0);
 }
 
@@ -233,7 +233,8 @@ static void on_done(struct session *s, struct request *r,
         step_on_ticket(s, r, ticket.ticket);
         return;
     }
-    if (r->kind == REQUEST_SAVE || r->kind == REQUEST_CANCEL) {
+    if (r->kind == REQUEST_SAVE || r->kind == REQUEST_CANCEL ||
+        r->kind == REQUEST_READERS) {
         r->status = r->kind == REQUEST_SAVE ? PS_ECLIENTDEC : PS_OK;
         request_settle(r);
         return;

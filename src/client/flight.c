@@ -2,7 +2,6 @@
  * flights end as applied, refused for good, or - where the lane or the session
  * ended first - resolved: asked for, part by part, at the parts' present
  * holders. Only what is known not to be applied is cut anew (protocol 4.3). */
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "client/session_impl.h"
@@ -106,13 +105,14 @@ int flight_make_acked_room(struct session *s)
     return PS_OK;
 }
 
-/* Keeps the acknowledged numbers for the report of losses. */
-static void note_acked(struct session *s, const struct flight *f)
+/* Keeps the acknowledged numbers for the report of losses. Twice is once.
+ * PS_ENOMEM: the answer is not to be taken yet. */
+static int note_acked(struct session *s, const struct flight *f)
 {
     struct acked *a = NULL;
 
     if (plan_lane(s->plan, f->lane) == NULL) {
-        return; /* conclude has kept it */
+        return PS_OK; /* conclude has kept it */
     }
     for (size_t i = s->n_acked; i > 0 && a == NULL; i--) {
         a = &s->acked[i - 1];
@@ -120,16 +120,14 @@ static void note_acked(struct session *s, const struct flight *f)
             a = NULL;
         }
     }
-    if (a == NULL && s->n_acked < s->acked_room) {
+    if (a == NULL) {
+        if (flight_make_acked_room(s) != PS_OK) {
+            return PS_ENOMEM;
+        }
         a = &s->acked[s->n_acked++];
         *a = (struct acked){.session = f->session, .lane = f->lane};
     }
-    if (a == NULL) {
-        return;
-    }
-    if (loss_note(a, f) != PS_OK) {
-        log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost");
-    }
+    return loss_note(a, f);
 }
 
 /* Tells what became of a number: once for each flight that had one. With
@@ -148,7 +146,6 @@ static void note_outcome(struct session *s, struct flight *f, int status)
 
     if (status == PS_OK) {
         s->counters.pushes_acked++;
-        note_acked(s, f);
     } else {
         s->counters.pushes_rejected++;
     }
@@ -268,8 +265,14 @@ static void on_applied(struct session *s, struct flight *f, struct frame *frame,
                        struct link *l)
 {
     bool must_pull = false;
-    int rc = take_rows(s, f, frame, &must_pull);
+    int rc;
 
+    if (f->seq != 0 && note_acked(s, f) != PS_OK) {
+        f->connection = 0;
+        link_hold(l); /* a repeat is answered again */
+        return;
+    }
+    rc = take_rows(s, f, frame, &must_pull);
     if (rc != PS_OK) {
         if (f->seq != 0 && frame->body_bytes == 0) {
             flight_settle(s, f, PS_OK);
@@ -350,15 +353,18 @@ void flight_on_status(struct session *s, struct flight *f,
                       const struct frame_header *h, struct frame *frame)
 {
     struct request *r = f->request;
+    int status = h->status;
 
-    if (h->status == PS_OK && frame->body_bytes > 0) {
+    if (status == PS_OK && frame->body_bytes > 0) {
         r->answer = mem_try(frame->body_bytes);
         if (r->answer != NULL) {
             memcpy(r->answer, frame_body(frame), frame->body_bytes);
             r->answer_size = frame->body_bytes;
+        } else {
+            status = PS_ENOMEM;
         }
     }
-    flight_settle(s, f, h->status);
+    flight_settle(s, f, status);
 }
 
 /* ---- resolve ------------------------------------------------------------ */
@@ -476,7 +482,8 @@ static void conclude(struct session *s, struct flight *f)
             refused = fate;
         }
     }
-    if (n_applied > 0 && is_of_ended_lane(s, f) && loss_keep(s, f) != PS_OK) {
+    if ((n_applied > 0 && is_of_ended_lane(s, f) && loss_keep(s, f) != PS_OK) ||
+        (n_applied == f->n && note_acked(s, f) != PS_OK)) {
         s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
         return;
     }

@@ -628,30 +628,6 @@ void link_on_frame(struct link *l, const struct frame_header *h,
 
 /* ---- ends ---------------------------------------------------------------- */
 
-/* What was acknowledged by this lane is to be asked for. */
-static void take_losses(struct link *l)
-{
-    struct session *s = l->session;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < s->n_acked; i++) {
-        struct acked a = s->acked[i];
-        uint64_t n = spans_count(&a.numbers);
-
-        if (a.lane != l->lane) {
-            s->acked[kept++] = a;
-        } else if (loss_add(s, &a, l) != PS_OK) {
-            s->counters.losses += n;
-            log_write(LOG_ERROR,
-                      "out of memory: nobody can be asked which of %llu pushes "
-                      "on lane %llu were lost",
-                      (unsigned long long)n, (unsigned long long)a.lane);
-            loss_forget(&a);
-        }
-    }
-    s->n_acked = kept;
-}
-
 /* Moves numbered flights away to be resolved; false for the others. */
 static bool take_numbered(struct session *s, struct flight *f)
 {
@@ -675,9 +651,6 @@ void link_end(struct link *l)
     struct flight *f;
 
     PROBE(link_lane_ended);
-    if (!s->rollback.is_on) {
-        take_losses(l);
-    }
     l->writes = (struct flight_list){NULL, NULL};
     l->reads = (struct flight_list){NULL, NULL};
     for (f = writes.first; f != NULL; f = f->next) {

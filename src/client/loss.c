@@ -282,7 +282,6 @@ static int find_all_fresh(const struct session *s, struct loss *x)
 /* All holders have answered. */
 static void conclude(struct session *s, struct loss *x)
 {
-    uint64_t counted = spans_count(&x->counted);
     int rc = find_all_fresh(s, x);
 
     for (uint32_t i = 0; i < x->n_parts; i++) {
@@ -303,7 +302,8 @@ static void conclude(struct session *s, struct loss *x)
         s->recut_us = session_now(s) + LIMIT_RETRY_MS * 1000;
         return;
     }
-    s->counters.losses += spans_count(&x->counted) - counted;
+    s->counters.losses += spans_count(&x->counted) - x->n_counted;
+    x->n_counted = spans_count(&x->counted);
     if (is_settled(s, x)) {
         drop_loss(s, x);
     }
@@ -523,32 +523,36 @@ struct loss_part *loss_part_of(struct loss *x, uint32_t variable,
     return p;
 }
 
-int loss_add(struct session *s, struct acked *acked, const struct link *l)
+int loss_make_parts(const struct session *s, struct loss *x)
 {
     const struct wire_plan *w = &s->former->w;
-    struct loss *x = loss_find(s, acked->session, l->lane);
-    bool is_new = x == NULL;
 
-    if (is_new) {
-        x = loss_make(s, acked->session, l->lane, l->server, l->shard);
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_part *p = &w->parts[i];
+
+        if (p->lane == x->lane &&
+            loss_part_of(x, p->variable, p->begin, p->end) == NULL) {
+            return PS_ENOMEM;
+        }
     }
-    if (x == NULL) {
-        return PS_ENOMEM;
-    }
+    return PS_OK;
+}
+
+void loss_add(struct session *s, struct acked *acked)
+{
+    const struct wire_plan *w = &s->former->w;
+    struct loss *x = loss_find(s, acked->session, acked->lane);
+
+    ASSERT(x != NULL);
     for (uint32_t i = 0; i < w->n_parts; i++) {
         const struct wire_part *p = &w->parts[i];
         struct loss_part *ours;
 
-        if (p->lane != l->lane) {
+        if (p->lane != acked->lane) {
             continue;
         }
         ours = loss_part_of(x, p->variable, p->begin, p->end);
-        if (ours == NULL) {
-            if (is_new) {
-                drop_loss(s, x);
-            }
-            return PS_ENOMEM;
-        }
+        ASSERT(ours != NULL);
         ours->last = SPANS_END;
         ours->moved_in = 0;
         ours->state = PART_TO_ASK;
@@ -557,7 +561,6 @@ int loss_add(struct session *s, struct acked *acked, const struct link *l)
     x->logged = acked->logged;
     acked->numbers = (struct spans){NULL, 0, 0};
     acked->logged = NULL;
-    return PS_OK;
 }
 
 int loss_keep(struct session *s, const struct flight *f)

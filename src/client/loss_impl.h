@@ -16,6 +16,8 @@ struct loss_part {
     uint64_t since;      /* ... and the plan that gave it the part */
     uint64_t last;       /* number that may be in it: it was moved then */
     uint64_t moved_in;   /* ... to who got it in this plan, with all it had */
+    uint64_t arrived_in; /* the lane got it in this plan ... */
+    uint64_t away_from;  /* ... and has given numbers without it since this */
     struct spans never;  /* numbers of other parts alone, as that one knows */
     struct spans lost;   /* what that one does not have */
     struct spans also;   /* of frames that were applied here, not elsewhere */
@@ -33,6 +35,7 @@ struct loss {
     struct spans acked;    /* by the lane, so in all of its parts */
     struct logged *logged; /* ... of each variable that is */
     struct spans counted;  /* told of any part */
+    uint64_t n_counted;    /* ... and in the counter */
     bool is_over;          /* nobody is told of it any more */
     uint32_t n_flights;    /* that ask for it */
     struct loss_part *parts;
@@ -48,5 +51,9 @@ struct loss *loss_make(struct session *s, uint64_t session, uint64_t lane,
 /* The part, made if absent; NULL without memory. */
 struct loss_part *loss_part_of(struct loss *x, uint32_t variable,
                                uint32_t begin, uint32_t end);
+/* The numbers of a lane that ends become those of its loss, which is there. */
+void loss_add(struct session *s, struct acked *acked);
+/* All that its lane has by the former plan. PS_ENOMEM. */
+int loss_make_parts(const struct session *s, struct loss *x) MUST_USE;
 
 #endif

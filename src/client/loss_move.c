@@ -1,7 +1,6 @@
 /* loss_move.c - parts that go from a lane to another: which of a lane's numbers
  * may be in a part. Those that the lane had given before the part came, or gave
  * when it had gone, are of other parts alone: they are not lost with it. */
-#include "base/log.h"
 #include "base/probe.h"
 #include "client/loss_impl.h"
 
@@ -51,7 +50,6 @@ static int note_arrived(struct session *s, uint64_t session,
     const struct wire_lane *lane = plan_lane(s->plan, now->lane);
     struct loss *x = loss_find(s, session, now->lane);
     uint64_t last = last_number(s, session, now->lane);
-    uint64_t first = 1;
     struct loss_part *p;
     uint32_t n;
 
@@ -66,11 +64,14 @@ static int note_arrived(struct session *s, uint64_t session,
     if (p == NULL) {
         return PS_ENOMEM;
     }
-    if (x->n_parts == n) { /* it was here before */
-        first = p->last < SPANS_END ? p->last + 1 : SPANS_END;
+    if (p->arrived_in != now->since) { /* else it is tried again */
+        p->arrived_in = now->since;
+        p->away_from =
+            x->n_parts > n ? 1 : base_min_u64(p->last, SPANS_END - 1) + 1;
+        p->last = SPANS_END;
     }
-    p->last = SPANS_END;
-    return first <= last ? spans_add(&p->never, first, last) : PS_OK;
+    return p->away_from <= last ? spans_add(&p->never, p->away_from, last)
+                                : PS_OK;
 }
 
 static int note_for_all(struct session *s, uint64_t lane,
@@ -88,10 +89,57 @@ static int note_for_all(struct session *s, uint64_t lane,
     return rc;
 }
 
-void loss_on_plan(struct session *s)
+static bool ends(const struct session *s, const struct acked *a)
+{
+    return plan_lane(s->former, a->lane) != NULL &&
+           plan_lane(s->plan, a->lane) == NULL;
+}
+
+/* Of each lane that ends: then loss_add needs no memory. Nothing of it is
+ * asked before the lane has ended but what that one has itself. */
+static int make_room(struct session *s)
+{
+    int rc = PS_OK;
+
+    for (size_t i = 0; i < s->n_acked && rc == PS_OK; i++) {
+        const struct acked *a = &s->acked[i];
+        const struct wire_lane *lane = plan_lane(s->former, a->lane);
+        struct loss *x = loss_find(s, a->session, a->lane);
+
+        if (!ends(s, a)) {
+            continue;
+        }
+        if (x == NULL) {
+            x = loss_make(s, a->session, a->lane, lane->server, lane->shard);
+        }
+        rc = x != NULL ? loss_make_parts(s, x) : PS_ENOMEM;
+    }
+    return rc;
+}
+
+/* What lanes that end have acknowledged is to be asked for. */
+static void take_ended(struct session *s)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->n_acked; i++) {
+        struct acked a = s->acked[i];
+
+        if (ends(s, &a)) {
+            loss_add(s, &a);
+            loss_forget(&a);
+        } else {
+            s->acked[kept++] = a;
+        }
+    }
+    s->n_acked = kept;
+}
+
+int loss_on_plan(struct session *s)
 {
     const struct wire_plan *w = s->former != NULL ? &s->former->w : NULL;
-    int rc = PS_OK;
+    bool takes = w != NULL && !s->rollback.is_on;
+    int rc = takes ? make_room(s) : PS_OK;
 
     for (uint32_t i = 0; w != NULL && i < w->n_parts; i++) {
         const struct wire_part *p = &w->parts[i];
@@ -106,8 +154,8 @@ void loss_on_plan(struct session *s)
             rc = note_for_all(s, p->lane, p, note_moved);
         }
     }
-    if (rc != PS_OK) {
-        log_write(LOG_ERROR, "out of memory: nobody is told if a push is lost "
-                             "of a part that has moved");
+    if (takes && rc == PS_OK) {
+        take_ended(s);
     }
+    return rc;
 }

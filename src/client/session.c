@@ -193,15 +193,21 @@ static void pump_all(struct session *s)
     }
 }
 
-static void adopt(struct session *s, struct plan *plan, uint64_t version)
+/* PS_ENOMEM: the plan is not taken, and freed. */
+static int adopt(struct session *s, struct plan *plan, uint64_t version)
 {
     struct link *l;
     bool goes_back = s->plan != NULL && plan->w.restore > s->plan->w.restore;
 
     s->former = s->plan;
     s->plan = plan;
+    if (loss_on_plan(s) != PS_OK) {
+        s->plan = s->former;
+        s->former = NULL;
+        plan_free(plan);
+        return PS_ENOMEM;
+    }
     s->plan_version = version;
-    loss_on_plan(s);
     if (goes_back) {
         rollback_begin(s, plan->w.restore);
     }
@@ -222,6 +228,7 @@ static void adopt(struct session *s, struct plan *plan, uint64_t version)
     control_on_plan(s);
     step_on_plan(s);
     pump_all(s);
+    return PS_OK;
 }
 
 static void on_plan(struct session *s, const struct coord_result *r)
@@ -246,10 +253,11 @@ static void on_plan(struct session *s, const struct coord_result *r)
             anew_end(s);
             return;
         }
-        if (r->version > s->plan_version) {
-            adopt(s, plan, r->version);
-        } else {
+        if (r->version <= s->plan_version) {
             plan_free(plan);
+        } else if (adopt(s, plan, r->version) != PS_OK) {
+            s->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
+            return;
         }
     }
     if (r->status == PS_OK || r->status == PS_ENOTFOUND) {

@@ -108,6 +108,8 @@ int session_save_whole(struct session *s, const char *name,
                        struct request **request) MUST_USE;
 int session_cancel_save(struct session *s, uint64_t ticket,
                         struct request **request) MUST_USE;
+/* Settles when the record `readers` may be read. */
+int session_readers(struct session *s, struct request **request) MUST_USE;
 /* RESTORE: settles when all rows have come from the checkpoint; its folder is
  * in request_text then. n 0: the whole cluster, else these variables. */
 int session_restore(struct session *s, const char *name,

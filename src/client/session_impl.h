@@ -160,7 +160,8 @@ enum request_kind {
     REQUEST_MOVE,
     REQUEST_SAVE,
     REQUEST_CANCEL,
-    REQUEST_RESTORE
+    REQUEST_RESTORE,
+    REQUEST_READERS
 };
 
 struct request_op {
@@ -419,15 +420,12 @@ void cut_again(struct session *s, struct flight *f);
 void cut_parked(struct session *s);
 
 /* loss.c */
-/* A plan was adopted: notes whether parts have left lanes that live. */
-void loss_on_plan(struct session *s);
-/* A lane has ended, whose parts `former` names: takes its numbers.
- * PS_ENOMEM. */
+/* A plan is adopted, before anything else: notes whether parts have left lanes
+ * that live, and takes the numbers of those that end. PS_ENOMEM: call again. */
+int loss_on_plan(struct session *s) MUST_USE;
 /* A number that was acknowledged. PS_ENOMEM. */
 int loss_note(struct acked *acked, const struct flight *f) MUST_USE;
 void loss_forget(struct acked *acked);
-int loss_add(struct session *s, struct acked *acked,
-             const struct link *l) MUST_USE;
 /* The slices of a frame of an ended lane that were found applied: they may be
  * lost later. PS_ENOMEM: call again. */
 int loss_keep(struct session *s, const struct flight *f) MUST_USE;
@@ -466,6 +464,8 @@ uint64_t step_next(const struct session *s);
 void step_on_opened(struct session *s, uint64_t cut);
 /* Stamps a request that writes, before it is cut into frames. */
 void step_on_submit(struct session *s, struct request *r);
+/* ... and was not refused. */
+void step_on_taken(struct session *s, const struct request *r);
 /* The cut that the last push or boundary came after; 0: there was none;
  * UINT64_MAX: it is that of the session's next number. */
 uint64_t step_gone_on(const struct session *s);

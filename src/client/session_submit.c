@@ -194,6 +194,7 @@ int session_submit(struct session *s, const struct session_op *ops, size_t n,
         return rc;
     }
     *request = r;
+    step_on_taken(s, r);
     r->n_flights--;
     if (r->n_flights == 0) {
         request_settle(r);
@@ -228,7 +229,9 @@ static int submit_control(struct session *s, enum request_kind kind,
         withdraw(r);
         return PS_ENOMEM;
     }
-    memcpy(frame_body(r->frame), body->data, body->size);
+    if (body->size > 0) {
+        memcpy(frame_body(r->frame), body->data, body->size);
+    }
     r->id = s->next_id++;
     h.request = r->id;
     session_seal(s, r->frame, &h);
@@ -294,12 +297,12 @@ static int save(struct session *s, const char *name, bool whole,
     struct buf b;
     int rc;
 
-    s->step.is_clean = true; /* a boundary, like step_boundary */
     buf_init(&b);
     wire_save_request_encode(&m, &b);
     rc = submit_control(s, REQUEST_SAVE, &b, WIRE_SAVE, request);
     buf_fini(&b);
     if (rc == PS_OK) {
+        s->step.is_clean = true; /* a boundary, like step_boundary */
         *(*request)->save = (struct ps_save_state){.ticket = 0};
         snprintf((*request)->save->name, sizeof((*request)->save->name), "%s",
                  name);
@@ -348,6 +351,13 @@ int session_cancel_save(struct session *s, uint64_t ticket,
     rc = submit_control(s, REQUEST_CANCEL, &b, WIRE_CANCEL, request);
     buf_fini(&b);
     return rc;
+}
+
+int session_readers(struct session *s, struct request **request)
+{
+    const struct buf none = {.data = NULL};
+
+    return submit_control(s, REQUEST_READERS, &none, WIRE_READERS, request);
 }
 
 int session_status(struct session *s, uint64_t lane, struct request **request)

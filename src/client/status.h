@@ -19,9 +19,9 @@
  * a lease), "silent", "missing" (expected, and not in the plan). from: the
  * checkpoint that its rows came back from, "" where none did. waiting: parts
  * that it had and nobody has got yet; unserved: parts that a shard does not
- * serve (yet), and why, if that is not just under way. checkpoints is
- * their URL, "" where there is none; states of the save that is under way, or
- * was last: client_save_word, or "unknown".
+ * serve (yet), or takes no pushes to, and why, if that is not just under way.
+ * checkpoints is their URL, "" where there is none; states of the save that is
+ * under way, or was last: client_save_word, or "unknown".
  */
 #ifndef STATUS_H
 #define STATUS_H

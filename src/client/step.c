@@ -99,7 +99,8 @@ static void take(struct session *s)
     }
     buf_init(&copy);
     if (buf_append(&copy, p->position.data, p->position.size) != PS_OK) {
-        /* At the next boundary, then. */
+        /* It is one until the next push. */
+        p->retry_us = session_now(s) + LIMIT_WATCH_MS * 1000;
         buf_fini(&copy);
         return;
     }
@@ -124,6 +125,10 @@ void step_on_submit(struct session *s, struct request *r)
 {
     take(s);
     r->cut = s->step.cut;
+}
+
+void step_on_taken(struct session *s, const struct request *r)
+{
     /* Pulls leave nothing behind that would belong to a step. */
     if (writes(r)) {
         s->step.is_clean = false;
@@ -163,13 +168,14 @@ int step_boundary(struct session *s, const void *position, size_t size)
 {
     int rc;
 
-    s->step.has_steps = true;
     if (s->rollback.is_on) {
         PROBE(step_of_before_rollback);
+        s->step.has_steps = true;
         return PS_OK; /* of steps that are gone, as its next push will say */
     }
     rc = stand_at(s, position, size);
     if (rc == PS_OK) {
+        s->step.has_steps = true;
         s->step.has_gone_on = true;
         s->step.gone_on = s->step.cut;
         take(s);
@@ -338,6 +344,7 @@ void step_tick(struct session *s)
 
     if (p->retry_us != 0 && session_now(s) >= p->retry_us) {
         p->retry_us = 0;
+        take(s);
         settle_saves(s);
         watch(s);
         if (!p->is_known && p->n_reads == 0) {

@@ -8,6 +8,7 @@
 #include "base/probe.h"
 #include "kern/init.h"
 #include "scheduler/move.h"
+#include "scheduler/readers.h"
 #include "scheduler/restore.h"
 #include "scheduler/save.h"
 #include "udf/udf.h"
@@ -159,6 +160,8 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
                       const struct frame_header *h, struct frame *frame)
 {
     struct scheduler_connection *c = map_get(&s->connections, connection);
+    const char *why;
+    int rc;
 
     if ((h->flags & FRAME_ANSWER) != 0 ||
         (!c->said_hello && h->type != WIRE_HELLO)) {
@@ -185,6 +188,10 @@ void declare_on_frame(struct scheduler *s, uint64_t connection,
         break;
     case WIRE_STATUS:
         on_status(s, connection, h);
+        break;
+    case WIRE_READERS:
+        rc = readers_are_told(s, &why);
+        declare_answer_text(s, connection, h, rc, why);
         break;
     case WIRE_SAVE:
     case WIRE_CANCEL:

@@ -75,6 +75,16 @@ const struct wire_shard *member_shard(const struct scheduler *s, uint64_t lane)
     return NULL;
 }
 
+bool member_has_loaded(const struct scheduler *s, const struct wire_part *part)
+{
+    const struct wire_shard *h = member_shard(s, part->lane);
+    const struct wire_variable *v = plan_variable(s->plan, part->variable);
+
+    return h != NULL &&
+           (v != NULL && v->durability == PS_MEMORY ? h->loaded_unlogged
+                                                    : h->loaded) >= part->since;
+}
+
 static bool had_parts(const struct scheduler *s, uint32_t id)
 {
     for (uint32_t i = 0; i < s->plan->w.n_ended; i++) {

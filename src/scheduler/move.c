@@ -11,8 +11,17 @@
 #include "scheduler/restore_past.h"
 #include "scheduler/save.h"
 
-/* A disk that does not answer must not hold the part for ever. */
-enum { GIVE_UP_US = 30000000 };
+enum {
+    /* A disk that does not answer must not hold the part for ever. */
+    STILL_US = 30000000,
+    /* No more of it counts between two looks: while the store is away nobody
+     * can say that it gets on. */
+    LOOK_US = 1000000,
+    /* Who asked is told how far it is, and asks again. */
+    TELL_US = 1000000,
+    /* How long an end waits for that. */
+    AGAIN_US = 2000000
+};
 
 static const struct wire_lane *find_lane(const struct wire_plan *w,
                                          uint64_t lane)
@@ -133,8 +142,78 @@ static bool is_ordered(const struct plan *plan, const struct wire_part *part,
            m->begin == part->begin && m->to == to;
 }
 
+/* Who asks again has the place of the former request. */
+static bool joins_former(struct scheduler *s, struct pending *p)
+{
+    struct pending *q = s->first;
+    size_t size = p->frame->body_bytes;
+
+    while (q != p &&
+           (q->connection != 0 || q->header.type != WIRE_MOVE ||
+            q->frame->body_bytes != size ||
+            memcmp(frame_body(q->frame), frame_body(p->frame), size) != 0)) {
+        q = q->next;
+    }
+    if (q == p || p->connection == 0) {
+        return false;
+    }
+    PROBE(move_is_asked_again);
+    q->connection = p->connection;
+    q->header = p->header;
+    p->connection = 0;
+    declare_answer_end(s, p, PS_OK, "");
+    return true;
+}
+
+/* Before the client takes silence for a dead connection. */
+static void tell(struct scheduler *s, struct pending *p, const char *text)
+{
+    uint64_t now = scheduler_now(s);
+
+    if (p->told_us == 0) {
+        p->told_us = now;
+    }
+    if (p->connection != 0 && now >= p->told_us + TELL_US) {
+        declare_answer_text(s, p->connection, &p->header, PS_ENOTREADY, text);
+        p->connection = 0;
+        p->told_us = now;
+    }
+}
+
+/* Of the one that is in the plan. */
+static void tell_how_far(struct scheduler *s, struct pending *p)
+{
+    const struct wire_moving *m = s->plan->w.moves;
+    const struct wire_lane *l = find_lane(&s->plan->w, m->from);
+    const struct wire_shard *h = member_shard(s, m->from);
+    const char *what = h == NULL || h->moved != m->number ? "is to write it"
+                       : h->moved_done == h->moved_rows   ? "finishes the files"
+                                                          : "writes it";
+    char text[160];
+    int n = snprintf(text, sizeof(text), "server %u shard %u %s",
+                     l != NULL ? (unsigned)l->server : 0,
+                     l != NULL ? (unsigned)l->shard : 0, what);
+
+    if (h != NULL && h->moved == m->number) {
+        snprintf(text + n, sizeof(text) - (size_t)n, ": %llu of %llu rows",
+                 (unsigned long long)h->moved_done,
+                 (unsigned long long)h->moved_rows);
+    }
+    tell(s, p, text);
+}
+
+/* NULL: it may begin. */
+static const char *what_is_in_the_way(const struct scheduler *s)
+{
+    /* A save that waits for its turn goes first. */
+    return s->save->phase != SAVE_PHASE_IDLE ? "a checkpoint is being saved"
+           : restore_is_under_way(s) != NULL ? restore_is_under_way(s)
+                                             : plan_owner_what_moves(s);
+}
+
 bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
 {
+    const char *why;
     const struct wire_variable *v;
     const struct wire_lane *to;
     struct wire_move m;
@@ -142,6 +221,9 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
     uint32_t i;
     int rc;
 
+    if (joins_former(s, p)) {
+        return false;
+    }
     if (wire_move_decode(frame_body(p->frame), p->frame->body_bytes, &s->arena,
                          &m) != PS_OK) {
         declare_answer_end(s, p, PS_EPROTOCOL, "a MOVE that cannot be read");
@@ -161,7 +243,12 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         return false;
     }
     if (w->n_moves > 0) {
-        p->id = p->id != 0 || is_ordered(s->plan, &w->parts[i], to->lane);
+        if (is_ordered(s->plan, &w->parts[i], to->lane)) {
+            p->id = 1;
+            tell_how_far(s, p);
+        } else {
+            tell(s, p, "another part moves");
+        }
         return false;
     }
     if (w->parts[i].lane == to->lane) {
@@ -170,7 +257,9 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         return false;
     }
     if (p->id != 0) {
-        declare_answer_end(s, p, PS_EIO, s->move_why);
+        if (p->connection != 0 || scheduler_now(s) >= p->told_us + AGAIN_US) {
+            declare_answer_end(s, p, PS_EIO, s->move_why);
+        }
         return false;
     }
     rc = check(s, w, v, i, to, &e);
@@ -178,12 +267,12 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         declare_answer_end(s, p, rc, e.text);
         return false;
     }
-    /* A save that waits for its turn goes first. */
-    if (s->save->phase != SAVE_PHASE_IDLE || restore_is_under_way(s) != NULL ||
-        plan_owner_what_moves(s) != NULL || !begin(s, w, &w->parts[i], to)) {
-        return false; /* another time */
+    why = what_is_in_the_way(s);
+    if (why != NULL) {
+        tell(s, p, why);
+        return false;
     }
-    return true;
+    return begin(s, w, &w->parts[i], to); /* without memory another time */
 }
 
 /* ---- ending -------------------------------------------------------------- */
@@ -237,6 +326,23 @@ static bool hand_over(struct scheduler *s, struct wire_plan *w, uint32_t i)
     return true;
 }
 
+static bool stands_still(struct scheduler *s, const struct wire_moving *m,
+                         const struct wire_shard *h)
+{
+    uint64_t now = scheduler_now(s);
+    uint64_t steps = h != NULL && h->moved == m->number ? h->moved_steps : 0;
+
+    if (s->move_number != m->number || s->move_steps != steps) {
+        s->move_number = m->number;
+        s->move_steps = steps;
+        s->move_still_us = 0;
+    } else {
+        s->move_still_us += base_min_u64(now - s->move_look_us, LOOK_US);
+    }
+    s->move_look_us = now;
+    return s->move_still_us >= STILL_US;
+}
+
 bool move_update(struct scheduler *s, struct wire_plan *w)
 {
     const struct wire_moving *m = w->moves;
@@ -245,10 +351,6 @@ bool move_update(struct scheduler *s, struct wire_plan *w)
 
     if (w->n_moves == 0) {
         return false;
-    }
-    if (s->move_number != m->number) {
-        s->move_number = m->number;
-        s->move_until_us = scheduler_now(s) + GIVE_UP_US;
     }
     i = part_at(w, m->variable, m->begin);
     if (i == w->n_parts || w->parts[i].lane != m->from ||
@@ -260,11 +362,12 @@ bool move_update(struct scheduler *s, struct wire_plan *w)
         PROBE(move_write_failed);
         return give_up(s, w, h->why);
     }
-    if (h != NULL && h->moved == m->number && h->moved_state == SAVED_DONE) {
-        return hand_over(s, w, i);
+    if (h != NULL && h->moved == m->number && h->moved_state == SAVED_DONE &&
+        hand_over(s, w, i)) {
+        return true;
     }
-    return scheduler_now(s) >= s->move_until_us &&
-           give_up(s, w, "it was not written in time");
+    return stands_still(s, m, h) &&
+           give_up(s, w, "for 30 s nothing of it was written");
 }
 
 /* ---- folders ------------------------------------------------------------- */

@@ -4,9 +4,10 @@
  *     asked --> the plan orders it --> the shard that has it writes it
  *                 (wire_moving)          |                 |
  *                                        v                 v
- *                              the plan gives it to    it fails, or a lane of
- *                              the other, to be        the two ends: the plan
- *                              loaded from there       orders it no more
+ *                              the plan gives it to    it fails, or stands
+ *                              the other, to be        still, or a lane of the
+ *                              loaded from there       two ends: the plan
+ *                                                      orders it no more
  *
  * All of it is in the plan, so a scheduler that starts anew goes on. One at a
  * time, and none while a save or a restore is under way, which wait for its
@@ -16,7 +17,8 @@
 
 #include "scheduler/scheduler_impl.h"
 
-/* WIRE_MOVE, as declare_apply. */
+/* WIRE_MOVE, as declare_apply. Who asked is told each second how far it is, as
+ * NOT_READY, and asks again; an end waits two seconds for that. */
 bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w);
 /* The one that is under way ends, or gives the part away, in w. */
 bool move_update(struct scheduler *s, struct wire_plan *w);

@@ -134,6 +134,7 @@ static void begin_to_run(struct scheduler *s)
 {
     s->state = SCHEDULER_RUN;
     s->look_us = 0;
+    s->move_number = 0;
     snprintf(s->says, sizeof(s->says), "runs");
     log_write(LOG_INFO, "runs: term %llu, plan %llu",
               (unsigned long long)s->plan->w.term,

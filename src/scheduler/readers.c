@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "scheduler/restore.h"
 
 /* Of each reader the position, if it has at most `most` bytes. */
 static void fill(struct wire_reader *readers, const struct ckpt_manifest *m,
@@ -81,6 +82,23 @@ void readers_go_on(struct scheduler *s)
         s->readers_in_flight = true;
         scheduler_ask(s, COORD_GET, TAG_READERS, "readers", 0, NULL);
     }
+}
+
+/* A worker that begins with the cluster would otherwise be told of what was
+ * before, and go on from there over rows of another time. */
+int readers_are_told(const struct scheduler *s, const char **why)
+{
+    const char *restores = restore_is_under_way(s);
+
+    if (s->state == SCHEDULER_RUN && restores == NULL &&
+        s->restore->knows_newest && s->readers.size == 0) {
+        *why = "";
+        return PS_OK;
+    }
+    *why = s->state != SCHEDULER_RUN ? s->says
+           : restores != NULL        ? restores
+                              : "it looks which checkpoint the cluster is of";
+    return PS_ENOTREADY;
 }
 
 void readers_on_coord(struct scheduler *s, const struct coord_result *r)

@@ -16,6 +16,8 @@ void readers_note(struct scheduler *s, const struct ckpt_manifest *m,
                   uint64_t cut, uint64_t restore, const char *folder);
 /* Goes on with what could not be written. */
 void readers_go_on(struct scheduler *s);
+/* PS_OK: the record is as it is to be; else PS_ENOTREADY, and why. */
+int readers_are_told(const struct scheduler *s, const char **why) MUST_USE;
 void readers_on_coord(struct scheduler *s, const struct coord_result *r);
 
 #endif

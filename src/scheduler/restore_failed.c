@@ -66,7 +66,7 @@ const struct wire_load *restore_failed_load(const struct scheduler *s,
     const struct wire_shard *h = l != NULL ? member_shard(s, part->lane) : NULL;
     size_t n;
 
-    if (h == NULL || h->loaded >= part->since ||
+    if (h == NULL || member_has_loaded(s, part) ||
         (h->load_failed != LOAD_DAMAGED && h->load_failed != LOAD_MISSING)) {
         return NULL;
     }

@@ -2,6 +2,9 @@
  * by the same nonce, and each answer but the last says NOT_READY and how far it
  * is. Whoever asks for the same meanwhile shares it.
  *
+ * One whose rows do not come, as a log is damaged or a server is away, gives
+ * way to the next: nothing else would end that.
+ *
  * The plan that does an order has its nonce, so it is done once: by whatever
  * scheduler it is asked for again, and whatever was ordered since. Of an order
  * that failed nothing is kept but the last one's reason: nothing was done. */
@@ -125,6 +128,27 @@ static bool is_known(const struct restore_order *o, uint64_t nonce)
     return false;
 }
 
+/* The order is in the plan, for all who share it, and rows do not come. */
+static bool is_stuck(const struct scheduler *s)
+{
+    const struct restore_order *o = &s->restore->order;
+    const struct wire_plan *w = &s->plan->w;
+
+    if (!o->is_loading || restore_order_noted(s) < o->n) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        const struct wire_ended *e = restore_plan_ended(w, w->parts[i].lane);
+        const struct wire_shard *h = member_shard(s, w->parts[i].lane);
+
+        if ((e != NULL && member_is_given_up(s, e->server)) ||
+            (h != NULL && h->load_failed != LOAD_GOES_ON)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_same(const struct restore_order *o,
                     const struct wire_restore_request *m)
 {
@@ -188,6 +212,7 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
     struct restore_order *o = &v->order;
     const struct wire_order *done;
     struct wire_restore_request m;
+    bool is_open;
 
     if (frame->body_bytes > LIMIT_DECLARE_BYTES ||
         wire_restore_request_decode(frame_body(frame), frame->body_bytes,
@@ -209,7 +234,8 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
         answer_planned(s, connection, h, done);
         return;
     }
-    if (o->is_open && is_same(o, &m) && !is_known(o, m.nonce) &&
+    is_open = o->is_open && !is_stuck(s);
+    if (is_open && is_same(o, &m) && !is_known(o, m.nonce) &&
         o->n < RESTORE_ORDERS_MAX) {
         o->nonces[o->n++] = m.nonce;
     }
@@ -218,10 +244,10 @@ void restore_on_request(struct scheduler *s, uint64_t connection,
         return;
     }
     if (!is_known(o, m.nonce)) {
-        if (o->is_open || v->phase != RESTORE_IDLE || !v->knows_newest) {
+        if (is_open || v->phase != RESTORE_IDLE || !v->knows_newest) {
             declare_answer_text(s, connection, h, PS_ENOTREADY,
-                                o->is_open ? "another restore is under way"
-                                           : "the checkpoints are looked at");
+                                is_open ? "another restore is under way"
+                                        : "the checkpoints are looked at");
             return;
         }
         if (keep_order(v, &m, frame) != PS_OK) {

@@ -37,7 +37,7 @@ static bool has_no_room(const struct scheduler *s, const struct wire_part *part)
     const struct wire_shard *h = member_shard(s, part->lane);
 
     return h != NULL && h->load_failed == LOAD_NO_ROOM &&
-           h->loaded < part->since && plan_load(s->plan, part) != NULL;
+           !member_has_loaded(s, part) && plan_load(s->plan, part) != NULL;
 }
 
 static void say(struct scheduler *s, uint32_t n_placed, uint32_t n_left)

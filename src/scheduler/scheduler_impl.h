@@ -61,9 +61,10 @@ struct pending {
     uint64_t connection;
     struct frame_header header;
     struct frame *frame;
-    bool in_update; /* answered when the update that is under way is done */
-    bool was_tried; /* an update with it had an unknown outcome */
-    uint32_t id;    /* of the declared variable; of a MOVE: it has begun */
+    bool in_update;   /* answered when the update that is under way is done */
+    bool was_tried;   /* an update with it had an unknown outcome */
+    uint32_t id;      /* of the declared variable; of a MOVE: it has begun */
+    uint64_t told_us; /* of a MOVE: how far it is */
 };
 
 struct scheduler_connection {
@@ -121,7 +122,9 @@ struct scheduler {
     struct map connections;
     struct pending *first;  /* oldest first */
     uint64_t move_number;   /* of the one that is waited for: move.c */
-    uint64_t move_until_us; /* ... so long */
+    uint64_t move_steps;    /* that it has done */
+    uint64_t move_look_us;  /* it was last looked at */
+    uint64_t move_still_us; /* for so long it has not got on */
     char move_why[200];     /* the last one did not succeed */
     struct log_limit bad_log;
     struct log_limit size_log;
@@ -174,6 +177,9 @@ bool member_all_there(const struct scheduler *s);
 uint32_t member_count(const struct scheduler *s);
 /* What a live server says of the shard of a lane; NULL. */
 const struct wire_shard *member_shard(const struct scheduler *s, uint64_t lane);
+/* Its shard says that this part is loaded, and serves it: a failure that it
+ * tells is another part's then. */
+bool member_has_loaded(const struct scheduler *s, const struct wire_part *part);
 
 /* declare.c: what clients ask for */
 void declare_on_frame(struct scheduler *s, uint64_t connection,

@@ -180,9 +180,13 @@ static int set_body(struct server *s)
             .index_bytes = r->index_bytes,
             .index_checksum = r->index_checksum,
             .loaded = r->loaded,
+            .loaded_unlogged = r->loaded_unlogged,
             .load_failed = r->load_failed,
             .moved = r->moved,
             .moved_state = r->moved_state,
+            .moved_rows = r->moved_rows,
+            .moved_done = r->moved_done,
+            .moved_steps = r->moved_steps,
             .why = r->why,
         };
         w.sessions_seen = base_min_u64(w.sessions_seen, s->shards[i].sessions);
@@ -423,7 +427,8 @@ void server_begin_anew(struct server *s)
     stop_shards(s, SERVER_EMPTYING);
 }
 
-/* The same of one that cannot write its log. */
+/* The same of one that cannot write its log, or that served what the plan has
+ * given up. */
 void server_end_lane(struct server *s, uint32_t shard)
 {
     struct server_shard *h = &s->shards[shard];
@@ -432,9 +437,7 @@ void server_end_lane(struct server *s, uint32_t shard)
         return;
     }
     PROBE(log_failed_shard_begins_anew);
-    log_write(LOG_WARNING,
-              "shard %u cannot write its log: its lane has ended, it takes "
-              "another",
+    log_write(LOG_WARNING, "the lane of shard %u has ended, it takes another",
               (unsigned)shard);
     snprintf(s->says, sizeof(s->says), "waits for shard %u to end its lane",
              (unsigned)shard);

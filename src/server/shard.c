@@ -67,6 +67,7 @@ static void end_life(struct shard *s)
     }
     s->lane = 0;
     s->lease_until_us = 0;
+    s->is_over = false;
     s->base = 0;
     s->load_again_us = 0;
     s->load_pause_us = 0;
@@ -262,7 +263,8 @@ void shard_set_lease(struct shard *s, uint64_t lane, uint64_t until_us)
 
 bool shard_has_lease(const struct shard *s)
 {
-    return s->lane != 0 && s->net->now_us(s->net) < s->lease_until_us &&
+    return s->lane != 0 && !s->is_over &&
+           s->net->now_us(s->net) < s->lease_until_us &&
            !shard_log_has_failed(s);
 }
 
@@ -393,7 +395,8 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     }
     if (s->lane == 0 || plan_lane(plan, s->lane) == NULL ||
         (s->plan != NULL &&
-         plan->w.plan < s->plan->w.plan + (s->reads_again ? 0 : 1))) {
+         plan->w.plan < s->plan->w.plan + (s->reads_again ? 0 : 1)) ||
+        shard_load_is_given_up(s, plan)) {
         plan_free(plan);
         return PS_OK;
     }

@@ -77,10 +77,14 @@ struct shard_report {
     uint64_t rows_done;
     uint64_t index_bytes;
     uint64_t index_checksum;
-    uint64_t loaded;      /* the plan whose loads are all done */
-    uint32_t load_failed; /* enum wire_load_state */
-    uint64_t moved;       /* the number of a move; 0: none */
-    uint32_t moved_state; /* enum wire_saved_state */
+    uint64_t loaded;          /* the plan whose loads are all done */
+    uint64_t loaded_unlogged; /* ... of parts of durability memory */
+    uint32_t load_failed;     /* enum wire_load_state */
+    uint64_t moved;           /* the number of a move; 0: none */
+    uint32_t moved_state;     /* enum wire_saved_state */
+    uint64_t moved_rows;
+    uint64_t moved_done;
+    uint64_t moved_steps; /* what the disk has done for it */
     char why[200];
 };
 

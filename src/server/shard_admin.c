@@ -1,4 +1,6 @@
 /* What a shard answers beside data: HELLO, CHAIN, RESOLVE, STATUS. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/history.h"
@@ -291,6 +293,37 @@ void shard_lost(struct shard *s, uint64_t connection,
     buf_fini(&b);
 }
 
+/* Parts that are not served, or not pushed to, and why where that is not just
+ * under way; of several reasons the one that is in the server's record. */
+static uint64_t count_unserved(const struct shard *s, char *why, size_t size)
+{
+    struct shard_report report = {.loaded = 0};
+    const char *trouble = shard_log_trouble(s);
+    bool lacks_updater = false;
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < s->n_parts; i++) {
+        const struct shard_part *p = &s->parts[i];
+
+        lacks_updater = lacks_updater || p->table == NULL;
+        n += p->is_loading || p->table == NULL ||
+             (trouble != NULL && p->durability != PS_MEMORY);
+    }
+    shard_load_report(s, &report);
+    if (report.why[0] != '\0') {
+        snprintf(why, size, "%s", report.why);
+    } else if (trouble != NULL) {
+        snprintf(why, size, "no push is taken, as its log cannot begin: %s",
+                 trouble);
+    } else {
+        snprintf(why, size, "%s",
+                 lacks_updater
+                     ? "an updater is not here: is a --plugin missing?"
+                     : "");
+    }
+    return n;
+}
+
 static uint64_t count_open_windows(const struct shard *s)
 {
     const struct window *w;
@@ -321,7 +354,7 @@ void shard_status(struct shard *s, uint64_t connection,
     struct wire_table *tables =
         arena_take(&s->arena, (s->n_parts + 1) * sizeof(*tables));
     const uint64_t *values = (const uint64_t *)(const void *)&s->stats;
-    struct shard_report report = {.loaded = 0};
+    char why[512];
     struct buf b;
 
     if (counters == NULL || tables == NULL) {
@@ -335,10 +368,9 @@ void shard_status(struct shard *s, uint64_t connection,
         tables[i] = (struct wire_table){s->parts[i].variable,
                                         table_rows(s->parts[i].table),
                                         table_bytes(s->parts[i].table)};
-        a.unserved += s->parts[i].is_loading || s->parts[i].table == NULL;
     }
-    shard_load_report(s, &report);
-    a.why = report.why;
+    a.unserved = count_unserved(s, why, sizeof(why));
+    a.why = why;
     a.counters = counters;
     a.n_counters = (uint32_t)stats_n;
     a.tables = tables;

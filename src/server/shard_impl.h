@@ -103,6 +103,7 @@ struct shard {
     uint64_t n_logs;
     uint64_t log_oldest;    /* cut that logs were trimmed to */
     bool reads_again;       /* logs could not be read: all from the start */
+    bool is_over;           /* its lane is to end: shard_load_is_given_up */
     uint64_t load_again_us; /* it is tried again then; 0: nothing is */
     uint64_t load_pause_us; /* the next one; longer each time */
     uint32_t load_failed;   /* enum wire_load_state */

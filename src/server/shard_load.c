@@ -751,18 +751,21 @@ void shard_load_work(struct shard *s)
 
 void shard_load_report(const struct shard *s, struct shard_report *r)
 {
-    uint64_t first = UINT64_MAX;
-
+    r->loaded = shard_plan_number(s);
+    r->loaded_unlogged = r->loaded;
     for (size_t i = 0; i < s->n_parts; i++) {
         const struct shard_part *p = &s->parts[i];
+        bool is_logged = p->durability != PS_MEMORY;
 
         if (p->is_loading ||
-            (p->table == NULL && (p->durability != PS_MEMORY ||
-                                  shard_loading_load_of(s, p) != NULL))) {
-            first = base_min_u64(first, p->since);
+            (p->table == NULL &&
+             (is_logged || shard_loading_load_of(s, p) != NULL))) {
+            r->loaded = base_min_u64(r->loaded, p->since - 1);
+            r->loaded_unlogged =
+                is_logged ? r->loaded_unlogged
+                          : base_min_u64(r->loaded_unlogged, p->since - 1);
         }
     }
-    r->loaded = first == UINT64_MAX ? shard_plan_number(s) : first - 1;
     r->load_failed = s->load_failed;
     if (s->load_why[0] != '\0') {
         snprintf(r->why, sizeof(r->why), "%s", s->load_why);

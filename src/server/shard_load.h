@@ -86,6 +86,9 @@ struct loading {
     uint32_t late; /* frame that is replayed next */
 };
 
+/* Whether `plan` takes rows away that are served here; then the lane ends, and
+ * the plan is none of its own. */
+bool shard_load_is_given_up(struct shard *s, const struct plan *plan);
 /* Before shard_set_plan makes the parts of `plan`: gives up the present load
  * where that plan wants it for other parts than are being loaded. */
 void shard_load_before_plan(struct shard *s, const struct plan *plan);

@@ -122,6 +122,36 @@ static size_t count_wanted(const struct shard *s, const struct plan *plan,
     return n;
 }
 
+/* The scheduler has given up a load that was tried again here meanwhile, and
+ * done: the server's record, of before, was late. What was pushed since would
+ * go without a word, as nobody asks a lane that lives what it has lost. */
+bool shard_load_is_given_up(struct shard *s, const struct plan *plan)
+{
+    const struct shard_part *p = s->parts;
+    const struct shard_part *end = p + s->n_parts;
+
+    for (; p != end; p++) {
+        const struct wire_part *w = plan_part(plan, p->variable, p->begin);
+
+        if (w != NULL && w->lane == s->lane && w->since != p->since &&
+            p->table != NULL && !p->is_loading) {
+            break;
+        }
+    }
+    if (p == end) {
+        return false;
+    }
+    if (!s->is_over) {
+        log_write(LOG_ERROR,
+                  "shard %u has loaded and served what the scheduler gave up "
+                  "meanwhile: it acknowledges nothing more, and its lane ends",
+                  s->options.shard);
+    }
+    s->is_over = true;
+    s->owner->want(s->owner, s->options.shard, SHARD_WANT_LIFE, s->lane);
+    return true;
+}
+
 void shard_load_before_plan(struct shard *s, const struct plan *plan)
 {
     const struct loading *v = s->loading;

@@ -15,6 +15,7 @@
 #include "wire/run.h"
 
 PLANT_DECLARE(late_not_replayed);
+PLANT_DECLARE(split_by_part);
 
 /* ---- late frames -------------------------------------------------------- */
 
@@ -137,26 +138,39 @@ int shard_replay_op(struct shard *s, const struct chain *chain,
     return rc;
 }
 
+/* The frame was cut by the parts of its time, which may have been others: what
+ * it has of this part its buckets say. */
+static bool touches(const struct run_op *op, const struct shard_part *p)
+{
+    return PLANT(split_by_part) ? op->begin >= p->begin && op->begin < p->end
+                                : op->begin < p->end && op->end > p->begin;
+}
+
 static int replay_in_part(struct loading *v, const struct ckpt_state *state,
                           const struct run_op *op, struct shard_part *p)
 {
+    struct shard *s = v->shard;
+    uint64_t limit = s->budget.limit;
     const struct wire_variable *w;
     const char *why;
     struct chain chain;
     int rc;
 
     w = shard_loading_source(v, p, &why);
-    if (w == NULL || op->variable != w->id || op->begin >= p->end ||
-        op->end <= p->begin) {
+    if (w == NULL || op->variable != w->id || !touches(op, p)) {
         return PS_OK;
     }
-    rc = find_chain(v->shard, state, op->chain, &chain);
-    if (rc != PS_OK) {
+    if (op->begin < p->begin || op->end > p->end) {
+        PROBE(shard_late_of_other_parts);
+    }
+    rc = find_chain(s, state, op->chain, &chain);
+    if (rc != PS_OK || (chain.flags & UDF_WRITES) == 0) {
         return rc;
     }
-    return (chain.flags & UDF_WRITES) != 0
-               ? shard_replay_op(v->shard, &chain, op, w, p)
-               : PS_OK;
+    s->budget.limit = shard_loading_has_place(v, p) ? 0 : limit;
+    rc = shard_replay_op(s, &chain, op, w, p);
+    s->budget.limit = limit;
+    return rc;
 }
 
 static int replay(struct loading *v, const struct ckpt_state *state,

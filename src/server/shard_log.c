@@ -5,6 +5,8 @@
  * is good, is what tells damage from a write that was under way. */
 #include "server/shard_log.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/probe.h"
 #include "server/shard_save.h"
@@ -88,6 +90,11 @@ static void free_log(struct shard_log *l)
 bool shard_log_has_failed(const struct shard *s)
 {
     return s->log != NULL && s->log->phase >= SHARD_LOG_ENDING;
+}
+
+const char *shard_log_trouble(const struct shard *s)
+{
+    return s->log != NULL && s->log->why[0] != '\0' ? s->log->why : NULL;
 }
 
 /* ---- groups ------------------------------------------------------------- */
@@ -190,8 +197,10 @@ static void open_file(struct shard_log *l, const struct log_group *g)
     struct disk_request remove = {.op = DISK_REMOVE};
     struct disk_request create = {.op = DISK_CREATE};
 
-    if (l->has_file) {
+    if (l->has_file && l->phase != SHARD_LOG_CREATING) {
         submit(l, STEP_SYNC_OLD, &sync);
+    }
+    if (l->has_file) {
         submit(l, STEP_CLOSE, &close);
     }
     path_of(l, g->segment, create.path);
@@ -524,6 +533,25 @@ void shard_log_fini(struct shard *s)
     }
 }
 
+/* Of a try the first error is told, others follow from it; of tries those that
+ * end in another way than the one before. */
+static void cannot_begin(struct shard_log *l, const char *why)
+{
+    struct shard *s = l->shard;
+
+    if (l->again_us != UINT64_MAX) {
+        return;
+    }
+    l->again_us = s->net->now_us(s->net) + AGAIN_US;
+    if (strncmp(l->why, why, sizeof(l->why) - 1) != 0) {
+        snprintf(l->why, sizeof(l->why), "%s", why);
+        log_write(LOG_ERROR,
+                  "shard %u cannot begin its log, and takes no pushes that are "
+                  "to be logged until it can: %s",
+                  s->options.shard, why);
+    }
+}
+
 /* What was applied and cannot be logged must not be acknowledged, nor anything
  * after it: the life is over, and says where its log ends. */
 static void fail(struct shard_log *l, const char *why)
@@ -534,9 +562,7 @@ static void fail(struct shard_log *l, const char *why)
         return;
     }
     if (l->phase != SHARD_LOG_OPEN) {
-        log_write(LOG_ERROR, "shard %u cannot begin its log: %s",
-                  s->options.shard, why);
-        l->again_us = s->net->now_us(s->net) + AGAIN_US;
+        cannot_begin(l, why);
         return;
     }
     PROBE(shard_log_fails);
@@ -661,6 +687,7 @@ void shard_on_log_record(struct shard *s, const struct shard_log_record *r)
         l->again_us = UINT64_MAX;
         if (r->state == SHARD_LOG_BEGUN) {
             l->phase = SHARD_LOG_OPEN;
+            l->why[0] = '\0';
             log_write(LOG_INFO, "shard %u logs lane %llu", s->options.shard,
                       (unsigned long long)s->lane);
             shard_save_on_plan(s);

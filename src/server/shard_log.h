@@ -60,6 +60,7 @@ struct shard_log {
     uint64_t serial; /* in the tags of its requests */
     enum shard_log_phase phase;
     bool syncs;        /* the lane has a variable of `fsync` */
+    char why[256];     /* CREATING: it could not be done so far, or "" */
     uint64_t again_us; /* CREATING, FAILED: when to try again */
 
     uint64_t first_segment; /* named by no cut of this lane's own */
@@ -94,6 +95,9 @@ void shard_log_on_plan(struct shard *s);
 void shard_log_end(struct shard *s);
 void shard_log_fini(struct shard *s);
 bool shard_log_has_failed(const struct shard *s);
+/* Why the log cannot begin, so that nothing is pushed to what is logged; or
+ * NULL. */
+const char *shard_log_trouble(const struct shard *s);
 
 /* Before a frame is applied that writes to what is logged: room for its record
  * and its answer. PS_EBUSY. */

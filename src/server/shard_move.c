@@ -14,6 +14,8 @@ PLANT_DECLARE(move_without_windows);
 
 /* A save is in the way: looked at again after this. */
 enum { AGAIN_US = 10000 };
+/* Pieces of rows, of up to CKPT_BLOCK_BYTES, between two syncs. */
+enum { SYNC_STEPS = 64 };
 
 /* What of this lane is to go, unless it has gone in another way. */
 static const struct wire_moving *order_of(const struct shard *s,
@@ -132,9 +134,28 @@ void shard_move_report(const struct shard *s, struct shard_report *r)
     r->moved_state = v->phase == SAVING_DONE     ? SAVED_DONE
                      : v->phase == SAVING_FAILED ? SAVED_FAILED
                                                  : SAVED_WRITING;
+    r->moved_rows = v->rows;
+    r->moved_done = shard_saving_rows_done(v);
+    r->moved_steps = v->steps;
     if (v->why[0] != '\0' && r->why[0] == '\0') {
         snprintf(r->why, sizeof(r->why), "%s", v->why);
     }
+}
+
+/* So that the last sync does not take long: nothing is done meanwhile, and who
+ * stands still is given up (decision 13). */
+void shard_move_sync(struct saving *v)
+{
+    struct disk_request r = {.op = DISK_SYNC,
+                             .tag = v->serial << 16 | SAVING_STEP_SYNC,
+                             .file = v->serial << 1 | SAVING_FILE_ROWS};
+
+    if (v->move.number == 0 || v->phase != SAVING_ROWS ||
+        v->steps % SYNC_STEPS != 0) {
+        return;
+    }
+    v->n_busy++;
+    v->shard->disk->submit(v->shard->disk, &r);
 }
 
 /* ---- the manifest -------------------------------------------------------- */

@@ -33,6 +33,8 @@ bool shard_move_holds(const struct shard *s, const struct shard_part *p,
 bool shard_move_is_written(const struct shard *s);
 void shard_move_report(const struct shard *s, struct shard_report *r);
 
+/* A piece of its rows was written: now and then they are synced. */
+void shard_move_sync(struct saving *v);
 /* From the index to the end. */
 void shard_move_place(struct saving *v);
 void shard_move_on_placed(struct saving *v, const struct disk_result *r);

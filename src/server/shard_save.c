@@ -441,7 +441,6 @@ int shard_saving_put_off(struct saving *v, struct saving_wait *wait)
     if (now < wait->since_us + ROOM_WAIT_US) {
         return PS_EBUSY;
     }
-    PROBE(shard_save_disk_too_slow);
     shard_saving_fail(v, "the disk of the checkpoints does not keep up");
     return PS_OK;
 }
@@ -532,9 +531,23 @@ static bool has_rest(const struct shard *s)
     return s->tidies;
 }
 
+/* A push that waits for room comes again, but seldom: until then what the disk
+ * gives back is not taken by the walk, which is there at once. */
+static uint64_t walks_from(const struct saving *v)
+{
+    const struct saving_wait *wait = &v->rows_wait;
+
+    return wait->since_us != 0 ? wait->last_us + ROOM_AGAIN_US : 0;
+}
+
+static bool walks(const struct saving *v)
+{
+    return has_rows(v) && v->shard->net->now_us(v->shard->net) >= walks_from(v);
+}
+
 static bool has_work(const struct saving *v)
 {
-    return v != NULL && (has_rows(v) || shard_saving_makes_state(v));
+    return v != NULL && (walks(v) || shard_saving_makes_state(v));
 }
 
 bool shard_save_has_work(const struct shard *s)
@@ -563,7 +576,11 @@ static bool send_erased(struct saving_table *t, uint64_t n)
 
 uint64_t shard_save_next(const struct shard *s)
 {
-    return shard_save_has_work(s) ? s->save_work_us : UINT64_MAX;
+    if (shard_save_has_work(s)) {
+        return s->save_work_us;
+    }
+    return s->saving != NULL && has_rows(s->saving) ? walks_from(s->saving)
+                                                    : UINT64_MAX;
 }
 
 /* One piece of what has ended; false: there is none. */
@@ -596,8 +613,7 @@ static void send_rows(struct saving *v, uint64_t bytes)
         bytes / (rows == t->erased ? STEP_KEY_BYTES : table_stride(t->table)) +
         1;
 
-    /* The rest is for pushes: what the disk gives back is not taken by the
-     * walk while one of them waits for it. */
+    /* The rest is for pushes. */
     if (reserve_rows(v, rows, n, v->room_bytes / 4 * 3) != PS_OK) {
         v->is_full = v->n_busy > 0;
         return; /* memory, or the disk, gives room some time */
@@ -650,7 +666,7 @@ void shard_save_work(struct shard *s)
     s->save_frames = frames;
     if (v != NULL && shard_saving_makes_state(v)) {
         shard_saving_make_state(v);
-    } else if (v != NULL && has_rows(v) && !trim(v)) {
+    } else if (v != NULL && walks(v) && !trim(v)) {
         send_rows(v, s->options.save_bytes != 0 ? s->options.save_bytes
                                                 : v->step_bytes);
         is_rows = true;
@@ -696,11 +712,13 @@ static void on_answer(struct saving *v, const struct disk_result *r)
 
     v->n_busy--;
     v->is_full = false;
+    v->steps += r->status == PS_OK;
     if (r->status != PS_OK) {
         shard_saving_fail(v, r->why);
     }
     if (k < SAVING_BLOCKS) {
         block_written(v, k, r);
+        shard_move_sync(v);
     } else if (v->phase < SAVING_DONE) {
         shard_saving_on_disk(v, r);
     }
@@ -730,6 +748,18 @@ void shard_on_disk(struct shard *s, const struct disk_result *r)
     }
 }
 
+uint64_t shard_saving_rows_done(const struct saving *v)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < v->n_tables; i++) {
+        if (v->tables[i].rows != NULL) {
+            n += ckpt_rows_added(v->tables[i].rows);
+        }
+    }
+    return n;
+}
+
 void shard_report(const struct shard *s, struct shard_report *r)
 {
     const struct saving *v = s->saving;
@@ -747,11 +777,7 @@ void shard_report(const struct shard *s, struct shard_report *r)
                : v->needs_whole            ? SAVED_NEEDS_WHOLE
                                            : SAVED_FAILED;
     r->rows = v->rows;
-    for (uint32_t i = 0; i < v->n_tables; i++) {
-        if (v->tables[i].rows != NULL) {
-            r->rows_done += ckpt_rows_added(v->tables[i].rows);
-        }
-    }
+    r->rows_done = shard_saving_rows_done(v);
     if (v->phase == SAVING_DONE) {
         r->index_bytes = v->index_bytes;
         r->index_checksum = v->index_sum;

@@ -15,8 +15,8 @@
  * checksums are made where the disk's work is done. Memory: room_bytes of
  * blocks on their way, LATE_BLOCKS of late frames, some bits a row for the
  * snapshots. None of it counts against the memory limit, so a full table can be
- * saved; and where blocks run out a push waits, at most ROOM_WAIT_US, before
- * the save is given up.
+ * saved; and where blocks run out a push waits, and the walk for it, at most
+ * ROOM_WAIT_US, before the save is given up.
  *
  * An increment has the rows that changed since its base, and the keys that were
  * erased. So the snapshots live until the record says DONE: only then are these
@@ -102,6 +102,7 @@ struct saving {
     struct buf header;
     struct saving_block blocks[SAVING_BLOCKS];
     uint32_t n_busy; /* requests that are unanswered */
+    uint64_t steps;  /* ... and those that were done */
     bool files_open;
     uint64_t room_bytes; /* of blocks of rows */
     uint64_t step_bytes; /* of rows in one piece */
@@ -173,6 +174,8 @@ struct saving *shard_saving_new(struct shard *s, uint64_t cut,
                                 const char *folder) MUST_USE;
 /* It is over; its memory goes when the disk has given it back. */
 void shard_saving_let_go(struct shard *s, struct saving **at);
+/* Rows that have gone to the disk. */
+uint64_t shard_saving_rows_done(const struct saving *v);
 /* Whether the part is among what is saved. */
 bool shard_saving_has(const struct saving *v, const struct shard_part *p);
 

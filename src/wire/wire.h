@@ -55,7 +55,10 @@ enum wire_type {
     /* To a shard: what its parts have of a lane that has ended. */
     WIRE_LOST = 11,
     /* To the scheduler: a part goes to another shard. */
-    WIRE_MOVE = 12
+    WIRE_MOVE = 12,
+    /* To the scheduler, without a body: answered when the record `readers` is
+     * of the checkpoint that the cluster comes back from. */
+    WIRE_READERS = 13
 };
 
 /* State of the record `save`. */
@@ -212,14 +215,18 @@ struct wire_bytes {
     F(u64, plan) F(u64, base) S(name) S(folder) S(why)                        \
     F(u64, rows) F(u64, rows_done) F(u64, oldest) A(asked, asked)
 /* saved: of the save of `cut`, enum wire_saved_state. loaded: all parts that
- * were to be loaded by this plan are. load_failed: enum wire_load_state. why:
- * of what failed. moved: the number of a move, moved_state: how far this lane
- * is with it, enum wire_saved_state. */
+ * were to be loaded by this plan are; loaded_unlogged: all of durability
+ * memory, which serve while others still read their log. load_failed: enum
+ * wire_load_state. why: of what failed. moved: the number of a move,
+ * moved_state: how far this lane is with it, enum wire_saved_state; moved_rows:
+ * of the part, moved_done: those that were written, moved_steps: what the disk
+ * has done for it. */
 #define WIRE_SHARD_FIELDS(F, S, B, A)                                         \
     F(u64, lane) S(address) F(u64, cut) F(u32, saved) F(u64, rows)            \
     F(u64, rows_done) F(u64, index_bytes) F(u64, index_checksum)              \
-    F(u64, loaded) F(u32, load_failed) S(why)                                  \
-    F(u64, moved) F(u32, moved_state)
+    F(u64, loaded) F(u64, loaded_unlogged) F(u32, load_failed) S(why)          \
+    F(u64, moved) F(u32, moved_state) F(u64, moved_rows) F(u64, moved_done)   \
+    F(u64, moved_steps)
 /* sessions_seen: version of `sessions` that every shard has; emptied: how often
  * this server came back without its rows; has_log: it has a place for logs */
 #define WIRE_SERVER_FIELDS(F, S, B, A)                                        \

@@ -459,7 +459,7 @@ void actor_client_ask_status(struct sim *s)
         }
     }
     for (uint32_t i = 0; i < s->n_servers; i++) {
-        for (uint32_t k = 0; k < s->n_shards; k++) {
+        for (uint32_t k = 0; k < SIM_SHARDS_MAX && o->live[i][k] != 0; k++) {
             ask_lane(first_client(s), o->live[i][k]);
         }
     }

@@ -324,19 +324,27 @@ static const struct machine control_machine = {
     .next = control_next,
 };
 
+/* How many it has in this life. */
+static uint32_t draw_shards(struct sim *s)
+{
+    return s->shards_vary ? (uint32_t)world_between(s, 1, SIM_SHARDS_MAX)
+                          : s->n_shards;
+}
+
 void actor_server_start(struct place *p)
 {
     struct sim *s = p->sim;
     struct server_actor *a = world_take(s, sizeof(*a));
     const char *addresses[SIM_SHARDS_MAX];
+    uint32_t n_shards = draw_shards(s);
     struct server_options options = {
-        .id = p->index, .n_shards = s->n_shards, .has_log = s->has_logs};
+        .id = p->index, .n_shards = n_shards, .has_log = s->has_logs};
     uint32_t port = world_chance(s, 500000) ? 7000 : 7000 + 10 * p->lives;
     int rc = PS_OK;
 
-    a->process = world_process(p, s->n_shards + 1);
+    a->process = world_process(p, n_shards + 1);
     a->process->self = a;
-    a->n_shards = s->n_shards;
+    a->n_shards = n_shards;
     a->owner = (struct server_owner){
         .start_lane = start_lane,
         .set_lease = set_lease,
@@ -346,7 +354,7 @@ void actor_server_start(struct place *p)
         .log_record = tell_log_record,
         .ping = ping,
     };
-    for (uint32_t i = 0; i < s->n_shards; i++) {
+    for (uint32_t i = 0; i < n_shards; i++) {
         struct shard_actor *shard = &a->shards[i];
         struct shard_options so = {.server = p->index,
                                    .shard = i,
@@ -392,6 +400,11 @@ void actor_server_kill(struct process *p)
     for (uint32_t i = 0; i < a->n_shards; i++) {
         shard_free(a->shards[i].shard);
     }
+}
+
+uint32_t actor_server_shards(const struct process *p)
+{
+    return ((struct server_actor *)p->self)->n_shards;
 }
 
 struct shard *actor_server_shard(const struct process *p, uint32_t shard)

@@ -299,6 +299,12 @@ uint64_t oracle_load_saver(const struct saved *f, uint32_t variable,
 bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
                      uint32_t variable, uint32_t bucket, const struct stream *t,
                      const struct numbered *n);
+/* What an op has from *begin on to where a part of another time began: the
+ * whole goes back to parts that are dealt anew, whose buckets may fare
+ * differently. *begin, first op->begin, is set behind it. False: no more. */
+bool oracle_load_piece(const struct sim *s, struct arena *arena,
+                       const struct run_op *op, uint32_t *begin,
+                       struct run_op *piece);
 /* ... in those of the lane that holds them now. */
 bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
                          const struct stream *t, const struct numbered *n);

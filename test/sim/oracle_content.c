@@ -74,6 +74,23 @@ static void take_row(void *context, uint32_t variable, uint64_t key,
     }
 }
 
+static void take_pieces(struct check *c, struct arena *arena,
+                        const struct run_op *op, const struct stream *t,
+                        const struct numbered *n)
+{
+    uint32_t from = op->begin;
+    struct run_op p;
+
+    while (oracle_load_piece(c->s, arena, op, &from, &p)) {
+        uint64_t lane = oracle_load_saver(c->saved, p.variable, p.begin);
+
+        if (lane != 0 && oracle_load_has(c->s, lane, c->saved->cut, p.variable,
+                                         p.begin, t, n)) {
+            oracle_each_row(c->s, &p, 1, take_row, c);
+        }
+    }
+}
+
 /* Takes the parts that are in it; t and n NULL: all of them. */
 static void take_frame(struct check *c, const void *body, size_t size,
                        const struct stream *t, const struct numbered *n)
@@ -88,14 +105,10 @@ static void take_frame(struct check *c, const void *body, size_t size,
         n_ops = 0;
     }
     for (uint32_t i = 0; i < n_ops && !c->s->has_failed; i++) {
-        uint64_t lane =
-            oracle_load_saver(c->saved, ops[i].variable, ops[i].begin);
-
-        if (t == NULL ||
-            (lane != 0 &&
-             oracle_load_has(c->s, lane, c->saved->cut, ops[i].variable,
-                             ops[i].begin, t, n))) {
+        if (t == NULL) {
             oracle_each_row(c->s, &ops[i], 1, take_row, c);
+        } else {
+            take_pieces(c, &arena, &ops[i], t, n);
         }
     }
     arena_fini(&arena);

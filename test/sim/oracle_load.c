@@ -9,6 +9,7 @@
  * have in their logs as well. */
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "oracle.h"
 
@@ -195,6 +196,86 @@ bool oracle_load_has(const struct sim *s, uint64_t lane, uint64_t cut,
             return false;
         }
         l = l->next; /* what was loaded before that */
+    }
+    return false;
+}
+
+/* ---- what of a frame is in one place ------------------------------------ */
+
+/* The first bucket behind `begin` where a part of the variable ever began. */
+static uint32_t next_begin(const struct sim *s, const struct run_op *op,
+                           uint32_t begin)
+{
+    uint32_t next = op->end;
+
+    for (const struct part_load *l = s->oracle->loads; l != NULL; l = l->next) {
+        if (l->variable == op->variable && l->begin > begin &&
+            l->begin < next) {
+            next = l->begin;
+        }
+    }
+    return next;
+}
+
+static struct run_op piece_of(const struct sim *s, struct arena *arena,
+                              const struct run_op *op, uint32_t begin,
+                              uint32_t end)
+{
+    const struct variable_life *v = oracle_variable(s, op->variable);
+    struct run_op piece = *op;
+    uint64_t *keys;
+    float *values;
+
+    piece.begin = begin;
+    piece.end = end;
+    if (v->kind == PS_DENSE) {
+        uint64_t all, first, last;
+
+        plan_dense_rows(v->rows, op->begin, op->end, &all, &last);
+        plan_dense_rows(v->rows, begin, end, &first, &last);
+        if (op->n_values != 0) {
+            piece.values += (first - all) * op->dim;
+            piece.n_values = (last - first) * op->dim;
+        }
+        return piece;
+    }
+    keys = arena_take(arena, (op->n_keys + 1) * sizeof(*keys));
+    values = arena_take(arena, (op->n_values + 1) * sizeof(*values));
+    ASSERT(keys != NULL && values != NULL);
+    piece.n_keys = 0;
+    piece.n_values = 0;
+    for (uint32_t i = 0; i < op->n_keys; i++) {
+        uint32_t bucket = hash_bucket(hash_key(op->keys[i]));
+
+        if (bucket < begin || bucket >= end) {
+            continue;
+        }
+        keys[piece.n_keys++] = op->keys[i];
+        if (op->n_values != 0) {
+            memcpy(values + piece.n_values, op->values + i * op->dim,
+                   op->dim * sizeof(*values));
+            piece.n_values += op->dim;
+        }
+    }
+    piece.keys = keys;
+    piece.values = values;
+    return piece;
+}
+
+bool oracle_load_piece(const struct sim *s, struct arena *arena,
+                       const struct run_op *op, uint32_t *begin,
+                       struct run_op *piece)
+{
+    while (*begin < op->end) {
+        uint32_t end = next_begin(s, op, *begin);
+
+        *piece = end - *begin == op->end - op->begin
+                     ? *op
+                     : piece_of(s, arena, op, *begin, end);
+        *begin = end;
+        if (piece->n_keys > 0 || op->n_keys == 0) {
+            return true;
+        }
     }
     return false;
 }

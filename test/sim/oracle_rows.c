@@ -301,14 +301,20 @@ static void expect_frame(struct sim *s, const struct stream *t, size_t at,
                    &n_ops) != PS_OK) {
         n_ops = 0;
     }
-    for (uint32_t i = 0; i < n_ops && !s->has_failed; i++) {
-        bool is_in = oracle_load_has_now(s, &ops[i], t, n);
+    for (uint32_t i = 0; i < n_ops; i++) {
+        uint32_t from = ops[i].begin;
+        struct run_op op;
 
-        if (is_in) {
-            oracle_each_row(s, &ops[i], 1, expect_row, s);
-        }
-        if (lived) {
-            oracle_load_check(s, t, at, &ops[i], is_in);
+        while (!s->has_failed &&
+               oracle_load_piece(s, &arena, &ops[i], &from, &op)) {
+            bool is_in = oracle_load_has_now(s, &op, t, n);
+
+            if (is_in) {
+                oracle_each_row(s, &op, 1, expect_row, s);
+            }
+            if (lived) {
+                oracle_load_check(s, t, at, &op, is_in);
+            }
         }
     }
     arena_fini(&arena);
@@ -389,7 +395,8 @@ static void check_shards(struct sim *s)
     for (uint32_t i = 0; i < s->n_servers; i++) {
         struct process *p = s->places[s->n_schedulers + i].process;
 
-        for (uint32_t k = 0; k < s->n_shards && !s->has_failed; k++) {
+        for (uint32_t k = 0; k < actor_server_shards(p) && !s->has_failed;
+             k++) {
             struct shard *shard = actor_server_shard(p, k);
             struct walk w = {s, shard_lane(shard)};
             const struct lane *l = oracle_lane(s, w.lane);

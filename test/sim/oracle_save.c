@@ -401,10 +401,12 @@ static bool has_ended(uint32_t state)
     return state == SAVE_DONE || state == SAVE_FAILED || state == SAVE_CANCELED;
 }
 
-/* A server that died while there were faults takes all back with it. */
+/* A server that died while there were faults takes all back with it, and so
+ * does the way out of a log that we damaged. */
 static bool is_for_restore(const struct sim *s, const char *why)
 {
-    return (s->is_consistent || s->has_restores) &&
+    return (s->is_consistent || s->has_restores ||
+            s->totals.logs_refused > 0) &&
            strstr(why, "is being restored") != NULL;
 }
 

@@ -295,6 +295,7 @@ struct sim {
     uint32_t n_schedulers;
     uint32_t n_servers;
     uint32_t n_shards;
+    bool shards_vary; /* a server may come back with another number of them */
     uint32_t n_clients;
     uint64_t memory_bytes; /* 0: no limit */
     bool is_calm;          /* no process suffers: nothing may be lost */
@@ -460,6 +461,7 @@ void actor_client_ask_restore(struct sim *s);
 bool actor_client_has_saved(const struct sim *s);
 /* Why a shard cannot read a log; NULL. */
 const char *actor_server_refuses(const struct process *p);
+uint32_t actor_server_shards(const struct process *p);
 struct shard *actor_server_shard(const struct process *p, uint32_t shard);
 
 /* faults.c */

@@ -607,6 +607,7 @@ static void draw_world(struct sim *s)
         s->successor_ms = 0; /* what several had may be too much for one */
     }
     s->is_consistent = s->seed % 8 == 3;
+    s->shards_vary = s->seed % 3 == 0 && !s->is_calm && s->memory_bytes == 0;
     s->block_rows = world_chance(s, 300000) ? 0 : world_between(s, 24, 240);
     s->save_bytes = (uint32_t)world_between(s, 64, 8192);
     draw_logs(s);

@@ -1,45 +1,28 @@
 /* test_restored.c - where a worker that begins anew goes on: ps_restored, by
  * what the store says of the readers. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-#include <ftw.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/log.h"
-#include "coord/coord.h"
-#include "fs/fs.h"
-#include "lib/draft.h"
+#include "coord/lease.h"
+#include "store_stage.h"
 
 enum { CUT = 4, LARGE = 65000 };
 
-static char root[64];
-static struct coord_file *store;
-static struct buf record;
 static ps_client *client;
+static atomic_bool knows; /* the scheduler, what the cluster comes back from */
 
-static void put(const char *key)
+static void on_frame(uint64_t connection, const struct frame_header *h)
 {
-    struct coord_request r = {.op = COORD_GET};
-    struct coord_result result;
-    struct buf value;
+    const struct wire_text why = {.text = "it looks"};
+    struct buf b;
 
-    assert_false(record.failed);
-    snprintf(r.key, sizeof(r.key), "%s", key);
-    buf_init(&value);
-    coord_file_do(store, &r, &value, &result);
-    r.op = COORD_CAS;
-    r.version = result.version;
-    r.data = record.data;
-    r.size = record.size;
-    coord_file_do(store, &r, &value, &result);
-    assert_int_equal(result.status, PS_OK);
-    buf_fini(&value);
+    buf_init(&b);
+    wire_text_encode(&why, &b);
+    store_stage_answer(connection, h,
+                       h->type == WIRE_READERS && knows ? PS_OK : PS_ENOTREADY,
+                       &b);
+    buf_fini(&b);
 }
 
 static void put_readers(uint64_t cut, const char *of_three)
@@ -61,58 +44,37 @@ static void put_readers(uint64_t cut, const char *of_three)
                                     .readers = readers,
                                     .n_readers = ARRAY_LEN(readers)};
 
-    buf_clear(&record);
-    wire_restored_encode(&w, &record);
-    put("readers");
+    buf_clear(&store_stage.record);
+    wire_restored_encode(&w, &store_stage.record);
+    store_stage_put("readers");
 }
 
 static int set_up(void **state)
 {
+    struct wire_scheduler scheduler = {.address = store_stage.address};
     struct draft plan;
+    struct buf body;
 
     (void)state;
-    log_set_level(LOG_NONE);
-    snprintf(root, sizeof(root), "/tmp/test_restored.XXXXXX");
-    if (mkdtemp(root) == NULL ||
-        coord_file_open(&store, fs_file(), root, 7, NULL) != PS_OK) {
+    knows = true;
+    if (store_stage_begin(on_frame) != 0) {
         return -1;
     }
-    buf_init(&record);
-    draft_cluster(&record, 3000);
-    put("cluster");
     draft_init(&plan, 1);
-    draft_encode(&plan, &record);
-    put("plan");
+    draft_encode(&plan, &store_stage.record);
+    store_stage_put("plan");
+    buf_init(&body);
+    wire_scheduler_encode(&scheduler, &body);
+    draft_lease(&store_stage.record, 1, 1, LEASE_TAKEN, &body);
+    store_stage_put("scheduler");
+    buf_fini(&body);
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type,
-                      struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    buf_fini(&record);
-    coord_file_close(store);
-    return nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static void open_as(int worker)
-{
-    struct ps_options options;
-
-    ps_options_init(&options);
-    options.scheduler = root;
-    options.worker = worker;
-    options.timeout_ms = 10000;
-    options.quiet = 1;
-    assert_int_equal(ps_open(&client, &options, NULL), PS_OK);
+    return store_stage_end();
 }
 
 static int restored_as(int worker, void *position, size_t *size, uint64_t *cut,
@@ -120,7 +82,7 @@ static int restored_as(int worker, void *position, size_t *size, uint64_t *cut,
 {
     int rc;
 
-    open_as(worker);
+    client = store_stage_open(worker);
     rc = ps_restored(client, position, size, cut, 0, e);
     assert_int_equal(ps_close(client, 1000), PS_OK);
     return rc;
@@ -151,7 +113,7 @@ static void too_small_a_room_is_told_what_there_is(void **state)
 
     (void)state;
     put_readers(CUT, "line 90");
-    open_as(3);
+    client = store_stage_open(3);
     assert_int_equal(ps_restored(client, position, &size, NULL, 0, &e),
                      PS_EINDEX);
     assert_int_equal(size, 7);
@@ -212,7 +174,7 @@ static void what_was_restored_since_is_told_instead(void **state)
 
     (void)state;
     put_readers(CUT, "line 90");
-    open_as(3);
+    client = store_stage_open(3);
     assert_int_equal(ps_restored(client, position, &size, &cut, 0, NULL),
                      PS_OK);
     put_readers(2, "line 4");
@@ -222,6 +184,27 @@ static void what_was_restored_since_is_told_instead(void **state)
     assert_int_equal(size, 6);
     assert_memory_equal(position, "line 4", 6);
     assert_int_equal(cut, 2);
+    assert_int_equal(ps_close(client, 1000), PS_OK);
+}
+
+/* A worker that comes before the scheduler knows better is not told of what was
+ * before. */
+static void until_the_scheduler_knows_nothing_is_told(void **state)
+{
+    char position[8];
+    size_t size = sizeof(position);
+    struct ps_error e = {0};
+
+    (void)state;
+    put_readers(CUT, "line 90");
+    knows = false;
+    client = store_stage_open(3);
+    assert_int_equal(ps_restored(client, position, &size, NULL, 400, &e),
+                     PS_ETIMEOUT);
+    assert_non_null(strstr(e.text, "it looks"));
+    knows = true;
+    assert_int_equal(ps_restored(client, position, &size, NULL, 0, &e), PS_OK);
+    assert_memory_equal(position, "line 90", 7);
     assert_int_equal(ps_close(client, 1000), PS_OK);
 }
 
@@ -239,6 +222,8 @@ int main(void)
             who_is_not_in_it_begins_at_the_beginning, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_restored_since_is_told_instead,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            until_the_scheduler_knows_nothing_is_told, set_up, tear_down),
     };
 
     return cmocka_run_group_tests_name("restored", tests, NULL, NULL);

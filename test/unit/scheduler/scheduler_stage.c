@@ -537,7 +537,7 @@ const char *stage_checkpoint(const struct ckpt_manifest *manifest)
     m.n_variables = 2;
     m.next_session = 90;
     m.next_lane = 80;
-    m.next_variable = 3;
+    m.next_variable = m.next_variable != 0 ? m.next_variable : 3;
     assert_int_equal(ckpt_writer_begin(&w, stage.root, &m, &e), PS_OK);
     assert_int_equal(ckpt_writer_lane(w, 7, parts, 2, &e), PS_OK);
     for (uint64_t key = 1; key <= 3; key++) {

@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "scheduler/readers.h"
+#include "scheduler/restore.h"
 
 /* 16 MiB of positions of 64 KiB are 256. */
 enum { SHORT_BYTES = 100, READERS_MAX = 400 };
@@ -255,6 +256,32 @@ static void what_is_news_meanwhile_is_written_after_it(void **state)
     assert_int_equal(n_asked, 0);
 }
 
+/* Only then a worker may read it. */
+static void told_is_when_it_has_looked_and_the_record_is_written(void **state)
+{
+    static struct restore restore;
+    const char *why = NULL;
+
+    (void)state;
+    scheduler.restore = &restore;
+    scheduler.state = SCHEDULER_RUN;
+    restore.phase = RESTORE_IDLE;
+    restore.knows_newest = false;
+    assert_int_equal(readers_are_told(&scheduler, &why), PS_ENOTREADY);
+    assert_non_null(strstr(why, "looks"));
+    note(5);
+    restore.knows_newest = true;
+    say(PS_ENOTFOUND, 0, NULL);
+    assert_int_equal(readers_are_told(&scheduler, &why), PS_ENOTREADY);
+    say(PS_OK, 1, NULL);
+    assert_int_equal(readers_are_told(&scheduler, &why), PS_OK);
+    restore.phase = RESTORE_RAISING; /* it goes back to another */
+    assert_int_equal(readers_are_told(&scheduler, &why), PS_ENOTREADY);
+    restore.phase = RESTORE_IDLE;
+    scheduler.state = SCHEDULER_TERM;
+    assert_int_equal(readers_are_told(&scheduler, &why), PS_ENOTREADY);
+}
+
 #define STAGED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -265,6 +292,7 @@ int main(void)
         STAGED(the_record_is_written_once_and_not_again_as_it_is),
         STAGED(what_could_not_be_written_is_tried_again),
         STAGED(what_is_news_meanwhile_is_written_after_it),
+        STAGED(told_is_when_it_has_looked_and_the_record_is_written),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -384,6 +384,48 @@ static void each_folder_that_fails_has_its_turn(void **state)
     assert_string_equal(w.loads[0].folder, older);
 }
 
+/* A part of durability memory serves while one that is logged is loaded once
+ * more: what that one fails with does not take the other's rows away. */
+static void what_serves_is_not_given_up_for_a_neighbour(void **state)
+{
+    struct wire_variable logged = stage_variable("logged", 8);
+    const char *newer, *older;
+    struct ckpt_manifest m;
+    struct wire_plan was, is;
+    char why[128];
+
+    (void)state;
+    stage.has_log = true;
+    restore_run_cluster(1);
+    logged.durability = PS_LOG;
+    assert_int_equal(stage_declare(&stage.a, &logged), PS_OK);
+    m = restore_own(3);
+    m.next_variable = 4;
+    older = stage_checkpoint(&m);
+    m.cut = 4;
+    newer = stage_checkpoint(&m);
+    stage_follow(300);
+    stage_put_server(0, 21);
+    stage_pass(500);
+    was = stage_plan();
+    assert_int_equal(was.n_parts, 3);
+    assert_string_equal(restore_load_of(&was, 3)->folder, newer);
+    snprintf(why, sizeof(why), "%s: lane-7.json: it is damaged", newer);
+    stage_report(0, &(struct wire_shard){.load_failed = LOAD_DAMAGED,
+                                         .loaded = was.parts[2].since - 1,
+                                         .loaded_unlogged = was.plan,
+                                         .why = why});
+    stage_pass(500);
+    is = stage_plan();
+    for (uint32_t i = 0; i < 3; i++) {
+        bool is_logged = was.parts[i].variable == 3;
+
+        assert_true((is.parts[i].since > was.parts[i].since) == is_logged);
+    }
+    assert_string_equal(restore_load_of(&is, 3)->folder, older);
+    assert_string_equal(restore_load_of(&is, 1)->folder, newer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +440,7 @@ int main(void)
         STAGED(an_older_one_is_of_the_same_time_as_what_is_missing),
         STAGED(what_the_scheduler_sees_is_waited_for),
         STAGED(each_folder_that_fails_has_its_turn),
+        STAGED(what_serves_is_not_given_up_for_a_neighbour),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,49 @@ static void who_shares_it_is_known_to_the_next_one_too(void **state)
     assert_int_equal(stage_plan().restore, 1);
 }
 
+/* A log that is damaged: the way out is a restore, of the same one, too. */
+static void one_whose_rows_do_not_come_gives_way_to_the_next(void **state)
+{
+    (void)state;
+    run_cluster();
+    assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
+    stage_put_server(0, 81);
+    stage_pass(500);
+    assert_int_equal(restore(2, "tuesday"), PS_ENOTREADY);
+    assert_string_equal(stage_text(&stage.a), "another restore is under way");
+    stage_report(0, &(struct wire_shard){.load_failed = LOAD_DAMAGED,
+                                         .why = "the log of lane 11: gone"});
+    stage_pass(500);
+    assert_int_equal(restore(2, "tuesday"), PS_ENOTREADY);
+    assert_int_equal(stage_plan().restore, 2);
+    stage_put_server(0, 82);
+    stage_report(0, &(struct wire_shard){.load_failed = LOAD_DAMAGED,
+                                         .why = "the log of lane 11: gone"});
+    stage_pass(500);
+    assert_int_equal(restore(3, "tuesday"), PS_ENOTREADY);
+    assert_int_equal(stage_plan().restore, 3);
+    load(83);
+    for (uint64_t nonce = 1; nonce <= 3; nonce++) {
+        assert_int_equal(restore(nonce, "tuesday"), PS_OK);
+        assert_int_equal(answer(), nonce);
+    }
+    assert_int_equal(stage_plan().restore, 3);
+}
+
+static void so_does_one_whose_server_is_given_up(void **state)
+{
+    (void)state;
+    stage.successor_ms = 10000;
+    run_cluster();
+    assert_int_equal(restore(1, "monday"), PS_ENOTREADY);
+    stage.actors[0].is_alive = false;
+    stage_pass(30000);
+    assert_int_equal(restore(2, "tuesday"), PS_ENOTREADY);
+    stage_put_server(0, 81);
+    stage_pass(500);
+    assert_int_equal(stage_plan().restore, 2);
+}
+
 static void the_last_orders_are_kept_and_no_more(void **state)
 {
     struct wire_plan w;
@@ -193,6 +236,8 @@ int main(void)
         STAGED(one_that_follows_while_it_loads_waits_for_that),
         STAGED(an_order_is_done_once_whatever_was_ordered_since),
         STAGED(who_shares_it_is_known_to_the_next_one_too),
+        STAGED(one_whose_rows_do_not_come_gives_way_to_the_next),
+        STAGED(so_does_one_whose_server_is_given_up),
         STAGED(the_last_orders_are_kept_and_no_more),
         STAGED(a_disk_that_hangs_ends_the_order),
     };

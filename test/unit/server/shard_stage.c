@@ -49,6 +49,16 @@ int stage_set_plan(void)
     return shard_set_plan(stage.shard, stage.record.data, stage.record.size);
 }
 
+void stage_part_comes_back(uint32_t i)
+{
+    stage.plan.w.plan++;
+    stage.plan.parts[i].lane = OTHER_LANE;
+    assert_int_equal(stage_set_plan(), PS_OK);
+    stage.plan.w.plan++;
+    stage.plan.parts[i].lane = LANE;
+    stage.plan.parts[i].since = stage.plan.w.plan;
+}
+
 void stage_set_sessions(uint64_t version, uint64_t next, const uint64_t *open,
                         uint32_t n)
 {

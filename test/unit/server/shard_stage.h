@@ -43,7 +43,8 @@ struct shard_stage {
     struct arena arena;
     uint64_t request;
     uint64_t n_applied;
-    uint64_t wanted[2]; /* the number wanted last, by enum shard_want; 0 */
+    uint64_t wanted[SHARD_WANT_LIFE +
+                    1]; /* the number wanted last, by enum shard_want; 0 */
     /* The last answer. */
     struct tape_frame *answer;
     struct run_answer *parts;
@@ -62,6 +63,9 @@ int stage_set_up(void **state);
 int stage_tear_down(void **state);
 /* Hands stage.plan to the shard. */
 int stage_set_plan(void);
+/* Part i goes to another shard in the next plan, and has come back in the one
+ * after it, which is still to be set. */
+void stage_part_comes_back(uint32_t i);
 void stage_set_sessions(uint64_t version, uint64_t next, const uint64_t *open,
                         uint32_t n);
 /* Says hello on a new connection and registers the chains; its number. */

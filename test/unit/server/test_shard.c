@@ -376,11 +376,10 @@ static void that_refusal_is_for_its_own_session_only(void **state)
 static void a_part_that_came_after_the_frames_plan_is_refused(void **state)
 {
     (void)state;
-    stage.plan.w.plan = 7;
-    stage.plan.parts[0].since = 7;
+    stage_part_comes_back(0);
     assert_int_equal(stage_set_plan(), PS_OK);
-    assert_int_equal(push_of_plan(1, 6), PS_EPLAN);
-    assert_int_equal(push_of_plan(2, 7), PS_OK);
+    assert_int_equal(push_of_plan(1, PLAN + 1), PS_EPLAN);
+    assert_int_equal(push_of_plan(2, PLAN + 2), PS_OK);
 }
 
 static void a_frame_for_a_dropped_variable_is_refused(void **state)
@@ -659,7 +658,7 @@ static int ask_half(uint64_t seq, uint64_t key)
     struct run_op op = stage_op(seq != 0 ? stage_add : stage_read, HALF, 1,
                                 &key, seq != 0 ? &one : NULL);
 
-    h.plan = PLAN + 1;
+    h.plan = PLAN + 2;
     op.end = MIDDLE;
     return stage_send(draft_run(&h, &op, 1));
 }
@@ -685,15 +684,14 @@ static void one_variable_that_cannot_be_served_leaves_the_others(void **state)
 
     (void)state;
     stage.plan.variables[1].updater = "OfAPluginUpdater";
-    stage.plan.parts[1].since = PLAN + 1;
-    stage.plan.w.plan = PLAN + 1;
+    stage_part_comes_back(1);
     assert_int_equal(stage_set_plan(), PS_OK);
-    assert_int_equal(shard_plan_number(stage.shard), PLAN + 1);
+    assert_int_equal(shard_plan_number(stage.shard), PLAN + 2);
     assert_int_equal(stage_push(1, 77, 3), PS_OK);
     assert_int_equal(ask_half(2, key), PS_ENOUDF);
     assert_int_equal(ask_half(2, key), PS_ENOUDF);
     assert_int_equal(ask_half(0, key), PS_ENOUDF);
-    stage.plan.w.plan = PLAN + 2;
+    stage.plan.w.plan = PLAN + 3;
     assert_int_equal(stage_set_plan(), PS_OK);
     assert_int_equal(ask_half(3, key), PS_ENOUDF);
     assert_int_equal(stage_push(4, 77, 3), PS_OK);

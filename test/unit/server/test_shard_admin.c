@@ -1,5 +1,5 @@
-/* test_shard_admin.c - what is not a push: hello, chains, resolve, status, and
- * bytes that no honest client sends. */
+/* test_shard_admin.c - what is not a push: hello, chains, resolve, and bytes
+ * that no honest client sends. */
 #include "server/shard.h"
 
 #include <stdarg.h>
@@ -209,10 +209,9 @@ static void without_its_updater_nobody_knows_what_rows_have(void **state)
     struct shard_report report = {.why = ""};
 
     (void)state;
-    stage.plan.w.plan = PLAN + 1;
     stage.plan.variables[0].updater = "OfAPluginUpdater";
     stage.plan.variables[0].durability = PS_LOG;
-    stage.plan.parts[0].since = PLAN + 1;
+    stage_part_comes_back(0);
     stage.plan.ended[stage.plan.w.n_ended++] =
         (struct wire_ended){.lane = 3, .plan = PLAN + 1};
     stage.plan.w.ended = stage.plan.ended;
@@ -225,7 +224,7 @@ static void without_its_updater_nobody_knows_what_rows_have(void **state)
         PS_EBUSY);
     assert_int_equal(shard_stats(stage.shard)->parts_unserved, 1);
     shard_load_report(stage.shard, &report);
-    assert_int_equal(report.loaded, PLAN);
+    assert_int_equal(report.loaded, PLAN + 1);
 }
 
 /* Of a lane that nobody knows, and of no variable. */
@@ -463,60 +462,6 @@ static void a_resolve_for_another_lane_is_not_answered(void **state)
     live_again();
     assert_int_equal(stage_set_plan(), PS_OK);
     assert_int_equal(resolve_at(LANE, PLAN, LANE, WHOLE), PS_ELANE);
-}
-
-static void status_tells_what_it_holds(void **state)
-{
-    struct frame_header h = stage_header(WIRE_STATUS, 0);
-    struct wire_status_answer m;
-    uint32_t seen = 0;
-
-    (void)state;
-    assert_int_equal(stage_push(1, 77, 1), PS_OK);
-    assert_int_equal(stage_push(2, 78, 1), PS_OK);
-    assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
-    assert_int_equal(wire_status_answer_decode(frame_body(stage.answer->frame),
-                                               stage.answer->h.body_bytes,
-                                               &stage.arena, &m),
-                     PS_OK);
-    assert_int_equal(m.server, 0);
-    assert_int_equal(m.lane, LANE);
-    assert_int_equal(m.plan, PLAN);
-    assert_int_equal(m.term, 1);
-    assert_int_equal(m.has_lease, 1);
-    assert_int_equal(m.emptied, 3);
-    assert_int_equal(m.n_counters, stats_n);
-    for (uint32_t i = 0; i < m.n_counters; i++) {
-        assert_string_equal(m.counters[i].name, stats_rows[i].name);
-        if (strcmp(m.counters[i].name, "pushes_applied") == 0) {
-            assert_int_equal(m.counters[i].value, 2);
-        }
-    }
-    for (uint32_t i = 0; i < m.n_tables; i++) {
-        seen |= (uint32_t)1 << m.tables[i].variable;
-        if (m.tables[i].variable == WHOLE) {
-            assert_int_equal(m.tables[i].rows, 2);
-            assert_true(m.tables[i].bytes >= 2 * 8);
-        }
-    }
-    assert_int_equal(seen, 1 << WHOLE | 1 << HALF | 1 << DENSE);
-    assert_int_equal(m.unserved, 0);
-    assert_string_equal(m.why, "");
-}
-
-static void status_tells_that_the_lease_is_over(void **state)
-{
-    struct frame_header h = stage_header(WIRE_STATUS, 0);
-    struct wire_status_answer m;
-
-    (void)state;
-    stage.net.now_us = LEASE_US + 1;
-    assert_int_equal(stage_send(draft_frame(&h, NULL, 0)), PS_OK);
-    assert_int_equal(wire_status_answer_decode(frame_body(stage.answer->frame),
-                                               stage.answer->h.body_bytes,
-                                               &stage.arena, &m),
-                     PS_OK);
-    assert_int_equal(m.has_lease, 0);
 }
 
 static void count_row(void *context, uint32_t variable, uint64_t key,
@@ -777,8 +722,6 @@ int main(void)
         STAGED(a_lane_that_is_not_known_is_not_judged),
         STAGED(a_former_lane_is_judged_by_the_present_holder),
         STAGED(a_resolve_for_another_lane_is_not_answered),
-        STAGED(status_tells_what_it_holds),
-        STAGED(status_tells_that_the_lease_is_over),
         STAGED(a_walk_sees_every_row),
         STAGED(an_older_plan_is_ignored),
         STAGED(a_record_that_makes_no_sense_changes_nothing),

@@ -348,6 +348,32 @@ static void rows_over_the_memory_limit_are_waited_for(void **state)
     fs_memory_free(fs);
 }
 
+static void what_had_its_place_before_is_not_over_the_limit(void **state)
+{
+    struct fs *fs = fs_memory_new();
+
+    (void)state;
+    save_begin(&from, fs, 2, 7, NULL);
+    save_push(&from, 1, 1000, 10, 1.5F);
+    save_order(&from, 2, 0, SAVE_OPEN);
+    (void)save_step(&from);
+    save_push(&from, 1, 4000, 5000, 0.25F); /* late */
+    save_run(&from);
+    assert_int_equal(save_finish(&from, fs), PS_OK);
+    save_begin(&to, fs, 2, 20, from.folder);
+    for (uint32_t i = 0; i < to.plan.w.n_ended; i++) {
+        to.plan.ended[i].shard = i; /* lane 7 was shard 0, lane 8 shard 1 */
+    }
+    to.plan.w.memory_limit = 2; /* a byte for each shard */
+    save_plan(&to);
+    save_run(&to);
+    assert_false(save_is_loading(&to));
+    assert_true(save_sum(&to) == save_sum(&from));
+    save_end(&to);
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 static void a_disk_that_was_away_costs_nothing(void **state)
 {
     static const char *const paths[] = {
@@ -420,6 +446,74 @@ static void a_plan_in_the_middle_of_a_load_changes_no_row(void **state)
         save_end(&to);
         assert_true(n < STEPS_MAX);
     }
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
+static uint64_t life_wanted;
+
+static void note_want(struct shard_owner *owner, uint32_t shard,
+                      enum shard_want what, uint64_t number)
+{
+    (void)owner;
+    (void)shard;
+    life_wanted = what == SHARD_WANT_LIFE ? number : life_wanted;
+}
+
+/* The scheduler's next plan has the parts begin with initial values. */
+static void give_up_the_load(void)
+{
+    for (uint32_t i = 0; i < to.plan.w.n_parts; i++) {
+        to.plan.parts[i].since = to.plan.w.plan + 1;
+    }
+    to.plan.w.n_loads = 0;
+    life_wanted = 0;
+    save_plan(&to);
+    save_run(&to);
+}
+
+static void a_load_that_is_not_done_may_be_given_up(void **state)
+{
+    struct fs *fs = fs_memory_new();
+
+    (void)state;
+    save_two(fs);
+    save_begin(&to, fs, 1, 20, from.folder);
+    to.shards[0].owner.want = note_want;
+    give_up_the_load();
+    assert_int_equal(life_wanted, 0);
+    assert_false(save_is_loading(&to));
+    assert_int_equal(save_count(&to), SUMS_ROWS);
+    assert_true(shard_has_lease(to.shards[0].shard));
+    save_end(&to);
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
+/* Who has pushed to it learns by the end of the lane what is lost. */
+static void a_lane_that_has_served_what_is_given_up_ends(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    const struct shard *s;
+
+    (void)state;
+    save_two(fs);
+    save_begin(&to, fs, 1, 20, from.folder);
+    s = to.shards[0].shard;
+    to.shards[0].owner.want = note_want;
+    save_run(&to);
+    assert_false(save_is_loading(&to));
+    for (int i = 0; i < 2; i++) { /* what it wants may not be heard */
+        give_up_the_load();
+        assert_int_equal(life_wanted, 20);
+        assert_false(shard_has_lease(s));
+        assert_int_equal(shard_plan_number(s), 1);
+        assert_true(save_sum(&to) == save_sum(&from));
+    }
+    shard_start_lane(to.shards[0].shard, 30, 0);
+    shard_set_lease(to.shards[0].shard, 30, UINT64_MAX);
+    assert_true(shard_has_lease(s));
+    save_end(&to);
     save_end(&from);
     fs_memory_free(fs);
 }
@@ -609,9 +703,12 @@ int main(void)
         cmocka_unit_test(a_file_that_is_not_there_is_named),
         cmocka_unit_test(a_file_that_the_disk_has_lost_is_damage),
         cmocka_unit_test(rows_over_the_memory_limit_are_waited_for),
+        cmocka_unit_test(what_had_its_place_before_is_not_over_the_limit),
         cmocka_unit_test(a_disk_that_was_away_costs_nothing),
         cmocka_unit_test(a_base_that_is_not_there_is_named),
         cmocka_unit_test(a_plan_in_the_middle_of_a_load_changes_no_row),
+        cmocka_unit_test(a_load_that_is_not_done_may_be_given_up),
+        cmocka_unit_test(a_lane_that_has_served_what_is_given_up_ends),
         cmocka_unit_test(a_life_may_end_at_each_step_of_a_load),
         cmocka_unit_test(a_life_may_end_at_each_step_of_a_save),
         cmocka_unit_test(a_load_without_memory_fails_or_is_right),

@@ -411,6 +411,51 @@ static void a_reading_that_failed_is_tried_again(void **state)
 }
 
 /* With the name of a planted fault: then some test must fail. */
+static uint32_t n_told;
+
+static void count_trouble(enum log_level level, const char *text)
+{
+    (void)level;
+    n_told += strstr(text, "cannot begin its log") != NULL;
+}
+
+/* Once, by the error that the others follow from. */
+static void a_log_that_cannot_begin_is_told_and_tried_again(void **state)
+{
+    (void)state;
+    logs_set_up(PS_LOG);
+    log_set_sink(count_trouble);
+    n_told = 0;
+    crashfs_fail(logs.crashfs, 1, CRASHFS_ENOSPC, CRASHFS_NOT_DONE, true);
+    for (uint32_t i = 0; i < 5; i++) {
+        logs_settle_down();
+        assert_non_null(strstr(shard_log_trouble(logs.shard), "full"));
+        logs.net.now_us += 1000000;
+    }
+    assert_int_equal(n_told, 1);
+    crashfs_fail(logs.crashfs, 0, CRASHFS_ENOSPC, CRASHFS_NOT_DONE, false);
+    logs_settle_down();
+    assert_null(shard_log_trouble(logs.shard));
+    logs_push(1);
+    logs_settle_down();
+    assert_true(logs.acked[1]);
+    logs_stop();
+}
+
+static void with_room_again_the_next_try_is_a_good_one(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 7; n++) {
+        logs_set_up(PS_LOG);
+        crashfs_fail(logs.crashfs, n, CRASHFS_EIO, CRASHFS_NOT_DONE, false);
+        logs_settle_down();
+        logs.net.now_us += 1000000;
+        logs_settle_down();
+        assert_null(shard_log_trouble(logs.shard));
+        logs_stop();
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +478,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(logs_stay_while_a_later_end_is_in_no_checkpoint),
         cmocka_unit_test(a_segment_that_is_short_is_an_error),
         cmocka_unit_test(a_reading_that_failed_is_tried_again),
+        cmocka_unit_test(a_log_that_cannot_begin_is_told_and_tried_again),
+        cmocka_unit_test(with_room_again_the_next_try_is_a_good_one),
     };
     int rc;
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "lib/armed.h"
 #include "save_stage.h"
 #include "udf/chain.h"
 
@@ -54,6 +55,23 @@ static struct shard_report report_of(uint64_t lane)
     return r;
 }
 
+/* A shard without memory for it has the plan before and gets it again. */
+static void next_plan(void)
+{
+    g.plan.w.plan++;
+    draft_encode(&g.plan, &g.record);
+    for (uint32_t i = 0; i < g.n; i++) {
+        struct shard *s = g.shards[i].shard;
+        int rc;
+
+        ARMED(rc = shard_set_plan(s, g.record.data, g.record.size));
+        if (rc == PS_ENOMEM) {
+            rc = shard_set_plan(s, g.record.data, g.record.size);
+        }
+        assert_int_equal(rc, PS_OK);
+    }
+}
+
 /* The plan orders it. */
 static void begin_move(uint64_t from, uint64_t to)
 {
@@ -70,7 +88,7 @@ static void begin_move(uint64_t from, uint64_t to)
                                  .folder = folder};
     g.plan.w.moves = &order;
     g.plan.w.n_moves = 1;
-    save_plan(&g);
+    next_plan();
 }
 
 /* The next plan, in which the part is `lane`'s. */
@@ -92,7 +110,7 @@ static void give(uint64_t lane)
                               .brings_lanes = 1};
     g.plan.w.loads = &load;
     g.plan.w.n_loads = 1;
-    save_plan(&g);
+    next_plan();
 }
 
 static void move(uint64_t from, uint64_t to)
@@ -291,6 +309,116 @@ static void a_manifest_that_is_not_what_was_written_is_said(void **state)
     assert_non_null(strstr(report_of(FROM).why, "something else"));
 }
 
+/* Keys, values and a slot in blocks of two rows: all are written and read back,
+ * and each answer of the disk counts. The sync at the end is not the only one,
+ * so that it is a short one. */
+static void what_the_disk_has_done_is_told_all_the_way(void **state)
+{
+    struct save_disk *disk = &g.shards[0].disk;
+    uint64_t rows = 0, syncs = 0, steps = 0;
+    struct shard_report r;
+
+    (void)state;
+    for (uint64_t key = 0; key < KEYS; key++) {
+        rows += hash_bucket(hash_key(key)) < LIMIT_BUCKETS / 2;
+    }
+    shard_of(FROM)->options.block_rows = 2;
+    begin_move(FROM, TO);
+    r = report_of(FROM);
+    assert_int_equal(r.moved_state, SAVED_WRITING);
+    assert_int_equal(r.moved_rows, rows);
+    assert_int_equal(r.moved_done, 0);
+    assert_int_equal(r.moved_steps, 0);
+    while (r.moved_state == SAVED_WRITING) {
+        bool is_sync = disk->n > 0 && disk->queue[0].op == DISK_SYNC;
+
+        assert_true(save_step(&g));
+        r = report_of(FROM);
+        assert_true(r.moved_steps >= steps);
+        syncs += is_sync && r.moved_steps > steps;
+        steps = r.moved_steps;
+    }
+    assert_int_equal(r.moved_state, SAVED_DONE);
+    assert_int_equal(r.moved_done, rows);
+    assert_true(steps > 2 * 3 * (rows / 2));
+    assert_true(syncs >= 2 + 3 * (rows / 2) / 64);
+    give(TO);
+    save_run(&g);
+    assert_int_equal(report_of(FROM).moved_steps, 0);
+    assert_false(save_is_loading(&g));
+}
+
+static void run_armed(void)
+{
+    bool more = true;
+
+    while (more) {
+        ARMED(more = save_step(&g));
+    }
+}
+
+/* Of one that could not be written the part is served again where it is, and
+ * the next one is; of one that could not be read the plan is given again. */
+static bool move_with_faults(uint64_t sum)
+{
+    uint64_t seq = g.shards[0].seq;
+    bool has_failed = false;
+    char why[256];
+
+    begin_move(FROM, TO);
+    run_armed();
+    assert_int_equal(push_one(FROM, seq + 1, g.plan.w.plan), PS_EBUSY);
+    assert_int_equal(report_of(FROM).moved, order.number);
+    if (report_of(FROM).moved_state != SAVED_DONE) {
+        has_failed = true;
+        assert_int_equal(report_of(FROM).moved_state, SAVED_FAILED);
+        assert_true(report_of(FROM).why[0] != '\0');
+        assert_true(save_sum(&g) == sum);
+        g.plan.w.n_moves = 0;
+        next_plan();
+        assert_int_equal(push_one(FROM, seq, g.plan.w.plan), PS_OK);
+        begin_move(FROM, TO);
+        save_run(&g);
+        assert_int_equal(report_of(FROM).moved_state, SAVED_DONE);
+    }
+    give(TO);
+    run_armed();
+    if (save_has_failed_to_load(&g, why, sizeof(why)) || save_is_loading(&g)) {
+        has_failed = true;
+        next_plan();
+        save_run(&g);
+    }
+    assert_false(save_is_loading(&g));
+    return has_failed;
+}
+
+static void each_allocation_of_a_move_may_fail(void **state)
+{
+    size_t failed = 0;
+
+    armed.has_failed = true;
+    for (uint64_t n = 1; armed.has_failed; n++) {
+        uint64_t seq = g.shards[0].seq, sum;
+
+        assert_int_equal(push_one(FROM, ++seq, g.plan.w.plan), PS_OK);
+        g.shards[0].seq = seq;
+        sum = save_sum(&g);
+        armed_at(n);
+        failed += move_with_faults(sum);
+        assert_null(shard_part(shard_of(FROM), HASH, 0));
+        assert_true(save_sum(&g) == sum);
+        end_lane(FROM);
+        for (uint64_t i = 1; i <= seq; i++) {
+            assert_int_equal(save_resolve(&g, FROM, i, 0), PS_OK);
+        }
+        assert_int_equal(save_resolve(&g, FROM, seq + 1, 0), PS_ECANCELED);
+        tear_down(state);
+        set_up(state);
+    }
+    armed_at(0);
+    assert_true(failed > 20);
+}
+
 #define MOVED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -303,6 +431,8 @@ int main(void)
         MOVED(a_plan_without_the_move_has_it_served_again),
         MOVED(a_part_that_comes_back_is_whole),
         MOVED(a_manifest_that_is_not_what_was_written_is_said),
+        MOVED(each_allocation_of_a_move_may_fail),
+        MOVED(what_the_disk_has_done_is_told_all_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,6 +158,49 @@ static void a_busy_shard_gives_a_save_a_twentieth_of_its_time(void **state)
     fs_memory_free(fs);
 }
 
+/* Room for one block of 64 rows of HASH, not for the two that 100 need. */
+static void what_is_given_back_goes_first_to_the_push_that_waits(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct save_shard *s = &from.shards[0];
+    const struct table *t;
+    struct saving *v;
+
+    (void)state;
+    save_begin(&from, fs, 1, 7, NULL);
+    s->shard->options.block_rows = 64;
+    s->shard->options.save_room = 2000;
+    save_push(&from, 1, 1001, 1000, 1.5F);
+    t = shard_part(s->shard, HASH, 0)->table;
+    save_order(&from, 2, 0, SAVE_OPEN);
+    v = s->shard->saving;
+    for (int i = 0; i < 2; i++) { /* one comes again, one has given up */
+        uint64_t asked_us;
+
+        while (v->blocks[0].block == NULL) {
+            assert_true(save_step(&from));
+        }
+        asked_us = s->net.now_us;
+        assert_int_equal(shard_save_reserve(s->shard, t, 100), PS_EBUSY);
+        while (v->n_busy > 0) {
+            assert_true(save_step(&from));
+        }
+        assert_int_equal(shard_next(s->shard), asked_us + 1000000);
+        if (i == 0) {
+            s->net.now_us += 500000;
+            shard_tick(s->shard);
+            assert_int_equal(v->n_busy, 0);
+            assert_int_equal(shard_save_reserve(s->shard, t, 100), PS_OK);
+            assert_true(shard_next(s->shard) <= s->net.now_us);
+        }
+    }
+    save_run(&from);
+    assert_int_equal(save_finish(&from, fs), PS_OK);
+    assert_true(sum_loaded(fs, from.folder) == save_sum(&from));
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 /* Part of HASH: of lane 8, which has ended, sessions 100 to 5099. */
 static struct shard_part *put_history(struct shard *s)
 {
@@ -236,6 +279,7 @@ int main(void)
         cmocka_unit_test(late_frames_that_the_disk_does_not_take_end_the_save),
         cmocka_unit_test(a_full_table_is_saved),
         cmocka_unit_test(a_busy_shard_gives_a_save_a_twentieth_of_its_time),
+        cmocka_unit_test(what_is_given_back_goes_first_to_the_push_that_waits),
         cmocka_unit_test(sessions_may_be_forgotten_while_the_state_is_made),
     };
 

@@ -45,8 +45,10 @@ static void arrays_texts_and_bytes_are_printed(void **state)
                         "emptied=0 shards=[{lane=8 "
                         "address=\"say \\\"\\\\\\\"\" cut=0 saved=0 "
                         "rows=0 rows_done=0 index_bytes=0 index_checksum=0 "
-                        "loaded=0 load_failed=0 why=\"\" moved=0 "
-                        "moved_state=0}] has_log=0");
+                        "loaded=0 loaded_unlogged=0 load_failed=0 "
+                        "why=\"\" moved=0 "
+                        "moved_state=0 moved_rows=0 moved_done=0 "
+                        "moved_steps=0}] has_log=0");
     buf_clear(&b);
     wire_plan_print(&p, &b);
     assert_non_null(strstr((const char *)b.data,
