@@ -33,7 +33,8 @@ static int add_indexes(struct fs *fs, const char *folder, struct ckpt *c,
     return rc;
 }
 
-int ckpt_open(struct fs *fs, const char *folder, struct ckpt **c, struct err *e)
+static int open_manifest(struct fs *fs, const char *folder, struct ckpt **c,
+                         struct err *e)
 {
     struct buf text;
     uint64_t cut;
@@ -58,7 +59,16 @@ int ckpt_open(struct fs *fs, const char *folder, struct ckpt **c, struct err *e)
                      CKPT_MANIFEST ": it is of cut %" PRIu64 " of term %" PRIu64
                                    ", not of this folder's",
                      (*c)->manifest.cut, (*c)->manifest.term);
+        ckpt_free(*c);
+        *c = NULL;
     }
+    return rc;
+}
+
+int ckpt_open(struct fs *fs, const char *folder, struct ckpt **c, struct err *e)
+{
+    int rc = open_manifest(fs, folder, c, e);
+
     if (rc == PS_OK) {
         rc = add_indexes(fs, folder, *c, e);
     }
@@ -97,12 +107,12 @@ static int look_at_files(struct fs *fs, struct ckpt_entry *x,
 }
 
 /* Fills in an entry whose folder is known. PS_ENOMEM; what is wrong with the
- * checkpoint is in the entry. */
+ * checkpoint is in the entry, with its name if only the manifest is right. */
 static int look_at(struct fs *fs, struct ckpt_entry *x, struct err *e)
 {
     struct ckpt *c;
     struct err why = {0};
-    int rc = ckpt_open(fs, x->folder, &c, &why);
+    int rc = open_manifest(fs, x->folder, &c, &why);
     const char *name = rc == PS_OK ? c->manifest.name : "";
     size_t size = strlen(name) + 1;
 
@@ -115,6 +125,9 @@ static int look_at(struct fs *fs, struct ckpt_entry *x, struct err *e)
     if (rc == PS_OK) {
         x->base = c->manifest.base;
         x->time_ms = c->manifest.time_ms;
+        rc = add_indexes(fs, x->folder, c, &why);
+    }
+    if (rc == PS_OK) {
         rc = look_at_files(fs, x, c, &why);
     }
     ckpt_free(c);

@@ -555,8 +555,8 @@ int import_text_write(struct import_text *x, const char *variable,
 
     if (x->ckpt->manifest.base != 0) {
         return err_set(e, PS_ENOTIMPL,
-                       "%s is an increment: it has only what changed; export a "
-                       "whole checkpoint",
+                       "%s is an increment: it has only what changed; ps-plus "
+                       "compact makes a whole checkpoint of it",
                        x->folder);
     }
     if (strlen(variable) > WIRE_TEXT_MAX) {

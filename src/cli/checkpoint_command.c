@@ -38,10 +38,11 @@ static const struct cli_page verify_page = {
     .about =
         "Reads a checkpoint whole and compares every byte with its checksum.\n"
         "NAME is a folder, a cut, or the name that was given to ps-plus save\n"
-        "(of several the newest); without it, the newest that is whole. What\n"
-        "an increment builds on is read too. Ends with status 1, and says\n"
-        "which file is damaged and where, unless all is right. Needs no\n"
-        "cluster, and may run beside one.\n"
+        "(of several the newest); without it, the newest that is whole, and\n"
+        "damaged ones that are newer are named. What an increment builds on\n"
+        "is read too. Ends with status 1, and says which file is damaged and\n"
+        "where, unless all is right. Needs no cluster, and may run beside "
+        "one.\n"
         "\n"
         "    ps-plus verify file:///srv/model\n"
         "    ps-plus verify file:///srv/model ckpt-000000000012-3 --json\n",
@@ -275,20 +276,15 @@ static int verify_one(struct verifying *v, struct fs *fs,
     return rc;
 }
 
-static int verify(const struct checkpoint_options *o, struct fs *fs,
-                  const struct ckpt_list *list, struct err *e)
+/* Reads x and what it builds on. bytes: of all that was read. */
+static int verify_chain(struct verifying *v, struct fs *fs,
+                        const struct ckpt_list *list,
+                        const struct ckpt_entry *x, uint64_t *bytes,
+                        struct err *e)
 {
-    const struct ckpt_entry *x;
-    const struct ckpt_entry *top;
-    struct verifying v;
-    uint64_t bytes = 0;
-    int rc = checkpoint_find(o, list, &x, e);
+    int rc = PS_OK;
 
-    if (rc != PS_OK) {
-        return rc;
-    }
-    progress_begin(&v.progress, PLAIN_MS);
-    top = x;
+    *bytes = 0;
     while (rc == PS_OK) {
         char base[CKPT_NAME_MAX + 1];
 
@@ -296,8 +292,8 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
             rc = err_set(e, PS_EDATALOSS, "%s: %s", x->folder, x->why);
             break;
         }
-        rc = verify_one(&v, fs, x, e);
-        bytes += x->bytes;
+        rc = verify_one(v, fs, x, e);
+        *bytes += x->bytes;
         if (rc != PS_OK || x->base == 0) {
             break;
         }
@@ -305,25 +301,71 @@ static int verify(const struct checkpoint_options *o, struct fs *fs,
         x = ckpt_list_find(list, base);
         ASSERT(x != NULL); /* else the increment were not whole */
     }
-    if (o->is_json) {
-        struct err ignored;
-        int done = cli_print_json(json_pack("{s:s, s:b, s:I, s:s}", "folder",
-                                            top->folder, "good", rc == PS_OK,
-                                            "bytes", (json_int_t)bytes, "why",
-                                            rc == PS_OK ? "" : e->text),
-                                  &ignored);
+    return rc;
+}
 
-        return rc == PS_OK && done != PS_OK
-                   ? err_set(e, done, "%s", ignored.text)
-                   : rc;
+/* A nightly check that takes the newest whole one has to hear of the damaged
+ * ones above it. Their folders. */
+static json_t *name_passed_over(const struct ckpt_list *list,
+                                const struct ckpt_entry *top)
+{
+    json_t *folders = json_array();
+
+    for (const struct ckpt_entry *x = list->entries; x < top; x++) {
+        char why[sizeof(x->why)];
+
+        if (x->is_new) {
+            continue;
+        }
+        memcpy(why, x->why, sizeof(why));
+        base_one_line(why);
+        fprintf(stderr, "ps-plus: %s is damaged: %s\n", x->folder, why);
+        json_array_append_new(folders, json_string(x->folder));
     }
-    if (rc == PS_OK) {
+    return folders;
+}
+
+static int verify(const struct checkpoint_options *o, struct fs *fs,
+                  const struct ckpt_list *list, struct err *e)
+{
+    const struct ckpt_entry *x;
+    struct verifying v;
+    json_t *passed_over;
+    struct err ignored;
+    uint64_t bytes;
+    size_t n;
+    int done;
+    int rc = checkpoint_find(o, list, &x, e);
+
+    if (rc != PS_OK) {
+        return rc;
+    }
+    progress_begin(&v.progress, PLAIN_MS);
+    rc = verify_chain(&v, fs, list, x, &bytes, e);
+    passed_over = name_passed_over(list, o->name == NULL ? x : list->entries);
+    n = json_array_size(passed_over);
+    if (rc == PS_OK && !o->is_json) {
         printf("%s is good: %" PRIu64 " rows, %" PRIu64
                " bytes, every one checked in %.1f s\n",
-               top->folder, top->rows, bytes,
+               x->folder, x->rows, bytes,
                (double)progress_ms(&v.progress) / 1000);
     }
-    return rc;
+    if (rc == PS_OK && n > 0) {
+        rc = err_set(e, PS_EDATALOSS,
+                     "damaged checkpoints that are newer than %s: %zu",
+                     x->folder, n);
+    }
+    if (!o->is_json) {
+        json_decref(passed_over);
+        return rc;
+    }
+    done = cli_print_json(
+        json_pack("{s:s, s:b, s:I, s:s, s:o}", "folder", x->folder, "good",
+                  rc == PS_OK, "bytes", (json_int_t)bytes, "why",
+                  rc == PS_OK ? "" : e->text, "passed_over", passed_over),
+        &ignored);
+    return rc == PS_OK && done != PS_OK ? err_set(e, done, "%s", ignored.text)
+                                        : rc;
 }
 
 int checkpoint_verify_main(int argc, char **argv)

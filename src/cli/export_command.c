@@ -61,7 +61,9 @@ static const struct cli_page page = {
         "file has its name, with & for each /. NAME is a folder, a cut, or "
         "the\n"
         "name that was given to ps-plus save; without it, the newest whole\n"
-        "one. What was imported and is not served can be exported too.\n"
+        "one that is no increment (ps-plus compact makes one of an "
+        "increment).\n"
+        "What was imported and is not served can be exported too.\n"
         "\n"
         "    ps-plus export --text file:///srv/model --variable user,item -o "
         "out\n",
@@ -142,6 +144,13 @@ static int export_text(const struct checkpoint_options *checkpoint,
         return err_set(e, PS_EARGUMENT, "none:// keeps nothing");
     }
     rc = checkpoint_find(checkpoint, list, &entry, e);
+    for (uint32_t i = 0; rc == PS_OK && checkpoint->name == NULL && i < list->n;
+         i++) {
+        if (list->entries[i].is_whole && list->entries[i].base == 0) {
+            entry = &list->entries[i];
+            break;
+        }
+    }
     return rc == PS_OK ? write_from(o, fs, entry, e) : rc;
 }
 

@@ -329,6 +329,49 @@ class TestFormat(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIs(json.loads(done.stdout)["good"], False)
 
+    def test_verify_names_what_is_newer_and_damaged(self):
+        good, old, new = self.make(12, ""), self.make(13, ""), self.make(14, "")
+        os.mkdir(os.path.join(self.folder, ".new-000000000015-3"))
+        for file in (f"{old}/manifest.json", f"{new}/lane-9.json"):
+            with open(os.path.join(self.folder, file), "r+b") as f:
+                f.seek(40)
+                byte = f.read(1)[0]
+                f.seek(40)
+                f.write(bytes([byte ^ 1]))
+        done = run("verify", self.url)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{good} is good", done.stdout)
+        self.assertIn(f"{old} is damaged: manifest.json", done.stderr)
+        self.assertIn(f"{new} is damaged: lane-9.json", done.stderr)
+        self.assertNotIn(".new-", done.stderr)
+        done = run("verify", self.url, "--json")
+        self.assertEqual(done.returncode, 1)
+        told = json.loads(done.stdout)
+        self.assertEqual((told["folder"], told["good"], told["passed_over"]),
+                         (good, False, [new, old]))
+        self.assertEqual(run("verify", self.url, "12").returncode, 0)
+
+    def test_a_checkpoint_without_an_index_keeps_its_name(self):
+        name = self.make(12, "thu")
+        os.remove(os.path.join(self.folder, name, "lane-9.json"))
+        done = run("checkpoints", self.url)
+        self.assertRegex(done.stdout, rf"{name} +12 thu +20\d\d-.* damaged")
+        done = run("verify", self.url, "thu")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{name}: lane-9.json", done.stderr)
+
+    def test_export_takes_the_newest_that_is_no_increment(self):
+        subprocess.run([CHAIN, "write", self.url], capture_output=True,
+                       check=True)
+        words = ("--text", self.url, "--variable", "hash", "-o",
+                 os.path.join(self.folder, "out"))
+        done = run("export", *words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("ckpt-000000000005-1: 1 files", done.stdout)
+        done = run("export", *words[:2], "6", *words[2:])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("ps-plus compact", done.stderr)
+
     def test_inspect_shows_rows(self):
         self.make(12, "monday")
         done = run("inspect", self.url, "monday")

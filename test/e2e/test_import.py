@@ -286,6 +286,8 @@ class Test(unittest.TestCase):
         self.assertIn("keys of 128 bits", text)
         self.assertIn("file queue \"q\" is not imported", text)
         self.assertIn("nothing was written", text)
+        text = self.run_bin("import", self.old, "--dry-run", "--json").stdout
+        self.assertIn(" 0.1,\n", text)  # not 0.10000000000000001
         self.run_bin("import", self.old, "-o", self.new, "--dry-run")
         self.assertFalse(os.path.exists(self.new))
 

@@ -236,6 +236,26 @@ static void a_list_is_newest_first_and_says_what_is_wrong(void **state)
     ckpt_list_free(&list);
 }
 
+static void a_good_manifest_tells_the_name_though_an_index_is_gone(void **state)
+{
+    struct fs *fs = *state;
+    struct ckpt_list list;
+    struct err e = {0};
+
+    make(fs, 11, 9, "thu");
+    remove_file(fs, "ckpt-000000000011-3/lane-9.json");
+    assert_int_equal(ckpt_list(fs, &list, &e), PS_OK);
+    assert_int_equal(list.n, 1);
+    assert_false(list.entries[0].is_whole);
+    assert_non_null(strstr(list.entries[0].why, "lane-9.json"));
+    assert_string_equal(list.entries[0].name, "thu");
+    assert_int_equal(list.entries[0].base, 9);
+    assert_int_equal(list.entries[0].time_ms, 1700000000123);
+    assert_ptr_equal(ckpt_list_find(&list, "thu"), &list.entries[0]);
+    assert_null(ckpt_list_find(&list, NULL));
+    ckpt_list_free(&list);
+}
+
 static void a_checkpoint_is_never_replaced(void **state)
 {
     struct fs *fs = *state;
@@ -323,6 +343,9 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_list_is_newest_first_and_says_what_is_wrong, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_good_manifest_tells_the_name_though_an_index_is_gone, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(a_checkpoint_is_never_replaced, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(

@@ -120,6 +120,7 @@ static void an_increment_is_refused(void **state)
     x.ckpt = c;
     import_text_init(&x);
     assert_int_equal(import_text_write(&x, "bias", &e), PS_ENOTIMPL);
+    assert_non_null(strstr(e.text, "ps-plus compact"));
     import_text_fini(&x);
     ckpt_free(c);
     fs_memory_free(fs);
