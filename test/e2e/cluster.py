@@ -271,10 +271,7 @@ class Cluster:
         self.servers = [None] * servers
         self.processes = []
         if start:
-            self.start_scheduler()
-            for i in range(servers):
-                self.start_server(i)
-            self.wait_serving()
+            self.start_all()
 
     def __enter__(self):
         return self
@@ -287,6 +284,12 @@ class Cluster:
         process = Process(name, command, self.folder, env=env, **how)
         self.processes.append(process)
         return process
+
+    def start_all(self):
+        self.start_scheduler()
+        for i in range(self.n):
+            self.start_server(i)
+        self.wait_serving()
 
     def start_scheduler(self, *options):
         self.scheduler = self.start(
@@ -412,6 +415,32 @@ def make_folder():
     folder = tempfile.mkdtemp(prefix="ps-e2e-")
     _folders.add(folder)
     return folder
+
+
+def mount_disk(test, folder, size):
+    """A disk of so many bytes, until the end of the test, which skips where
+    that is not allowed."""
+    os.makedirs(folder, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder],
+        stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        test.skipTest("a small disk cannot be mounted: " +
+                      " ".join(done.stderr.split()))
+    test.addCleanup(subprocess.run, ["umount", "-l", folder], check=True)
+
+
+def fill_disk(folder):
+    """Not a byte is left. The file that makes room again when it goes."""
+    path = os.path.join(folder, "filler")
+    with open(path, "wb", 0) as f:
+        for size in (4096, 1):
+            try:
+                while f.write(bytes(size)):
+                    pass
+            except OSError:
+                pass
+    return path
 
 
 def remove_folder(folder):

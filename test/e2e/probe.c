@@ -25,6 +25,7 @@
  *     judge WORKERS KEYS HOMES LANES JOURNAL...
  *                              probe_judge.c: what the journals say of the rows
  *     train WORKER KEYS HOW    probe_train.c: pushes, and where its reader is
+ *     restored WORKER          probe_train.c: where to go on from
  *     fill NAME ROWS DIM       probe_train.c: many rows
  *     watch KEYS               probe_watch.c: whether each server answers
  *     replay WORKER WORKERS KEYS HOW
@@ -542,6 +543,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(mode, "train") == 0) {
         return probe_train(argc - 2, argv + 2);
+    }
+    if (strcmp(mode, "restored") == 0) {
+        return probe_restored(argc - 2, argv + 2);
     }
     if (strcmp(mode, "fill") == 0) {
         return probe_fill(argc - 2, argv + 2);

@@ -53,6 +53,7 @@ int probe_fire(int argc, char **argv);
 int probe_rate(int argc, char **argv);
 int probe_judge(int argc, char **argv);
 int probe_train(int argc, char **argv);
+int probe_restored(int argc, char **argv);
 int probe_fill(int argc, char **argv);
 int probe_watch(int argc, char **argv);
 int probe_replay(int argc, char **argv);

@@ -3,6 +3,7 @@
  *     open MS   opens, which is to fail, and says how and when
  *     errors    led by its stdin:
  *               go      a push, its resolve, a pull, a declaration, the status
+ *               ask     a step, and what else a scheduler is asked
  *               settle  the push again, with all the time there is
  *               close   another push, and a close that does not wait for it
  */
@@ -102,6 +103,32 @@ static void go(struct errors *a)
     ps_text_free(json);
 }
 
+static void ask(struct errors *a)
+{
+    ps_request *save = NULL;
+    struct ps_error e = {0};
+    char position[16];
+    size_t size = sizeof(position);
+    double start = probe_now();
+    int rc = ps_step(a->client, "1", 1);
+
+    tell("step", rc, start, "");
+    start = probe_now();
+    rc = ps_save(a->client, "a", &save, &e);
+    rc = rc == PS_OK ? ps_wait(save, DEADLINE_MS) : rc;
+    tell_waiting(a, "save", rc, start);
+    ps_request_free(save);
+    start = probe_now();
+    rc = ps_restore(a->client, "a", DEADLINE_MS, &e);
+    tell("restore", rc, start, e.text);
+    start = probe_now();
+    rc = ps_rollback(a->client, position, &size, NULL, DEADLINE_MS, &e);
+    tell("rollback", rc, start, e.text);
+    start = probe_now();
+    rc = ps_drop(a->client, "other", DEADLINE_MS, &e);
+    tell("drop", rc, start, e.text);
+}
+
 static void settle(struct errors *a)
 {
     float rows[KEYS];
@@ -138,6 +165,10 @@ int probe_errors(void)
 
         if (strcmp(line, "go") == 0) {
             go(&a);
+            continue;
+        }
+        if (strcmp(line, "ask") == 0) {
+            ask(&a);
             continue;
         }
         if (strcmp(line, "settle") == 0) {

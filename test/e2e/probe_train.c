@@ -1,6 +1,7 @@
 /* probe_train.c - a worker with a reader, whose position a checkpoint keeps.
  *
  *     train WORKER KEYS step|blind
+ *     restored WORKER       what ps_restored() tells it, who does no more
  *     fill NAME ROWS DIM
  *
  * Step i of worker w, counted from 0, pushes to four rows of its own and to one
@@ -18,9 +19,10 @@
  *     save X   ps_save under this name, which is not waited for
  *     go       goes on
  *     look     while it stands: takes note of a rollback, if there was one
+ *     restored answered as by the mode of this name
  *
- * Each is answered with how many steps there were. The stalled push is the
- * first of step i; going on pushes what is left of it.
+ * Each other is answered with how many steps there were. The stalled push is
+ * the first of step i; going on pushes what is left of it.
  *
  * When the cluster has gone back to a checkpoint it goes on from the position
  * that it is given: so the rows are again those of its steps.
@@ -160,6 +162,30 @@ static void report(const struct worker *w)
     fflush(stdout);
 }
 
+static void tell_restored(ps_client *client)
+{
+    char position[64] = "";
+    size_t size = sizeof(position) - 1;
+    uint64_t cut = 0;
+    int rc = ps_restored(client, position, &size, &cut, PROBE_SETTLE_MS, NULL);
+
+    printf("{\"status\":\"%s\",\"position\":\"%s\",\"cut\":%" PRIu64 "}\n",
+           ps_status_name(rc), position, cut);
+    fflush(stdout);
+}
+
+int probe_restored(int argc, char **argv)
+{
+    ps_client *client;
+
+    if (argc != 1) {
+        probe_fail("restored WORKER", PS_EARGUMENT, NULL);
+    }
+    client = probe_open((int)probe_number(argv[0]), NULL, NULL);
+    tell_restored(client);
+    return ps_close(client, PROBE_SETTLE_MS) == PS_OK ? 0 : 1;
+}
+
 /* Stands until it may go on; -1: the end. */
 static int stand(struct worker *w, int is_stalled)
 {
@@ -198,6 +224,10 @@ static int obey(struct worker *w, const char *line)
     }
     if (strcmp(line, "stall") == 0) {
         return stand(w, 1);
+    }
+    if (strcmp(line, "restored") == 0) {
+        tell_restored(w->client);
+        return 1;
     }
     if (strncmp(line, "save ", 5) == 0) {
         ps_request_free(w->save);

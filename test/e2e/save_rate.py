@@ -6,12 +6,13 @@ doc/reliability.md.
 
 One server with one shard and a table that is there before; 16 frames of about
 16 KiB under way, of uniform keys. Saves and pauses of the same length take
-turns in one run; a save is compared with the pauses on both sides, from its
-begin to its end ("save") and until its rows are out ("rows"). What the server's other threads have used of the processors
-meanwhile (writing, checksums) is used once more by a process that does nothing
-else, in the same length: what that costs is compared with its pauses likewise.
-The longest piece of a save (thread time of the shard) is the server's own
-count, its memory what the process has at most beside what it had before.
+turns in one run; a save is compared with the pauses on both sides. What the
+server's other threads have used of the processors meanwhile (writing,
+checksums) is used once more by a process that does nothing else, in the same
+length: what that costs is compared with its pauses likewise. The longest piece
+of a save (thread time of the shard) is the server's own count, its memory what
+the process has at most beside what it had before. test_save_rate.py asks for
+bounds of the same figures.
 """
 
 import argparse
@@ -119,6 +120,68 @@ def watch_memory(pid, stop, most):
         time.sleep(0.02)
 
 
+def ratios_of(what, marks, samples):
+    """Of the rate in each of these stretches to that in the pauses beside."""
+    return [samples.rate(begin, end) /
+            ((samples.rate(*marks[i - 1][1:]) +
+              samples.rate(*marks[i + 1][1:])) / 2)
+            for i, (kind, begin, end) in enumerate(marks) if kind == what]
+
+
+def measure(c, rows, saves, depth=16):
+    """With cluster c of one shard. `save` and `burn`: ratios, one of each save;
+    hold_us, burnt_us: longest pieces; before, more: bytes of memory."""
+    samples = Samples(c.probe("rate", depth, 36000, rows))
+    cluster.wait_for("the table is there", lambda: len(samples.all) > 10, 300)
+    pid = c.servers[0].pid
+    before = resident(pid)
+    most, stop = [before], threading.Event()
+    threading.Thread(target=watch_memory, args=(pid, stop, most),
+                     daemon=True).start()
+    marks = []  # (what, begin, end)
+    length, burnt = 2.0, 0
+
+    def pause():
+        begin = time.monotonic()
+        time.sleep(max(length, 1.0))
+        marks.append(("pause", begin, time.monotonic()))
+
+    for _ in range(saves):
+        pause()
+        begin, out, end, cpu = save(c, pid)
+        marks.append(("save", begin, end))
+        length = end - begin
+        print(f"    {out - begin:.1f} s of rows, {length:.1f} s in all, "
+              f"{cpu:.2f} s of other threads", flush=True)
+        pause()
+        begin = time.monotonic()
+        burnt = max(burnt, burn(length, cpu))
+        marks.append(("burn", begin, time.monotonic()))
+    pause()
+    stop.set()
+    shard = c.status()["servers"][0]["shards"][0]["counters"]
+    return {"save": ratios_of("save", marks, samples),
+            "burn": ratios_of("burn", marks, samples),
+            "hold_us": shard["save_hold_us"], "burnt_us": burnt,
+            "before": before, "more": most[0] - before}
+
+
+def one_shard():
+    place = "file://" + os.path.join(cluster.make_folder(), "checkpoints")
+    return cluster.Cluster(servers=1, shards=1,
+                           scheduler_options=["-cp", place])
+
+
+def show(said):
+    for what in ("save", "burn"):
+        print(f"    {what} {statistics.median(said[what]):.3f} of the pauses "
+              "beside it (" + " ".join(f"{r:.2f}" for r in said[what]) + ")")
+    print(f"    longest piece {said['hold_us']} us, of the process that burns "
+          f"{said['burnt_us']} us, memory {said['before'] >> 20} MiB and "
+          f"{said['more'] >> 20} more "
+          f"({100 * said['more'] / said['before']:.1f} %)", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--bin", required=True)
@@ -129,55 +192,8 @@ def main():
     o = p.parse_args()
     os.environ["PS_PLUS_BIN"] = o.bin
     os.environ["PS_PROBE_BIN"] = o.probe
-    place = "file://" + os.path.join(cluster.make_folder(), "checkpoints")
-    with cluster.Cluster(servers=1, shards=1,
-                         scheduler_options=["-cp", place]) as c:
-        samples = Samples(c.probe("rate", o.depth, 36000, o.rows))
-        cluster.wait_for("the table is there", lambda: len(samples.all) > 10,
-                         300)
-        pid = c.servers[0].pid
-        before = resident(pid)
-        most, stop = [before], threading.Event()
-        threading.Thread(target=watch_memory, args=(pid, stop, most),
-                         daemon=True).start()
-        marks = []  # (what, begin, end)
-        rows_end = {}  # index in marks -> when the rows of that save were out
-        length, burnt = 2.0, 0
-
-        def pause():
-            begin = time.monotonic()
-            time.sleep(max(length, 1.0))
-            marks.append(("pause", begin, time.monotonic()))
-
-        for _ in range(o.saves):
-            pause()
-            begin, rows, end, cpu = save(c, pid)
-            marks.append(("save", begin, end))
-            rows_end[len(marks) - 1] = rows
-            length = end - begin
-            print(f"{rows - begin:.1f} s of rows, {length:.1f} s in all, "
-                  f"{cpu:.2f} s of other threads")
-            pause()
-            begin = time.monotonic()
-            burnt = max(burnt, burn(length, cpu))
-            marks.append(("burn", begin, time.monotonic()))
-        pause()
-        stop.set()
-        shard = c.status()["servers"][0]["shards"][0]["counters"]
-        for what in ("rows", "save", "burn"):
-            ratios = []
-            for i, (kind, begin, end) in enumerate(marks):
-                if kind == ("save" if what == "rows" else what):
-                    quiet = (samples.rate(*marks[i - 1][1:]) +
-                             samples.rate(*marks[i + 1][1:])) / 2
-                    end = rows_end[i] if what == "rows" else end
-                    ratios.append(samples.rate(begin, end) / quiet)
-            print(f"{what} {statistics.median(ratios):.3f} of the pauses "
-                  f"beside it (" + " ".join(f"{r:.2f}" for r in ratios) + ")")
-        print(f"longest piece {shard['save_hold_us']} us, of the process that "
-              f"burns {burnt} us, "
-              f"memory {before >> 20} MiB and {(most[0] - before) >> 20} more "
-              f"({100 * (most[0] - before) / before:.1f} %)")
+    with one_shard() as c:
+        show(measure(c, o.rows, o.saves, o.depth))
     cluster.clean()
 
 

@@ -132,26 +132,10 @@ class FullDisk(Case):
     def setUp(self):
         super().setUp()
         self.disk = os.path.join(self.folder, "disk")
-        os.mkdir(self.disk)
-        r = run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none",
-                 self.disk])
-        if r.returncode != 0:
-            self.skipTest("a small disk cannot be mounted: " +
-                          " ".join(r.stderr.split()))
-        self.addCleanup(run, ["umount", "-l", self.disk])
-
-    def fill(self):
-        """Not a byte is left."""
-        with open(os.path.join(self.disk, "filler"), "wb", 0) as f:
-            for size in (4096, 1):
-                try:
-                    while f.write(bytes(size)):
-                        pass
-                except OSError:
-                    pass
+        cluster.mount_disk(self, self.disk, DISK_BYTES)
 
     def test_a_new_store_on_a_full_disk(self):
-        self.fill()
+        cluster.fill_disk(self.disk)
         before = snapshot(self.disk)
         kv = os.path.join(self.disk, "store")
         for command in users_of(kv)[:2]:
@@ -172,15 +156,12 @@ class FullDisk(Case):
         c = cluster.Cluster(servers=2, shards=1, start=False)
         self.addCleanup(c.close)
         c.kv = "file://" + os.path.join(self.disk, "store")
-        c.start_scheduler()
-        for i in range(2):
-            c.start_server(i)
-        c.wait_serving()
+        c.start_all()
         lanes = [cluster.lanes_of(c.status(), i) for i in range(2)]
         probe = c.probe("count", 0, KEYS, 1)
         probe.line()
         time.sleep(0.5)
-        self.fill()
+        filler = cluster.fill_disk(self.disk)
         time.sleep(FULL_S)
         roles = (c.scheduler, *c.servers)
         for role in roles:
@@ -190,7 +171,7 @@ class FullDisk(Case):
             self.assertGreater(len(said), 0, role.text())
             self.assertLess(len(said), 15, said)
             self.assertIn(self.disk, said[0])
-        os.remove(os.path.join(self.disk, "filler"))
+        os.remove(filler)
         status = c.wait_serving()
         self.assertEqual([cluster.lanes_of(status, i) for i in range(2)],
                          lanes)

@@ -5,7 +5,10 @@ import unittest
 
 import cluster
 
-CALLS = ("push", "resolve", "pull", "declare", "status")
+CALLS = {
+    "go": ("push", "resolve", "pull", "declare", "status"),
+    "ask": ("step", "save", "restore", "rollback", "drop"),
+}
 DEADLINE_S = 0.3  # that of probe_errors.c
 ROOM_S = 1.5      # on a machine that does much else
 
@@ -17,13 +20,32 @@ class Deadlines(unittest.TestCase):
         self.probe = self.c.probe("errors")
         self.probe.line()
 
-    def go(self):
-        self.probe.say("go")
-        said = [self.probe.line() for _ in CALLS]
-        self.assertEqual([answer["call"] for answer in said], list(CALLS))
+    def order(self, what):
+        self.probe.say(what)
+        said = [self.probe.line() for _ in CALLS[what]]
+        self.assertEqual([answer["call"] for answer in said],
+                         list(CALLS[what]))
         for answer in said:
             self.assertLess(answer["seconds"], DEADLINE_S + ROOM_S, answer)
         return {answer["call"]: answer for answer in said}
+
+    def go(self):
+        said = self.order("go")
+        # It shows who does not answer as such.
+        self.assertEqual(said["status"]["status"], "PS_OK")
+        return said
+
+    def ask_in_vain(self, of_save="scheduler"):
+        """What a scheduler is asked that does not answer. A step and the
+        rollback that there was none of are this client's own; ps_wait() names
+        the oldest that is under way."""
+        said = self.order("ask")
+        self.check_late(said["save"], of_save)
+        for call in ("restore", "drop"):
+            self.check_late(said[call], "scheduler")
+        for call, status in (("step", "PS_OK"), ("rollback", "PS_ENOTFOUND")):
+            self.assertEqual(said[call]["status"], status)
+            self.assertLess(said[call]["seconds"], DEADLINE_S)
 
     def check_late(self, answer, whom):
         self.assertEqual(answer["status"], "PS_ETIMEOUT", answer)
@@ -66,9 +88,26 @@ class Deadlines(unittest.TestCase):
         for call in ("push", "resolve", "pull"):
             self.assertEqual(said[call]["status"], "PS_OK")
         self.check_late(said["declare"], "scheduler")
+        self.ask_in_vain()
         self.c.scheduler.go_on()
         self.assertEqual(set(self.settle()), {2})
         self.assertEqual(self.c.ask("declare", "after")["rows"], [1, 2, 3])
+
+    def test_a_scheduler_that_is_gone(self):
+        self.c.scheduler.kill()
+        said = self.go()
+        for call in ("push", "resolve", "pull"):
+            self.assertEqual(said[call]["status"], "PS_OK")
+        self.check_late(said["declare"], "scheduler")
+        self.ask_in_vain()
+        self.c.start_scheduler()
+        self.assertEqual(set(self.settle()), {2})
+        cluster.wait_for("the new one answers", lambda: self.order("ask")
+                         ["drop"]["status"] == "PS_ENOTFOUND")
+        said = self.order("ask")  # there is no place, nor this variable
+        self.assertEqual([answer["status"] for answer in said.values()],
+                         ["PS_OK", "PS_EARGUMENT", "PS_EARGUMENT",
+                          "PS_ENOTFOUND", "PS_ENOTFOUND"])
 
     def test_everybody_is_gone(self):
         for process in (self.c.scheduler, *self.c.servers):
@@ -77,6 +116,7 @@ class Deadlines(unittest.TestCase):
         for call in ("push", "resolve", "pull"):
             self.check_late(said[call], "server [01]")
         self.check_late(said["declare"], "scheduler")
+        self.ask_in_vain("server [01]")
         self.probe.say("close")
         closed = self.probe.line()
         self.assertEqual(closed["status"], "PS_ETIMEOUT")

@@ -19,13 +19,18 @@ SHARDS = 2
 WORKERS = 3
 KEYS = 128
 SOME = 12000  # bytes of a journal
+DISK_BYTES = 16 << 20
+FULL_S = 2 * cluster.LEASE_S  # while nothing can be logged
+PARTS = 3  # of a shard: two variables of the workers, and that of the watch
+OTHERS_MIN = 0.99  # of the requests to servers that live
 LANES = ",".join(str(lane) for lane in range(1, 2000))
 
 
 class Logs(cluster.CountTest):
     deadline = 120
 
-    def begin(self, durability, checkpoints=False):
+    def begin(self, durability, checkpoints=False, small=None):
+        """small: the server whose logs are on a disk of DISK_BYTES."""
         seed = int(os.environ.get("PS_TEST_SEED") or time.time())
         print(f"    PS_TEST_SEED={seed}", flush=True)
         self.dice = random.Random(seed)
@@ -34,9 +39,13 @@ class Logs(cluster.CountTest):
         self.place = cluster.make_folder()
         self.checkpoints = os.path.join(self.place, "checkpoints")
         self.c = cluster.Cluster(
-            servers=SERVERS, shards=SHARDS,
+            servers=SERVERS, shards=SHARDS, start=False,
             scheduler_options=["-cp", self.checkpoints] if checkpoints else [])
         self.addCleanup(self.c.close)
+        if small is not None:
+            self.disk = os.path.join(self.c.folder, f"log-{small}")
+            cluster.mount_disk(self, self.disk, DISK_BYTES)
+        self.c.start_all()
         self.homes = os.path.join(self.c.folder, "homes")
         self.c.ask("homes", WORKERS, KEYS, self.homes)
         self.workers = []
@@ -107,6 +116,51 @@ class Logs(cluster.CountTest):
 
     def test_killed_servers_between_checkpoints(self):
         self.run_kills(1, checkpoints=True)
+
+    def test_a_full_disk_ends_lanes_that_log_there_and_nothing_else(self):
+        self.begin(1, small=1)
+        watch = self.c.probe("watch", 60)
+        watch.line()
+        before = [cluster.lanes_of(self.c.status(), i) for i in range(SERVERS)]
+        filler = cluster.fill_disk(self.disk)
+        server = self.c.servers[1]
+        for i in range(SHARDS):
+            cluster.wait_for("its lane ends", lambda i=i: f"shard {i} cannot "
+                             "write its log: " in server.text())
+        watch.say("")
+        watch.line()
+        time.sleep(FULL_S)
+        watch.say("")
+        others = watch.line()["0"]
+        self.assertGreater(others["calls"], 500)
+        self.assertGreaterEqual(1 - others["failed"] / others["calls"],
+                                OTHERS_MIN, others)
+        self.check_full(server, self.c.status())
+        os.remove(filler)
+        self.wait_pushes()
+        status = self.c.wait_serving()
+        self.assertEqual([s["unserved"] for s in
+                          cluster.server_of(status, 1)["shards"]], [0, 0])
+        after = [cluster.lanes_of(status, i) for i in range(SERVERS)]
+        self.assertEqual(after[0], before[0])
+        self.assertFalse(set(after[1]) & set(before[1]), after)
+        watch.finish()
+        self.assertEqual(watch.wait(60), 0, watch.text())
+        self.end()
+
+    def check_full(self, server, status):
+        """It says what is wrong, and where, and lives."""
+        self.assertIsNone(server.child.poll(), server.text())
+        said = [line for line in server.text().splitlines()
+                if "No space left on device" in line]
+        self.assertGreater(len(said), 1)
+        self.assertLess(len(said), 20, said)
+        for line in said:
+            self.assertIn(self.disk, line)
+        for shard in cluster.server_of(status, 1)["shards"]:
+            self.assertEqual(shard["unserved"], PARTS)
+            self.assertIn("No space left on device", shard["why"])
+            self.assertIn(self.disk, shard["why"])
 
     def test_without_a_place_for_logs_it_is_refused(self):
         self.c = cluster.Cluster(servers=1, shards=1)

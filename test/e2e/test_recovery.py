@@ -83,10 +83,7 @@ class Recovery(Saved):
 
     def start_all(self, c, shards=None):
         c.shards = shards or c.shards
-        c.start_scheduler()
-        for i in range(c.n):
-            c.start_server(i)
-        c.wait_serving()
+        c.start_all()
 
     def kill_all(self, c):
         c.scheduler.kill()
@@ -427,6 +424,49 @@ class Back(Recovery):
             worker.line()
             self.check_rows(c, "after", [0])
             self.finish([worker])
+
+    def check_restored(self, c, said, workers):
+        """ps_restored() tells the positions of this save, if any, to workers
+        that run and to who begins anew."""
+        positions = self.read(said).positions() if said else {}
+        for i in range(len(workers) + 1):  # of the last nobody knows
+            wanted = {"status": "PS_ENOTFOUND", "position": "", "cut": 0}
+            if i in positions:
+                wanted = {"status": "PS_OK", "cut": said["cut"],
+                          "position": f"{i} {positions[i]}"}
+            self.assertEqual(c.ask("restored", i), wanted)
+            if i < len(workers):
+                self.assertEqual(self.order(workers[i], "restored"), wanted)
+
+    def test_who_begins_anew_is_told_where_to_go_on(self):
+        with self.cluster() as c:
+            workers = [self.train(c, i) for i in range(2)]
+            monday = self.save(c, "monday")
+            self.check_restored(c, None, workers)  # nothing came back
+            self.train_on(workers[0])
+            self.save(c, "tuesday")
+            self.restore(c, "monday")
+            self.check_restored(c, monday, workers)
+            for worker in workers:
+                self.train_on(worker)
+            self.check_restored(c, monday, workers)
+            # What was saved later is of another past now.
+            self.kill_all(c)
+            self.start_all(c)
+            self.check_restored(c, monday, workers)
+            for worker in workers:
+                self.train_on(worker)
+            wednesday = self.save(c, "wednesday")
+            self.check_restored(c, monday, workers)
+            # Nor is who comes with the scheduler told of what was before it.
+            self.kill_all(c)
+            c.start_scheduler()
+            self.check_restored(c, wednesday, [])
+            for i in range(c.n):
+                c.start_server(i)
+            c.wait_serving()
+            self.check_restored(c, wednesday, workers)
+            self.finish(workers)
 
     def test_a_mistyped_name_changes_nothing(self):
         with self.cluster() as c:
