@@ -127,18 +127,16 @@ static size_t count_wanted(const struct shard *s, const struct plan *plan,
  * go without a word, as nobody asks a lane that lives what it has lost. */
 bool shard_load_is_given_up(struct shard *s, const struct plan *plan)
 {
-    const struct shard_part *p = s->parts;
-    const struct shard_part *end = p + s->n_parts;
+    bool is_served = false;
 
-    for (; p != end; p++) {
+    for (size_t i = 0; i < s->n_parts && !is_served; i++) {
+        const struct shard_part *p = &s->parts[i];
         const struct wire_part *w = plan_part(plan, p->variable, p->begin);
 
-        if (w != NULL && w->lane == s->lane && w->since != p->since &&
-            p->table != NULL && !p->is_loading) {
-            break;
-        }
+        is_served = w != NULL && w->lane == s->lane && w->since != p->since &&
+                    p->table != NULL && !p->is_loading;
     }
-    if (p == end) {
+    if (!is_served) {
         return false;
     }
     if (!s->is_over) {

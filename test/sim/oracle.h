@@ -251,7 +251,7 @@ struct oracle {
     uint64_t raised_cut; /* in `sessions` */
     uint64_t closed_cut; /* no older frame may be applied */
     uint64_t save_ticket;
-    uint32_t save_orders; /* in the record */
+    uint64_t save_order; /* nonce of the newest in the record */
     uint64_t save_cut;
     uint32_t save_state;
     struct save_end *save_ends; /* of former tickets */

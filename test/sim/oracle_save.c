@@ -459,11 +459,13 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
     struct oracle *o = s->oracle;
     struct wire_save w;
     struct saved *f;
+    uint64_t newest;
 
     if (wire_save_decode(data, size, &o->arena, &w) != PS_OK) {
         world_fail(s, "the record save cannot be read");
         return;
     }
+    newest = w.n_asked > 0 ? w.asked[w.n_asked - 1].nonce : 0;
     trace_note(s, "save %llu under cut %llu: state %u, plan %llu %s",
                (ull)w.ticket, (ull)w.cut, w.state, (ull)w.plan, w.why);
     if (w.ticket < o->save_ticket || w.cut < o->save_cut ||
@@ -483,13 +485,13 @@ void oracle_save_on_record(struct sim *s, const void *data, size_t size)
         return;
     }
     /* A restore writes the record of its own accord: of one that is done. */
-    if (w.ticket > o->save_ticket && w.n_asked == o->save_orders &&
+    if (w.ticket > o->save_ticket && newest == o->save_order &&
         w.state != SAVE_DONE) {
         world_fail(s, "save %llu begins, and no new order asks for it",
                    (ull)w.ticket);
         return;
     }
-    o->save_orders = w.n_asked;
+    o->save_order = newest;
     s->totals.saves_again +=
         w.ticket == o->save_ticket && w.cut > o->save_cut && o->save_cut != 0;
     if (w.ticket > o->save_ticket || w.state != o->save_state ||

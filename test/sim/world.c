@@ -427,7 +427,7 @@ static bool look_at_logs(struct sim *s)
         return false;
     }
     if (!oracle_log_may_refuse(s, why)) {
-        if (!s->faults_on && s->now > s->healed_at + REFUSED_US) {
+        if (!s->faults_on && s->now > s->healed_at + 3ull * REFUSED_US) {
             world_fail(s, "a server does not read a log that is right: %s",
                        why);
         }
