@@ -156,6 +156,12 @@ class Proxies(cluster.CountTest):
         for h in acks:
             self.assertTrue(h.flags & proxy.REPEAT, h)
 
+    def again(self, p, frames):
+        with p.connect() as s:
+            said = self.replay(s, frames)
+        self.assertEqual(len(said), len(frames))
+        return said
+
     def dump(self):
         return ([self.c.ask("dump", name, KEYS, 3) for name in
                  ("rows", "more")], self.c.status()["totals"]["pushes_applied"])
@@ -169,10 +175,9 @@ class Proxies(cluster.CountTest):
         self.wait_pushes()
         self.check_accounts(self.c, cluster.end_accounts(self.probes), KEYS)
         before = self.dump()
-        with p.connect() as s:  # the session has ended
-            said = self.replay(s, frames)
-        self.assertEqual(len(said), len(frames))
-        self.assertEqual(self.acknowledged(said), [])
+        cluster.wait_for("the servers know that the session has ended",
+                         lambda: not self.acknowledged(self.again(p, frames)),
+                         10)
         self.assertEqual(self.dump(), before)
 
     def test_a_server_that_slept_through_its_lease_acknowledges_nothing(self):
