@@ -184,6 +184,15 @@ void mem_shrunk(void)
     atomic_store_explicit(&counts.has_shrunk, true, memory_order_relaxed);
 }
 
+/* malloc raises this threshold to twice the largest block that it has given
+ * back to the system, up to 64 MiB, and malloc_trim leaves the end of a
+ * thread's heap as it is. Set by hand it stays; so does the size from which on
+ * blocks come from the system, which costs little: those are kept here. */
+void mem_keep_little(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
+}
+
 void mem_tidy(uint64_t now_us)
 {
     bool must_trim;
@@ -199,11 +208,11 @@ void mem_tidy(uint64_t now_us)
         kept.trim_us = 0;
     }
     pthread_mutex_unlock(&kept.m);
-    if (must_trim) {
-        malloc_trim(0);
-    }
     if (now_us > KEPT_US) {
         give_back(now_us - KEPT_US);
+    }
+    if (must_trim) {
+        malloc_trim(0); /* of the large blocks too: malloc may keep them */
     }
 }
 
@@ -306,8 +315,11 @@ void *mem_map(size_t bytes, bool huge)
         p = p == MAP_FAILED ? NULL : p;
     }
     if (p != NULL && huge) {
-        /* A wish: a kernel without huge pages refuses it, which is fine. */
+        /* Wishes: a kernel without huge pages refuses, which is fine. A child
+         * of fork that lives on would cost a copy of each page that is written,
+         * and its huge page split: it gets none of it. */
         (void)madvise(p, bytes, MADV_HUGEPAGE);
+        (void)madvise(p, bytes, MADV_DONTFORK);
     }
     return p;
 }

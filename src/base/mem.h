@@ -27,10 +27,14 @@ void mem_tidy(uint64_t now_us);
 /* Tells that thousands of small blocks have been freed. malloc keeps them for
  * itself, so mem_tidy returns their pages a second later. */
 void mem_shrunk(void);
+/* For a process of our own, before its threads begin: of each thread's heap no
+ * more than 128 KiB stay resident at its end. Never in libpsplus. */
+void mem_keep_little(void);
 /* n * size, or SIZE_MAX where that overflows (which mem_try then refuses). */
 size_t mem_array(size_t n, size_t size);
 /* Anonymous pages, aligned to 2 MiB where bytes is at least that, with huge
- * pages asked for when `huge`. NULL when there are none. */
+ * pages asked for when `huge`; a child of fork gets none of those. NULL when
+ * there are none. */
 void *mem_map(size_t bytes, bool huge) MUST_USE;
 void mem_unmap(void *p, size_t bytes);
 /* Has the kernel make the pages now, all zero, as it would at the first touch

@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "fs/fs.h"
 #include "net/address.h"
 #include "udf/udf_plugin.h"
@@ -69,6 +70,7 @@ int role_main(int argc, char **argv)
     const char *role = find_option(argc, argv, "role", "r", &at);
     struct err e;
 
+    mem_keep_little();
     if (load_plugins(argc, argv, &e) != PS_OK) {
         return cli_refuse(&e);
     }

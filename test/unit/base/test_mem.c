@@ -7,8 +7,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void a_size_that_overflows_is_refused(void **state)
 {
@@ -176,6 +180,32 @@ static void small_maps_are_whole_pages_of_zeros(void **state)
     mem_unmap(NULL, 5000);
 }
 
+static void a_child_of_fork_gets_no_huge_maps(void **state)
+{
+    const size_t size = (size_t)2 << 20;
+    void *huge = mem_map(size, true);
+    void *other = mem_map(size, false);
+    unsigned char resident[1];
+    int status = 0;
+    pid_t child;
+
+    (void)state;
+    assert_non_null(huge);
+    assert_non_null(other);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(mincore(huge, 4096, resident) == 0 ? 1
+              : errno != ENOMEM                  ? 2
+                                : mincore(other, 4096, resident));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    mem_unmap(huge, size);
+    mem_unmap(other, size);
+}
+
 /* The number of pages of this process that are mapped: the first number of its
  * statm. */
 static int64_t count_mapped(void)
@@ -288,6 +318,7 @@ int main(void)
         cmocka_unit_test(calls_that_may_fail_are_counted_and_others_are_not),
         cmocka_unit_test(large_maps_are_aligned_to_2_mib),
         cmocka_unit_test(small_maps_are_whole_pages_of_zeros),
+        cmocka_unit_test(a_child_of_fork_gets_no_huge_maps),
         cmocka_unit_test(what_was_mapped_too_much_is_given_back),
         cmocka_unit_test(
             a_freed_large_block_is_used_again_for_one_of_about_its_size),
