@@ -56,8 +56,8 @@ class Reset(Exception):
 
 
 class Proxy(relay.Relay):
-    def __init__(self, seed):
-        super().__init__(seed)
+    def __init__(self, seed, port=0):
+        super().__init__(seed, port)
         self.fault = None  # a method of this class
         self.share = 0.05  # of the frames that it could do harm to
         self.counts = collections.Counter()
@@ -226,6 +226,7 @@ class Proxy(relay.Relay):
         if is_last:
             with self._lock:
                 self._ended.pop(pair)
+                self._recent.pop(pair, None)
                 for s in pair:
                     self._ends.pop(s, None)
 

@@ -136,14 +136,14 @@ class Relay:
         may_pass.set()
 
 
-def relays(seed, n):
+def relays(seed, n, kind=Relay):
     """For the n shards of one server, which listen on ports in a row. The
     first of them has the server's options."""
     while True:
-        made = [Relay(seed)]
+        made = [kind(seed)]
         try:
             while len(made) < n:
-                made.append(Relay(seed + len(made), made[0].port + len(made)))
+                made.append(kind(seed + len(made), made[0].port + len(made)))
             return made
         except OSError:  # somebody has one of these ports
             for r in made:

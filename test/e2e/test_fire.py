@@ -1,16 +1,19 @@
 """Every push applied once while processes die and stand still.
 
 Workers and servers of a cluster are killed and started again, in rounds drawn
-from a seed; relays cut the connections between the living. What a worker was
+from a seed; proxies do harm to the frames between the living, each in a way of
+its own that is drawn anew for each round. What a worker was
 told it has written to a journal, which outlives it (probe_fire.c);
 probe_judge.c compares all journals with the rows.
 """
 
+import collections
 import os
 import random
 import time
 
 import cluster
+import proxy
 import relay
 from cluster import lanes_of, server_of
 
@@ -18,6 +21,9 @@ SERVERS = 3
 SHARDS = 2
 WORKERS = 4
 KEYS = 256
+FAULTS = ("drop_acknowledgements", "cut_frames", "reset", "stall",
+          "send_bytes", "flip_header", "flip_body")
+SHARE = 0.005  # of the frames
 SOME = 20000  # bytes of a journal: about a hundred pushes
 
 
@@ -50,7 +56,7 @@ class Fire(cluster.CountTest):
         self.relays = []
         options = []
         for i in range(SERVERS):
-            relays = relay.relays(seed + 10 * i, SHARDS)
+            relays = relay.relays(seed + 10 * i, SHARDS, proxy.Proxy)
             options.append(relays[0].server_options())
             self.relays += relays
         for r in self.relays:
@@ -60,14 +66,14 @@ class Fire(cluster.CountTest):
         self.addCleanup(self.c.close)
         self.homes = os.path.join(self.c.folder, "homes")
         self.c.ask("homes", WORKERS, KEYS, self.homes)
-        self.cut_connections((5000, 100000))
+        self.do_harm()
         self.past = []
         self.lives = [self.start_worker(i) for i in range(WORKERS)]
         self.wait_pushes()
 
-    def cut_connections(self, after_bytes):
+    def do_harm(self):
         for r in self.relays:
-            r.cut_bytes = after_bytes
+            r.begin(getattr(r, self.dice.choice(FAULTS)), SHARE)
 
     def tick(self):
         self.clock += 1
@@ -114,9 +120,10 @@ class Fire(cluster.CountTest):
     def end(self):
         """The workers come to their end, and the rows are compared."""
         self.c.wait_serving()
-        self.cut_connections(None)
-        cuts = sum(r.cuts for r in self.relays)
-        self.assertGreater(cuts, 10)
+        for r in self.relays:
+            r.end()
+        harm = sum((r.counts for r in self.relays), collections.Counter())
+        self.assertGreater(sum(harm.values()), 10)
         for life in self.lives:
             life.process.finish()
         for life in self.lives:
@@ -134,7 +141,7 @@ class Fire(cluster.CountTest):
               for life in self.past + self.lives
               if os.path.exists(life.journal)))  # else killed at its start
         print(f"    {self.kills['worker']} workers and {self.kills['server']} "
-              f"servers killed, {cuts} cuts; {said['acked']} frames "
+              f"servers killed, {dict(harm)}; {said['acked']} frames "
               f"acknowledged, {said['lost']} lost ({said['heard']} heard of), "
               f"{said['refused']} refused, {said['open']} items open "
               f"({said['open_applied']} frames of them applied)", flush=True)
@@ -147,6 +154,7 @@ class Fire(cluster.CountTest):
     def round_of_kills(self, n_workers):
         """One server or two; workers before, while these are away, and while
         they come back."""
+        self.do_harm()
         servers = self.dice.sample(range(SERVERS), self.dice.choice([1, 1, 2]))
         before = self.c.status()
         when = [self.dice.choice(["before", "away", "back"])
@@ -190,6 +198,7 @@ class Fire(cluster.CountTest):
 
     def pause(self, pauses):
         """All of these at once, each for its seconds."""
+        self.do_harm()
         begin = time.monotonic()
         for process, _ in pauses:
             self.check_runs(process)
@@ -225,6 +234,8 @@ class Fire(cluster.CountTest):
             self.assertEqual(lanes_of(status, i), lanes_of(before, i))
             self.assertEqual(server_of(status, i)["emptied"], 0)
         self.wait_pushes()
+        self.pause([(self.c.servers[0], 20), (workers[0], 20)])
+        self.assertEqual(server_of(self.c.status(), 0)["emptied"], 1)
         if cluster.is_deep():
             for _ in range(30):
                 self.pause(list(self.draw_pauses()))
@@ -233,7 +244,7 @@ class Fire(cluster.CountTest):
         self.assertGreater(said["heard"], 0)
         self.assertEqual(said["open"], 0)
 
-    test_pauses.deadline = 1200 if cluster.is_deep() else 90
+    test_pauses.deadline = 1200 if cluster.is_deep() else 120
 
 
 if __name__ == "__main__":
