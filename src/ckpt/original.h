@@ -25,7 +25,6 @@ enum {
     ORIGINAL_DIMS_MAX = 8,
     ORIGINAL_SLOTS_MAX = 64,
     ORIGINAL_BUCKETS = 65536, /* of its hash variables */
-    ORIGINAL_META_MAX = 256 << 20
 };
 
 enum original_kind {

@@ -24,7 +24,7 @@
 #include "cli/cli.h"
 #include "kern/kern.h"
 
-enum { GIB_MAX = 1024, CELLS_MAX = 1024, LATENCY_CELLS = 2 };
+enum { GIB_MAX = 1024, CELLS_MAX = 1024 };
 
 const char *const bench_where_names[3] = {"memory", "tcp", "redis"};
 const char *const bench_what_names[BENCH_ALL] = {"pull", "push-sgd",

@@ -242,6 +242,9 @@ static int run_in_store(const struct local_options *o, const char *kv)
         status = run(&c);
     } else {
         status = cli_fail(&e);
+        if (own != NULL) {
+            (void)rmdir(own); /* no guard does it */
+        }
     }
     local_cluster_say(&c, "stop", "stopping the cluster");
     local_cluster_fini(&c);

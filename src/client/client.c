@@ -68,17 +68,21 @@ bool client_has_settled(void *request)
     return ((struct ps_request *)request)->is_settled;
 }
 
-int client_hold(ps_client *c, struct request *r, struct ps_request **handle)
+int client_handle(struct ps_request **handle)
 {
-    struct ps_request *h = mem_try_zero(sizeof(*h));
+    *handle = mem_try_zero(sizeof(**handle));
+    return *handle != NULL ? PS_OK : PS_ENOMEM;
+}
 
-    if (h == NULL) {
-        if (request_has_settled(r)) {
-            request_free(r);
-        } else {
-            session_abandon(c->session, r);
-        }
-        return PS_ENOMEM;
+void client_hold(ps_client *c, int rc, struct request *r,
+                 struct ps_request **handle)
+{
+    struct ps_request *h = *handle;
+
+    if (rc != PS_OK) {
+        mem_free(h);
+        *handle = NULL;
+        return;
     }
     h->client = c;
     h->request = r;
@@ -92,8 +96,6 @@ int client_hold(ps_client *c, struct request *r, struct ps_request **handle)
     if (request_has_settled(r)) {
         client_mark_settled(h);
     }
-    *handle = h;
-    return PS_OK;
 }
 
 void client_text(ps_request *request, char *text, size_t size)
@@ -107,8 +109,12 @@ void client_text(ps_request *request, char *text, size_t size)
 
 void client_let_go(struct ps_request *r)
 {
-    ps_client *c = r->client;
+    ps_client *c;
 
+    if (r == NULL) {
+        return;
+    }
+    c = r->client;
     if (r->prev != NULL) {
         r->prev->next = r->next;
     } else {
@@ -122,7 +128,7 @@ void client_let_go(struct ps_request *r)
     } else {
         c->n_in_flight--;
         c->driven_us = 0; /* the I/O thread is to go on with it */
-        session_abandon(c->session, r->request);
+        session_abandon(r->request);
     }
     mem_free(r);
 }
@@ -189,13 +195,11 @@ static int submit(ps_client *c, const struct ps_op *ops, size_t n,
     struct session_op few[FEW_OPS];
     struct session_op *all = few;
     struct request *r = NULL;
-    int rc = PS_OK;
+    int rc = client_handle(handle);
 
     if (n > FEW_OPS) {
         all = mem_try(mem_array(n, sizeof(*all)));
-        if (all == NULL) {
-            return PS_ENOMEM;
-        }
+        rc = all != NULL ? rc : PS_ENOMEM;
     }
     for (size_t i = 0; i < n && rc == PS_OK; i++) {
         rc = fill_op(c, &ops[i], &all[i]);
@@ -203,9 +207,7 @@ static int submit(ps_client *c, const struct ps_op *ops, size_t n,
     if (rc == PS_OK) {
         rc = session_submit(c->session, all, n, &r);
     }
-    if (rc == PS_OK) {
-        rc = client_hold(c, r, handle);
-    }
+    client_hold(c, rc, r, handle);
     if (all != few) {
         mem_free(all);
     }

@@ -217,17 +217,15 @@ static struct ps_variable *variable_for(ps_client *c,
     return h;
 }
 
-/* Waits for a DECLARE or DROP; *handle is let go of by the caller. Within
- * client_enter. */
-int client_finish(ps_client *c, struct request *r, uint64_t deadline,
-                  const char *what, struct ps_request **handle,
-                  struct ps_error *e)
+int client_finish(ps_client *c, int rc, struct request *r,
+                  struct ps_request **handle, uint64_t deadline,
+                  const char *what, struct ps_error *e)
 {
     char waits[160];
-    int rc = client_hold(c, r, handle);
 
+    client_hold(c, rc, r, handle);
     if (rc != PS_OK) {
-        return client_error(e, rc, "%s: out of memory", what);
+        return client_error(e, rc, "%.80s: %s", what, ps_status_text(rc));
     }
     rc = client_wait(c, client_has_settled, *handle, deadline);
     if (rc == PS_ETIMEOUT) {
@@ -267,14 +265,12 @@ int ps_declare(ps_client *client, const struct ps_declaration *what,
     updater = updater_of(what, udf);
     w = wire_of(what, &updater);
     client_enter(client, &g);
-    rc = session_declare(client->session, &w, &r);
-    if (rc != PS_OK) {
-        rc = client_error(error, rc, "%.80s: %s", what->name,
-                          ps_status_text(rc));
-    } else {
-        rc = client_finish(client, r, client_deadline(client, timeout_ms),
-                           what->name, &handle, error);
+    rc = client_handle(&handle);
+    if (rc == PS_OK) {
+        rc = session_declare(client->session, &w, &r);
     }
+    rc = client_finish(client, rc, r, &handle,
+                       client_deadline(client, timeout_ms), what->name, error);
     if (rc == PS_OK) {
         *variable = variable_for(client, request_declared(r), &updater);
         if (*variable == NULL) {
@@ -282,9 +278,7 @@ int ps_declare(ps_client *client, const struct ps_declaration *what,
                               what->name);
         }
     }
-    if (handle != NULL) {
-        client_let_go(handle);
-    }
+    client_let_go(handle);
     client_leave(client, &g);
     return rc;
 }
@@ -306,16 +300,13 @@ int ps_drop(ps_client *client, const char *name, int timeout_ms,
         return client_error(error, PS_EARGUMENT, "%s", why);
     }
     client_enter(client, &g);
-    rc = session_drop(client->session, name, &r);
-    if (rc != PS_OK) {
-        rc = client_error(error, rc, "%.80s: %s", name, ps_status_text(rc));
-    } else {
-        rc = client_finish(client, r, client_deadline(client, timeout_ms), name,
-                           &handle, error);
+    rc = client_handle(&handle);
+    if (rc == PS_OK) {
+        rc = session_drop(client->session, name, &r);
     }
-    if (handle != NULL) {
-        client_let_go(handle);
-    }
+    rc = client_finish(client, rc, r, &handle,
+                       client_deadline(client, timeout_ms), name, error);
+    client_let_go(handle);
     client_leave(client, &g);
     return rc;
 }

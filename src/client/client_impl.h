@@ -102,22 +102,27 @@ void client_stop_io(ps_client *c); /* outside client_enter */
 /* For pthread_cond_timedwait by the clock of uptime. */
 int client_cond_init(pthread_cond_t *cond) MUST_USE;
 
-/* client.c: has the request settle into a handle of ours. *handle is set even
- * if it has settled already. PS_ENOMEM: the request was abandoned. */
-int client_hold(ps_client *c, struct request *r,
-                struct ps_request **handle) MUST_USE;
+/* client.c: a handle for a request, which is made first: nobody could tell the
+ * caller of one that was submitted already. NULL and PS_ENOMEM without
+ * memory. */
+int client_handle(struct ps_request **handle) MUST_USE;
+/* Has the request settle into it, if it has not yet; where it was not submitted
+ * (rc), *handle goes and becomes NULL. */
+void client_hold(ps_client *c, int rc, struct request *r,
+                 struct ps_request **handle);
 /* What the scheduler says of one that has ended: why not, or the folder of a
  * restore. `text` has size bytes. */
 void client_text(ps_request *request, char *text, size_t size);
-/* client_declare.c: waits for what the scheduler does, and puts a refusal into
- * words; `what` begins them. *handle is let go of by the caller. Within
- * client_enter. */
-int client_finish(ps_client *c, struct request *r, uint64_t deadline,
-                  const char *what, struct ps_request **handle,
-                  struct ps_error *e) MUST_USE;
+/* client_declare.c: client_hold, waits for what the scheduler does, and puts
+ * why not into words; `what` begins them. *handle is let go of by the caller.
+ * Within client_enter. */
+int client_finish(ps_client *c, int rc, struct request *r,
+                  struct ps_request **handle, uint64_t deadline,
+                  const char *what, struct ps_error *e) MUST_USE;
 bool client_has_settled(void *request);
 void client_mark_settled(struct ps_request *r);
-void client_let_go(struct ps_request *r); /* within client_enter */
+/* NULL is allowed. Within client_enter. */
+void client_let_go(struct ps_request *r);
 /* The name of an updater, to stay until ps_close; NULL: out of memory. Within
  * client_enter. */
 const char *client_keep(ps_client *c, const char *name);

@@ -6,14 +6,15 @@ int client_move(ps_client *client, const char *name, uint32_t bucket,
                 struct ps_error *error)
 {
     struct client_guard g;
-    struct request *r;
+    struct request *r = NULL;
     int rc;
 
     client_enter(client, &g);
-    rc = session_move(client->session, name, bucket, server, shard, &r);
+    rc = client_handle(request);
     if (rc == PS_OK) {
-        rc = client_hold(client, r, request);
+        rc = session_move(client->session, name, bucket, server, shard, &r);
     }
+    client_hold(client, rc, r, request);
     client_leave(client, &g);
     return rc == PS_OK
                ? rc

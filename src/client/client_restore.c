@@ -22,17 +22,18 @@ int client_restore(ps_client *client, const char *name,
                    ps_request **request, struct ps_error *error)
 {
     struct client_guard g;
-    struct request *r;
+    struct request *r = NULL;
     int rc = check(client, name, error);
 
     if (rc != PS_OK) {
         return rc;
     }
     client_enter(client, &g);
-    rc = session_restore(client->session, name, renames, n, &r);
+    rc = client_handle(request);
     if (rc == PS_OK) {
-        rc = client_hold(client, r, request);
+        rc = session_restore(client->session, name, renames, n, &r);
     }
+    client_hold(client, rc, r, request);
     client_leave(client, &g);
     return rc == PS_OK
                ? rc
@@ -44,7 +45,7 @@ int ps_restore(ps_client *client, const char *name, int timeout_ms,
 {
     struct ps_request *handle = NULL;
     struct client_guard g;
-    struct request *r;
+    struct request *r = NULL;
     int rc;
 
     name = name != NULL ? name : "";
@@ -53,16 +54,13 @@ int ps_restore(ps_client *client, const char *name, int timeout_ms,
         return rc;
     }
     client_enter(client, &g);
-    rc = session_restore(client->session, name, NULL, 0, &r);
+    rc = client_handle(&handle);
     if (rc == PS_OK) {
-        rc = client_finish(client, r, client_deadline(client, timeout_ms),
-                           "restore", &handle, error);
-    } else {
-        rc = client_error(error, rc, "restore: %s", ps_status_text(rc));
+        rc = session_restore(client->session, name, NULL, 0, &r);
     }
-    if (handle != NULL) {
-        client_let_go(handle);
-    }
+    rc = client_finish(client, rc, r, &handle,
+                       client_deadline(client, timeout_ms), "restore", error);
+    client_let_go(handle);
     client_leave(client, &g);
     return rc;
 }

@@ -22,7 +22,7 @@ int client_save_begin(ps_client *client, const char *name, bool whole,
                       ps_request **request, struct ps_error *error)
 {
     struct client_guard g;
-    struct request *r;
+    struct request *r = NULL;
     int rc;
 
     if (client == NULL || request == NULL) {
@@ -35,11 +35,12 @@ int client_save_begin(ps_client *client, const char *name, bool whole,
                             (int)LIMIT_NAME_BYTES);
     }
     client_enter(client, &g);
-    rc = whole ? session_save_whole(client->session, name, &r)
-               : session_save(client->session, name, &r);
+    rc = client_handle(request);
     if (rc == PS_OK) {
-        rc = client_hold(client, r, request);
+        rc = whole ? session_save_whole(client->session, name, &r)
+                   : session_save(client->session, name, &r);
     }
+    client_hold(client, rc, r, request);
     client_leave(client, &g);
     return rc == PS_OK
                ? rc
@@ -121,6 +122,9 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
     step_save_look(client->session); /* which one is it? */
     rc = client_save_state(client, deadline, &state);
     if (rc == PS_OK) {
+        rc = client_handle(&handle);
+    }
+    if (rc == PS_OK) {
         /* One that waits for its cut is not in the store yet: 0 is the one
          * that is under way. */
         bool is_known =
@@ -129,15 +133,9 @@ int ps_save_cancel(ps_client *client, int timeout_ms, struct ps_error *error)
         rc = session_cancel_save(client->session, is_known ? state.ticket : 0,
                                  &r);
     }
-    if (rc == PS_OK) {
-        rc = client_finish(client, r, deadline, "cancel the save", &handle,
-                           error);
-    } else {
-        rc = client_error(error, rc, "cancel the save: %s", ps_status_text(rc));
-    }
-    if (handle != NULL) {
-        client_let_go(handle);
-    }
+    rc = client_finish(client, rc, r, &handle, deadline, "cancel the save",
+                       error);
+    client_let_go(handle);
     client_leave(client, &g);
     return rc;
 }
@@ -201,14 +199,13 @@ static int look(ps_client *c, uint64_t deadline, struct ps_error *error)
 {
     struct ps_request *handle = NULL;
     struct request *r = NULL;
-    int rc = session_readers(c->session, &r);
+    int rc = client_handle(&handle);
 
-    rc = rc == PS_OK
-             ? client_finish(c, r, deadline, "restored", &handle, error)
-             : client_error(error, rc, "restored: %s", ps_status_text(rc));
-    if (handle != NULL) {
-        client_let_go(handle);
+    if (rc == PS_OK) {
+        rc = session_readers(c->session, &r);
     }
+    rc = client_finish(c, rc, r, &handle, deadline, "restored", error);
+    client_let_go(handle);
     if (rc == PS_OK) {
         rollback_look(c->session);
         rc = client_wait(c, has_looked, c, deadline);

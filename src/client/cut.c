@@ -188,12 +188,17 @@ static void fill(const struct cutter *c, const struct piece *p,
     }
 }
 
-/* What the flight remembers of a piece. */
-static bool remember(struct cutter *c, const struct piece *p,
-                     const struct run_place *at, struct slice *slice)
+/* Whether its rows of the answer go to places of their own. */
+static bool has_places(const struct cutter *c, const struct piece *p)
 {
-    uint32_t *place = NULL;
+    return p->order != NULL && !pushes(c->r, p->from);
+}
 
+/* What the flight remembers of a piece; `place` has room for its places. */
+static void remember(const struct cutter *c, const struct piece *p,
+                     const struct run_place *at, uint32_t *place,
+                     struct slice *slice)
+{
     *slice = (struct slice){
         .op = p->from->op,
         .as_pull = p->from->as_pull,
@@ -207,19 +212,35 @@ static bool remember(struct cutter *c, const struct piece *p,
         .values = pushes(c->r, p->from) ? at->values : NULL,
         .fate = PS_ECANCELED,
     };
-    if (p->order != NULL && !pushes(c->r, p->from)) {
-        place = arena_take(&c->r->arena, (p->n + 1) * sizeof(*place));
-        if (place == NULL) {
-            return false;
-        }
+    if (has_places(c, p)) {
         for (size_t i = 0; i < p->n; i++) {
             uint32_t k = p->order[i];
 
             place[i] = p->from->place != NULL ? p->from->place[k] : k;
         }
+        slice->place = place;
     }
-    slice->place = place;
-    return true;
+}
+
+/* A flight of n slices, with the places of these pieces behind them: they go
+ * with it, however often the rows are cut anew. */
+static struct flight *make_flight(const struct cutter *c, const size_t *idx,
+                                  uint32_t n)
+{
+    size_t head = sizeof(struct flight) + n * sizeof(struct slice);
+    size_t n_places = 0;
+    struct flight *f;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct piece *p = &c->pieces[idx[i]];
+
+        n_places += has_places(c, p) ? p->n : 0;
+    }
+    f = mem_try(head + n_places * sizeof(uint32_t));
+    if (f != NULL) {
+        memset(f, 0, head);
+    }
+    return f;
 }
 
 /* One flight of the pieces at idx[0..n). */
@@ -228,7 +249,8 @@ static void build(struct cutter *c, const size_t *idx, uint32_t n)
     struct arena *arena = &c->s->arena;
     struct run_op *ops = arena_take(arena, (n + 1) * sizeof(*ops));
     struct run_place *places = arena_take(arena, (n + 1) * sizeof(*places));
-    struct flight *f = mem_try_zero(sizeof(*f) + n * sizeof(struct slice));
+    struct flight *f = make_flight(c, idx, n);
+    uint32_t *place;
 
     if (ops == NULL || places == NULL || f == NULL) {
         c->is_short = true;
@@ -245,12 +267,14 @@ static void build(struct cutter *c, const size_t *idx, uint32_t n)
         return;
     }
     run_encode(ops, n, frame_body(f->frame), places);
+    place = (uint32_t *)&f->slices[n];
     for (uint32_t i = 0; i < n; i++) {
         const struct piece *p = &c->pieces[idx[i]];
         uint32_t chain = chain_of(c->r, p->from);
 
         fill(c, p, &places[i]);
-        c->is_short = !remember(c, p, &places[i], &f->slices[i]) || c->is_short;
+        remember(c, p, &places[i], place, &f->slices[i]);
+        place += has_places(c, p) ? p->n : 0;
         f->is_write = f->is_write || writes(c->r, p->from);
         f->chain = chain > f->chain ? chain : f->chain;
     }

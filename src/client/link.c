@@ -523,10 +523,9 @@ static void on_hello(struct link *l, const struct frame_header *h,
         wire_hello_answer_decode(frame_body(frame), frame->body_bytes,
                                  &s->arena, &m) != PS_OK ||
         m.version != WIRE_VERSION) {
-        log_write(LOG_WARNING,
-                  "server %u shard %u at %s does not speak this "
-                  "protocol",
-                  l->server, l->shard, l->address);
+        log_limited(&l->hello_log, session_now(s), LOG_WARNING,
+                    "server %u shard %u at %s does not speak this protocol",
+                    l->server, l->shard, l->address);
         give_up_connection(l);
         return;
     }

@@ -145,7 +145,7 @@ int session_status(struct session *s, uint64_t lane,
 void session_resolve(struct session *s, struct request *r);
 /* The caller forgets the request: its pushes go on, its buffers are not
  * touched again, `settled` is not called. The session frees it. */
-void session_abandon(struct session *s, struct request *r);
+void session_abandon(struct request *r);
 
 void request_free(struct request *r); /* settled ones only; NULL allowed */
 int request_status(const struct request *r);

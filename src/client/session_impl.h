@@ -14,6 +14,7 @@
 #define SESSION_IMPL_H
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "client/dedup.h"
 #include "client/session.h"
@@ -94,8 +95,9 @@ struct flight {
     struct loss *loss;     /* LOST: asked for */
     uint32_t chain;        /* highest chain index it needs */
     uint32_t n;
-    struct slice slices[]; /* RESOLVE: copies of its target's, `op` is the
-                              index there */
+    struct slice slices[]; /* [n], and behind them their places; RESOLVE:
+                              copies of its target's, `op` is the index
+                              there */
 };
 
 /* ---- links -------------------------------------------------------------- */
@@ -110,8 +112,9 @@ struct link {
     char *address;
     enum link_state state;
     uint64_t connection;
-    uint64_t retry_us;         /* connect again */
-    uint64_t pause_ms;         /* before the next try */
+    uint64_t retry_us; /* connect again */
+    uint64_t pause_ms; /* before the next try */
+    struct log_limit hello_log;
     struct flight_list writes; /* numbered by seq, then the rest by order */
     struct flight_list reads;  /* what needs no number, by order */
     uint64_t number_session;   /* next_seq counts for this session */

@@ -70,7 +70,7 @@ static void hold_lease(struct session *s, uint64_t number, uint64_t cut)
     lease_init(&s->lease, s->coord, key, s->nonce, s->length_us, TAG_LEASE);
     s->has_lease = true;
     step_on_opened(s, cut);
-    lease_claim(&s->lease, session_now(s));
+    lease_claim(&s->lease);
 }
 
 /* The record as it is to become: without this worker's former session, with

@@ -447,9 +447,8 @@ void session_resolve(struct session *s, struct request *r)
     pump_links(s);
 }
 
-void session_abandon(struct session *s, struct request *r)
+void session_abandon(struct request *r)
 {
-    (void)s;
     if (r->has_settled) {
         request_free(r);
         return;

@@ -102,13 +102,15 @@ static void add_sources(json_t *servers, const struct wire_plan *w)
             }
         }
         for (uint32_t k = 0; k < w->n_lanes && from != NULL; k++) {
-            json_t *server = server_of(servers, w->lanes[k].server);
-            const char *old =
-                json_string_value(json_object_get(server, "from"));
+            if (w->lanes[k].lane == w->parts[i].lane) {
+                json_t *server = server_of(servers, w->lanes[k].server);
+                const char *old =
+                    json_string_value(json_object_get(server, "from"));
 
-            if (w->lanes[k].lane == w->parts[i].lane &&
-                (old == NULL || strcmp(from->folder, old) > 0)) {
-                set(server, "from", json_string(from->folder));
+                if (old == NULL || strcmp(from->folder, old) > 0) {
+                    set(server, "from", json_string(from->folder));
+                }
+                break; /* one lane has it */
             }
         }
     }
@@ -299,12 +301,14 @@ static void ask_shards(ps_client *c, struct gathering *g, int timeout_ms)
                                      client_deadline(c, SHARD_WAIT_MS));
 
     for (size_t i = 0; i < g->n; i++) {
+        struct asked *a = &g->asked[i];
         struct request *r = NULL;
+        int rc = client_handle(&a->request);
 
-        if (session_status(c->session, g->asked[i].lane, &r) != PS_OK ||
-            client_hold(c, r, &g->asked[i].request) != PS_OK) {
-            g->asked[i].request = NULL; /* shown as silent */
+        if (rc == PS_OK) {
+            rc = session_status(c->session, a->lane, &r);
         }
+        client_hold(c, rc, r, &a->request); /* NULL: shown as silent */
     }
     if (client_wait(c, all_have_settled, g, deadline) == PS_ENOMEM) {
         return;
@@ -387,9 +391,7 @@ int status_gather(ps_client *client, int timeout_ms, struct status **status,
         judge_servers(s->root);
     }
     for (size_t i = 0; i < g.n; i++) {
-        if (g.asked[i].request != NULL) {
-            client_let_go(g.asked[i].request);
-        }
+        client_let_go(g.asked[i].request);
     }
     client_leave(client, &guard);
     mem_free(g.asked);

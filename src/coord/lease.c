@@ -109,11 +109,10 @@ static void write_record(struct lease *l, uint32_t state, uint64_t now_us)
     l->coord->submit(l->coord, &r);
 }
 
-void lease_claim(struct lease *l, uint64_t now_us)
+void lease_claim(struct lease *l)
 {
     ASSERT(l->state == LEASE_IDLE || l->state == LEASE_LOST);
     ASSERT(!l->in_flight);
-    (void)now_us;
     l->state = LEASE_READING;
     l->confirmed_us = 0;
     l->first_hold = true;

@@ -98,7 +98,7 @@ struct lease {
 void lease_init(struct lease *l, struct coord *coord, const char *key,
                 uint64_t nonce, uint64_t length_us, uint64_t tag);
 void lease_fini(struct lease *l);
-void lease_claim(struct lease *l, uint64_t now_us);
+void lease_claim(struct lease *l);
 /* PS_ENOMEM. While held, the change is written at the next tick. */
 int lease_set_body(struct lease *l, const void *data, size_t size) MUST_USE;
 void lease_take(struct lease *l, uint64_t now_us);

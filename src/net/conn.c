@@ -124,6 +124,9 @@ void conn_settle(struct loop *l)
         }
     }
     conn_let_in(l);
+    if (l->is_behind) {
+        conn_accept(l);
+    }
     if (l->is_listening) {
         conn_look_back(l);
     }
@@ -310,7 +313,8 @@ static void on_refused(uv_handle_t *handle)
     mem_free(handle);
 }
 
-/* Takes a connection only to end it: left alone it would wait for ever. */
+/* Takes a connection only to end it: left alone it would wait for ever, and
+ * all that come after it. */
 static void refuse(struct loop *l)
 {
     uv_tcp_t *tcp = mem_try_zero(sizeof(*tcp));
@@ -323,6 +327,7 @@ static void refuse(struct loop *l)
         uv_close((uv_handle_t *)tcp, on_refused);
     } else {
         mem_free(tcp);
+        l->is_behind = true; /* conn_settle tries again */
     }
     log_limited(&l->refused, loop_now(), LOG_WARNING,
                 "a connection is refused, from %s: %u are open, the limit is "
@@ -334,6 +339,7 @@ void conn_accept(struct loop *l)
 {
     struct conn *c = l->n_accepted < l->accepted_max ? new_conn(l) : NULL;
 
+    l->is_behind = false;
     if (c == NULL) {
         refuse(l);
         return;

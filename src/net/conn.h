@@ -46,9 +46,11 @@ struct loop {
     uv_signal_t signals[CONN_SIGNALS];
     uint32_t n_signals;
     bool is_listening;
+    bool is_behind; /* one has come that could be neither taken nor refused */
     bool is_quitting;
     bool is_stopped;
     bool is_dirty; /* libuv has changes that only a turn tells the kernel */
+    bool is_busy;  /* its owner has work: no waiting */
     uint64_t armed_us;
     uint64_t turns;
 

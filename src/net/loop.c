@@ -20,9 +20,11 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "net/address.h"
@@ -277,6 +279,7 @@ static void settle(struct loop *l)
     uint64_t next;
 
     conn_settle(l);
+    l->is_busy = false;
     next = ask_next(l);
     if (next == UINT64_MAX) {
         arm(l, next, 0);
@@ -290,6 +293,7 @@ static void settle(struct loop *l)
         }
         next = ask_next(l);
     }
+    l->is_busy = next == LOOP_BUSY;
     arm(l, next, now);
 }
 
@@ -306,7 +310,7 @@ void loop_run(struct loop *l)
     settle(l);
     while (!l->is_quitting) {
         bool is_spinning = loop_is_spinning(l);
-        bool must_poll = l->broken != NULL || is_spinning;
+        bool must_poll = l->broken != NULL || is_spinning || l->is_busy;
 
         turn(l, must_poll ? UV_RUN_NOWAIT : UV_RUN_ONCE);
         if (is_spinning && !l->is_dirty) {
@@ -466,6 +470,25 @@ int loop_signal(struct loop *l, int number, struct err *e)
     return PS_OK;
 }
 
+/* 0, or errno where a loop's files cannot be had: libuv would abort then, or
+ * keep one for good. */
+static int try_files(void)
+{
+    int files[LOOP_FILES];
+    size_t n = 0;
+    int rc = 0;
+
+    while (n < LOOP_FILES && rc == 0) {
+        files[n] = eventfd(0, EFD_CLOEXEC);
+        rc = files[n] < 0 ? errno : 0;
+        n += rc == 0;
+    }
+    while (n > 0) {
+        close(files[--n]);
+    }
+    return rc;
+}
+
 int loop_new(struct loop **loop, const struct loop_options *options,
              struct err *e)
 {
@@ -493,7 +516,10 @@ int loop_new(struct loop **loop, const struct loop_options *options,
         options->bytes_max != 0 ? options->bytes_max : LIMIT_LOOP_BYTES;
     l->patience_ms = options->patience_ms;
     map_init(&l->conns);
-    rc = uv_loop_init(&l->uv);
+    rc = -try_files(); /* as libuv has its errors */
+    if (rc == 0) {
+        rc = uv_loop_init(&l->uv);
+    }
     if (rc != 0) {
         mem_free(l);
         return err_set(e, PS_EIO, "event loop: %s", uv_strerror(rc));

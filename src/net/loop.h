@@ -39,6 +39,9 @@ struct loop_job {
     struct loop *loop;                  /* the loop's own */
 };
 
+/* Of next_us: there is work that needs nothing but this thread. */
+#define LOOP_BUSY UINT64_C(1)
+
 /* Any may be NULL. */
 struct loop_handler {
     void (*on_open)(void *context, uint64_t connection);
@@ -46,7 +49,8 @@ struct loop_handler {
                      const struct frame_header *header, struct frame *frame);
     void (*on_close)(void *context, uint64_t connection);
     /* Called when next_us has come. next_us is asked after every batch of
-     * events; UINT64_MAX: no need. */
+     * events; UINT64_MAX: no need. LOOP_BUSY: at once, after a look for
+     * events; a time that has passed: within a millisecond. */
     void (*on_tick)(void *context);
     uint64_t (*next_us)(void *context);
     void (*on_mail)(void *context, struct loop_mail *mail);

@@ -60,7 +60,7 @@ static void refuse_plan(struct scheduler *s, size_t size)
              "left for lanes: fewer variables or fewer shards",
              size, COORD_VALUE_MAX, LANES_ROOM_BYTES);
     if (declare_refuse_update(s, PS_ELIMIT, text)) {
-        plan_owner_update(s);
+        s->retry_us = 0;
         return;
     }
     if (restore_refuse(s, PS_ELIMIT, text)) {

@@ -153,7 +153,7 @@ static void on_cluster(struct scheduler *s, const struct coord_result *r)
                TAG_LEASE);
     s->has_lease = true;
     s->state = SCHEDULER_CLAIM;
-    lease_claim(&s->lease, scheduler_now(s));
+    lease_claim(&s->lease);
 }
 
 void scheduler_go_on(struct scheduler *s)
@@ -225,13 +225,13 @@ static void on_lease_event(struct scheduler *s, enum lease_event event)
         if (s->state == SCHEDULER_RUN || s->state == SCHEDULER_TERM) {
             scheduler_step_down(s);
         }
-        lease_claim(&s->lease, scheduler_now(s));
+        lease_claim(&s->lease);
         break;
     case LEASE_IS_RELEASED:
         if (s->state == SCHEDULER_STOPPING) {
             s->state = SCHEDULER_STOPPED;
         } else {
-            lease_claim(&s->lease, scheduler_now(s));
+            lease_claim(&s->lease);
         }
         break;
     }

@@ -37,9 +37,8 @@ enum logfile_type {
     LOGFILE_BEGIN = 1,
     LOGFILE_CHAIN = 2, /* body: a definition */
     LOGFILE_FRAME = 3, /* body: of a RUN */
-    LOGFILE_EVICT = 4, /* rows that went; not made yet */
-    LOGFILE_ADMIT = 5, /* keys that were let in; not made yet */
-    LOGFILE_QUIET = 6  /* nothing came for a while: all before is settled */
+    /* 4, rows that went, and 5, keys that were let in, are not made yet */
+    LOGFILE_QUIET = 6 /* nothing came for a while: all before is settled */
 };
 
 struct logfile_record {

@@ -22,20 +22,16 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "ckpt/disk_loop.h"
 #include "coord/coord_loop.h"
 #include "coord/patience.h"
 #include "net/address.h"
 #include "net/loop.h"
 #include "server/ahead.h"
+#include "server/places.h"
 #include "server/server.h"
 
 /* A store that does not answer must not keep a process that was told to end. */
 enum { STOP_US = 10000000 };
-
-/* How often the place of checkpoints may change in the life of a process: with
- * each scheduler that was given another. */
-enum { PLACES_MAX = 8, PLACE_BYTES = 4096 };
 
 enum mail_kind {
     /* to a shard */
@@ -44,7 +40,6 @@ enum mail_kind {
     MAIL_SET_PLAN,
     MAIL_SET_SESSIONS,
     MAIL_SET_SAVE,
-    MAIL_SET_PLACE,
     MAIL_LOG_RECORD, /* and back */
     MAIL_PING,
     MAIL_QUIT,
@@ -87,11 +82,8 @@ struct unit {
     bool is_started;
     struct loop *loop; /* loop_post from any thread */
     struct ahead ahead;
-    struct disk disk; /* passes on to the newest of files */
-    struct disk_loop *files[PLACES_MAX];
-    uint32_t n_files;
-    char place[PLACE_BYTES]; /* the newest one's URL */
-    struct disk_loop *log;   /* NULL: none */
+    struct places files;
+    struct disk_loop *log; /* NULL: none */
     struct shard *shard;
     char address[ADDRESS_MAX + 1];
 };
@@ -162,19 +154,16 @@ static void log_record(struct shard_owner *o, uint32_t shard,
     post_reply(CONTAINER_OF(o, struct unit, owner), &r);
 }
 
+static int set_place(struct shard_owner *o, const char *url, struct err *e)
+{
+    return places_set(&CONTAINER_OF(o, struct unit, owner)->files, url, e);
+}
+
 static void unit_log(void *context, const struct disk_result *result)
 {
     struct unit *u = context;
 
     shard_on_log(u->shard, result);
-}
-
-static void submit(struct disk *d, const struct disk_request *request)
-{
-    struct unit *u = CONTAINER_OF(d, struct unit, disk);
-    struct disk *to = disk_loop_disk(u->files[u->n_files - 1]);
-
-    to->submit(to, request);
 }
 
 static void unit_disk(void *context, const struct disk_result *result)
@@ -184,37 +173,11 @@ static void unit_disk(void *context, const struct disk_result *result)
     shard_on_disk(u->shard, result);
 }
 
-/* Checkpoints are at this URL from now on; what was begun elsewhere ends
- * there. */
-static int set_unit_place(struct unit *u, const char *url, struct err *e)
-{
-    int rc;
-
-    if (u->n_files > 0 && strcmp(url, u->place) == 0) {
-        return PS_OK;
-    }
-    if (u->n_files == PLACES_MAX || strlen(url) >= sizeof(u->place)) {
-        return err_set(e, PS_ELIMIT,
-                       "the place of checkpoints has changed "
-                       "too often, or is too long");
-    }
-    rc = disk_loop_open(&u->files[u->n_files], u->loop,
-                        url[0] != '\0' ? url : "none://", DISK_LOOP_FILES,
-                        unit_disk, u, e);
-    if (rc == PS_OK) {
-        u->n_files++;
-        memcpy(u->place, url, strlen(url) + 1);
-    }
-    return rc;
-}
-
 static void unit_tick(void *context)
 {
     struct unit *u = context;
 
-    for (uint32_t i = 0; i < u->n_files; i++) {
-        disk_loop_tick(u->files[i]);
-    }
+    places_tick(&u->files);
     disk_loop_tick(u->log);
     shard_tick(u->shard);
 }
@@ -222,12 +185,11 @@ static void unit_tick(void *context)
 static uint64_t unit_next(void *context)
 {
     struct unit *u = context;
-    uint64_t next = shard_next(u->shard);
+    uint64_t next =
+        base_min_u64(places_next(&u->files), disk_loop_next(u->log));
 
-    for (uint32_t i = 0; i < u->n_files; i++) {
-        next = base_min_u64(next, disk_loop_next(u->files[i]));
-    }
-    return base_min_u64(next, disk_loop_next(u->log));
+    /* 0: rows are being loaded, or a log's records applied. */
+    return base_min_u64(next, base_max_u64(shard_next(u->shard), LOOP_BUSY));
 }
 
 static void unit_open(void *context, uint64_t connection)
@@ -266,7 +228,6 @@ static void unit_mail(void *context, struct loop_mail *mail)
     struct unit *u = context;
     struct order *order = CONTAINER_OF(mail, struct order, mail);
     struct reply pong;
-    struct err e;
 
     switch ((enum mail_kind)mail->kind) {
     case MAIL_START_LANE:
@@ -288,11 +249,6 @@ static void unit_mail(void *context, struct loop_mail *mail)
     case MAIL_SET_SAVE:
         check_record(u, shard_set_save(u->shard, order->record, order->size),
                      "save");
-        break;
-    case MAIL_SET_PLACE:
-        e.text[0] = '\0';
-        (void)set_unit_place(u, (const char *)order->record, &e);
-        shard_set_no_place(u->shard, e.text);
         break;
     case MAIL_LOG_RECORD:
         shard_on_log_record(
@@ -414,13 +370,6 @@ static void set_save(struct server_owner *o, const void *record, size_t size)
     struct order order = {.mail.kind = MAIL_SET_SAVE};
 
     post_all(process_of(o), &order, record, size);
-}
-
-static void set_place(struct server_owner *o, const char *url)
-{
-    struct order order = {.mail.kind = MAIL_SET_PLACE};
-
-    post_all(process_of(o), &order, url, strlen(url) + 1);
 }
 
 static void tell_log_record(struct server_owner *o, uint32_t shard,
@@ -549,7 +498,7 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
     u->owner.want = want;
     u->owner.saved = saved;
     u->owner.log_record = log_record;
-    u->disk.submit = submit;
+    u->owner.set_place = set_place;
     rc = loop_new(&u->loop, &options, e);
     if (rc != PS_OK) {
         return rc;
@@ -562,7 +511,8 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
         return rc;
     }
     address_format(host, port, u->address);
-    rc = set_unit_place(u, "", e);
+    places_init(&u->files, u->loop, unit_disk, u);
+    rc = places_set(&u->files, "", e);
     if (rc == PS_OK && o->log_path != NULL) {
         rc = disk_loop_open(&u->log, u->loop, o->log_path, DISK_LOOP_LOG,
                             unit_log, u, e);
@@ -571,7 +521,8 @@ static int open_unit(struct unit *u, struct process *p, const char *bind,
     if (rc != PS_OK) {
         return rc;
     }
-    rc = shard_new(&u->shard, &shard, loop_net(u->loop), &u->disk, &u->owner);
+    rc = shard_new(&u->shard, &shard, loop_net(u->loop), &u->files.disk,
+                   &u->owner);
     if (rc != PS_OK) {
         return err_set(e, rc, "shard %u: %s", (unsigned)u->number,
                        ps_status_text(rc));
@@ -716,9 +667,7 @@ static void close_units(struct process *p)
         if (u->loop != NULL) {
             loop_stop(u->loop);
         }
-        for (uint32_t k = 0; k < u->n_files; k++) {
-            disk_loop_close(u->files[k]);
-        }
+        places_fini(&u->files);
         disk_loop_close(u->log);
         shard_free(u->shard);
         ahead_fini(&u->ahead);
@@ -773,7 +722,6 @@ int serve_run(const struct serve_options *options, struct err *e)
                 .set_plan = set_plan,
                 .set_sessions = set_sessions,
                 .set_save = set_save,
-                .set_place = set_place,
                 .log_record = tell_log_record,
                 .ping = ping,
             },

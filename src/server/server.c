@@ -111,7 +111,7 @@ static void on_cluster(struct server *s, const struct coord_result *r)
     s->has_lease = true;
     s->state = SERVER_CLAIM;
     say(s, "reads its record in the store");
-    lease_claim(&s->lease, server_now(s));
+    lease_claim(&s->lease);
 }
 
 /* New numbers, one for each shard; a number that may have been taken is never
@@ -352,7 +352,7 @@ static void come_back(struct server *s)
     }
     s->state = SERVER_CLAIM;
     say(s, "reads its record in the store");
-    lease_claim(&s->lease, server_now(s));
+    lease_claim(&s->lease);
 }
 
 static void on_lease_event(struct server *s, enum lease_event event)

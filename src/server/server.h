@@ -33,10 +33,8 @@ struct server_owner {
     void (*set_plan)(struct server_owner *o, const void *record, size_t size);
     void (*set_sessions)(struct server_owner *o, uint64_t version,
                          const void *record, size_t size);
-    /* The next two may be NULL. */
+    /* May be NULL. */
     void (*set_save)(struct server_owner *o, const void *record, size_t size);
-    /* Where checkpoints are, before the plan that says so. Borrowed. */
-    void (*set_place)(struct server_owner *o, const char *url);
     /* What the record of a log says: shard_on_log_record. May be NULL. */
     void (*log_record)(struct server_owner *o, uint32_t shard,
                        const struct shard_log_record *record);

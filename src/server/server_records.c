@@ -58,9 +58,6 @@ static bool look_at_plan(struct server *s, const struct coord_result *r)
         return false;
     }
     s->plan_number = w.plan;
-    if (s->owner->set_place != NULL) {
-        s->owner->set_place(s->owner, w.checkpoints);
-    }
     if (s->plan_with_us == 0 && n == s->n_shards) {
         s->plan_with_us = w.plan;
     }

@@ -334,7 +334,6 @@ static int open_part(struct shard *s, const struct plan *plan,
                     "shard %u cannot serve \"%.80s\", nor load its rows: %s; "
                     "is a --plugin missing?",
                     s->options.shard, v->name, e.text);
-        s->stats.parts_unserved++;
         return PS_OK;
     }
     spec.n_slots = udf_slots(udf, params);
@@ -382,6 +381,26 @@ static void set_budget(struct shard *s, const struct plan *plan)
         shards == 0 ? 0 : plan->w.memory_limit / base_max_u64(shards, 1);
 }
 
+/* Each plan ends a save, but not a move: its files are where checkpoints were,
+ * and what is then written by name would be elsewhere. */
+static int set_place(struct shard *s, const struct plan *plan)
+{
+    struct shard_owner *o = s->owner;
+    struct err e = {.text = ""};
+    int rc =
+        o->set_place == NULL ? PS_OK : o->set_place(o, plan->w.checkpoints, &e);
+
+    if (rc == PS_ENOMEM) {
+        return rc;
+    }
+    if (s->plan != NULL && s->moving != NULL &&
+        strcmp(s->plan->w.checkpoints, plan->w.checkpoints) != 0) {
+        shard_saving_fail(s->moving, "the place of checkpoints has changed");
+    }
+    shard_set_no_place(s, rc == PS_OK ? "" : e.text);
+    return PS_OK;
+}
+
 int shard_set_plan(struct shard *s, const void *record, size_t size)
 {
     struct plan *plan;
@@ -402,14 +421,14 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     }
     parts = mem_try_zero(
         mem_array((size_t)plan->w.n_parts + 1, sizeof(struct shard_part)));
-    if (parts == NULL) {
+    if (parts == NULL || set_place(s, plan) != PS_OK) {
+        mem_free(parts);
         plan_free(plan);
         return PS_ENOMEM;
     }
     /* Placement has made sure of the room for the tables as they begin; the
      * limit is for what comes into them. */
     s->budget.limit = 0;
-    s->stats.parts_unserved = 0;
     shard_load_before_plan(s, plan);
     for (uint32_t i = 0; i < plan->w.n_parts && rc == PS_OK; i++) {
         const struct wire_part *w = &plan->w.parts[i];
@@ -433,6 +452,10 @@ int shard_set_plan(struct shard *s, const void *record, size_t size)
     free_parts(s->parts, s->n_parts, parts, n);
     s->parts = parts;
     s->n_parts = n;
+    s->stats.parts_unserved = 0;
+    for (size_t i = 0; i < n; i++) {
+        s->stats.parts_unserved += parts[i].table == NULL;
+    }
     plan_free(s->plan);
     s->plan = plan;
     s->reads_again = false;

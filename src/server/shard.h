@@ -9,6 +9,7 @@
 #ifndef SHARD_H
 #define SHARD_H
 
+#include "base/err.h"
 #include "base/stats.h"
 #include "fs/disk.h"
 #include "kern/kern.h"
@@ -50,6 +51,10 @@ struct shard_owner {
                        const struct shard_log_record *record);
     /* What shard_save_report says has changed. */
     void (*saved)(struct shard_owner *owner, uint32_t shard);
+    /* Checkpoints are at this URL from now on; with the plan that says so.
+     * PS_ENOMEM: the plan is not taken; another status: nothing can be saved,
+     * for the reason in e. May be NULL. */
+    int (*set_place)(struct shard_owner *owner, const char *url, struct err *e);
     /* Each numbered frame that changed rows, right after it did; may be NULL.
      * For the simulator's oracle. */
     void (*applied)(struct shard_owner *owner, uint32_t shard, uint64_t session,

@@ -74,10 +74,12 @@ struct loading {
     bool is_open;   /* the source's file */
     uint32_t piece; /* of the block: the next to be read */
     struct buf pieces[CKPT_PIECES_MAX];
-    size_t at;      /* row of the block that is inserted next */
-    size_t n;       /* rows of the block */
-    bool is_ready;  /* the block is here and checked */
-    bool has_state; /* of a lane: it is gone through */
+    size_t step;                       /* of the block, that is done next */
+    bool is_in;                        /* all steps of the block are done */
+    struct buf dealt[CKPT_PIECES_MAX]; /* the rows of one step */
+    size_t n;                          /* rows of the block */
+    bool is_ready;                     /* the block is here and checked */
+    bool has_state;                    /* of a lane: it is gone through */
     struct buf state_file;
     struct ckpt_state state;
     bool state_is_decoded;

@@ -347,15 +347,13 @@ static int append_chains(struct shard *s, const struct run_op *ops, uint32_t n)
     return PS_OK;
 }
 
-int shard_log_reserve(struct shard *s, const struct frame_header *h,
-                      const struct frame *frame, const struct run_op *ops,
-                      uint32_t n)
+int shard_log_reserve(struct shard *s, const struct frame *frame,
+                      const struct run_op *ops, uint32_t n)
 {
     struct shard_log *l = s->log;
     struct log_group *g;
     size_t size;
 
-    (void)h;
     if (l == NULL || l->phase != SHARD_LOG_OPEN ||
         l->pending_bytes > PENDING_BYTES) {
         PROBE(shard_log_puts_off);
@@ -612,8 +610,8 @@ static void on_answer(struct shard_log *l, const struct disk_result *r)
 
     l->n_busy--;
     if (r->status != PS_OK && step != STEP_CLOSE && !PLANT(log_error_ignored)) {
-        if (step == STEP_CREATE || step == STEP_WRITE) {
-            l->has_file = l->has_file && step != STEP_CREATE;
+        if (step == STEP_CREATE) {
+            l->has_file = false;
         }
         fail(l, r->why);
     }

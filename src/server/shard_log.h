@@ -101,9 +101,8 @@ const char *shard_log_trouble(const struct shard *s);
 
 /* Before a frame is applied that writes to what is logged: room for its record
  * and its answer. PS_EBUSY. */
-int shard_log_reserve(struct shard *s, const struct frame_header *h,
-                      const struct frame *frame, const struct run_op *ops,
-                      uint32_t n) MUST_USE;
+int shard_log_reserve(struct shard *s, const struct frame *frame,
+                      const struct run_op *ops, uint32_t n) MUST_USE;
 /* After it was applied; cannot fail. */
 void shard_log_append(struct shard *s, const struct frame_header *h,
                       struct frame *frame);

@@ -309,18 +309,16 @@ static int reserve_copies(struct shard *s, const struct run *r)
     if (s->saving == NULL) {
         return rc;
     }
+    shard_save_reserve_begin(s);
     for (uint32_t i = 0; i < r->n && rc == PS_OK; i++) {
         const struct table *t = r->calls[i].table;
-        uint64_t n = 0; /* rows of all ops on this table so far */
 
-        for (uint32_t k = 0; k <= i; k++) {
-            if (r->calls[k].table == t &&
-                (r->chains[k]->flags & UDF_WRITES) != 0) {
-                n += table_spec(t)->kind == PS_DENSE ? table_rows(t)
-                                                     : r->ops[k].n_keys;
-            }
+        if ((r->chains[i]->flags & UDF_WRITES) != 0) {
+            rc = shard_save_reserve(s, t,
+                                    table_spec(t)->kind == PS_DENSE
+                                        ? table_rows(t)
+                                        : r->ops[i].n_keys);
         }
-        rc = shard_save_reserve(s, t, n);
     }
     return rc;
 }
@@ -354,7 +352,7 @@ static void run_next(struct shard *s, struct run *r, struct window *w)
         rc = reserve_copies(s, r);
     }
     if (rc == PS_OK && r->durability != PS_MEMORY) {
-        rc = shard_log_reserve(s, r->h, r->frame, r->ops, r->n);
+        rc = shard_log_reserve(s, r->frame, r->ops, r->n);
     }
     if (PLANT(ack_before_refusal) && rc == PS_OK) {
         shard_answer(s, r->connection, r->h, PS_OK, NULL);

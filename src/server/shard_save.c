@@ -445,6 +445,13 @@ int shard_saving_put_off(struct saving *v, struct saving_wait *wait)
     return PS_OK;
 }
 
+void shard_save_reserve_begin(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->saving->n_tables; i++) {
+        s->saving->tables[i].frame_rows = 0;
+    }
+}
+
 int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
 {
     struct saving_table *p;
@@ -457,7 +464,9 @@ int shard_save_reserve(struct shard *s, const struct table *t, uint64_t n)
         snapshot_sent(p->snapshot) == snapshot_rows(p->snapshot)) {
         return PS_OK;
     }
-    if (reserve_rows(s->saving, p->rows, n, s->saving->room_bytes) != PS_OK) {
+    p->frame_rows += n;
+    if (reserve_rows(s->saving, p->rows, p->frame_rows,
+                     s->saving->room_bytes) != PS_OK) {
         return shard_saving_put_off(s->saving, &s->saving->rows_wait);
     }
     s->saving->rows_wait.since_us = 0;

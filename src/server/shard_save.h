@@ -55,6 +55,7 @@ struct saving_table {
     struct ckpt_rows *erased; /* of an increment; NULL: none were */
     const struct erased_block *erased_from; /* those that are next */
     uint64_t erased_at;                     /* in that block */
+    uint64_t frame_rows; /* shard_save_reserve: of one frame, so far */
 };
 
 /* A block of the late frames' bodies. */
@@ -135,8 +136,10 @@ struct saving {
 /* Whether a frame stamped `cut` may go on: PS_OK; PS_ENOTYET where the shard
  * must cut first and cannot yet. May cut. */
 int shard_save_meet(struct shard *s, uint64_t cut) MUST_USE;
-/* Before rows of a table are changed: room for copies of n of them, and for a
- * frame that is late. PS_EBUSY. */
+/* Before rows of a table are changed: room for copies of n more of them than
+ * since _begin, with which each frame begins while s->saving is there; and for
+ * a frame that is late. PS_EBUSY. */
+void shard_save_reserve_begin(struct shard *s);
 int shard_save_reserve(struct shard *s, const struct table *t,
                        uint64_t n) MUST_USE;
 /* shard_save_state.c */

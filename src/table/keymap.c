@@ -48,8 +48,9 @@
  * A probe stays in its segment, so it is bounded by 1,792 lines; its mean is
  * 1.2. Only keys chosen to collide come near the bound: the hash is no secret.
  * Splitting does not part keys that agree in all 48 bits, so it is not tried
- * without end: the directory stays below 16 entries a segment. Such a segment
- * fills up and then refuses new keys (PS_ELIMIT); the others are untouched.
+ * without end: the directory stays below 16 entries a segment, or 131,072.
+ * Such a segment fills up and then refuses new keys (PS_ELIMIT); the others are
+ * untouched.
  *
  * Why not the obvious ways. One array that doubles: seconds for 10^8 keys in
  * which the shard is dead, and three times the memory at that moment. Chaining:
@@ -74,9 +75,11 @@ enum {
     HASH_BITS = 48,
     HOME_BITS = 24,
     DEPTH_MAX = HASH_BITS - HOME_BITS,
-    /* How far the directory may outgrow the segments, and its free start. */
+    /* How far the directory may outgrow the segments, and its free start: 1
+     * MiB, as a checkpoint's rows come in the order of their hash, and what is
+     * loaded first is a clump until the rest is there. */
     DIRECTORY_PER_SEGMENT = 16,
-    DIRECTORY_SMALL = 64,
+    DIRECTORY_SMALL = 1 << 17,
     /* Keys between the prefetch and the probe; flat from 8 to 32. */
     GROUP = 16,
     LATE = 32

@@ -69,7 +69,9 @@ static void on_want(struct shard_owner *owner, uint32_t shard,
 {
     (void)number;
     ASSERT(owner == &world.owner && shard == 0);
-    ASSERT(what == SHARD_WANT_PLAN || what == SHARD_WANT_SESSIONS);
+    /* LIFE: a part came back under a newer plan while it was served. */
+    ASSERT(what == SHARD_WANT_PLAN || what == SHARD_WANT_SESSIONS ||
+           what == SHARD_WANT_LIFE);
 }
 
 static void on_applied(struct shard_owner *owner, uint32_t shard,

@@ -34,6 +34,7 @@ static struct wire_variable wire_of(const struct sim *s, uint32_t variable)
         .init_key = hash_bytes(v->name, strlen(v->name)),
         .updater = "AssignAddUpdater",
         .durability = s->durability[variable],
+        .no_save = s->no_save[variable],
     };
 }
 
@@ -59,6 +60,7 @@ void client_declare(struct client_actor *a, uint32_t variable)
             a->refusal = PS_EARGUMENT;
             other.name = "e/logged";
             other.durability = PS_LOG;
+            other.no_save = 0;
         }
         rc = session_declare(a->session, &other, &a->conflicting);
         if (rc != PS_OK) {

@@ -61,10 +61,11 @@ static void take_row(void *context, uint32_t variable, uint64_t key,
                      const float *values)
 {
     struct check *c = context;
+    const struct wire_variable *v = ckpt_variable_by_id(c->ckpt, variable);
     struct left *r;
 
-    if (ckpt_variable_by_id(c->ckpt, variable) == NULL) {
-        return; /* dropped before the cut */
+    if (v == NULL || v->no_save != 0) {
+        return; /* dropped before the cut; left out */
     }
     r = left_of(c, variable, key);
     r->must_exist = r->must_exist || !c->is_late;

@@ -308,7 +308,8 @@ struct sim {
     bool has_logs;
     uint64_t log_us;                    /* ... to one of logs */
     uint32_t durability[SIM_VARIABLES]; /* enum ps_durability */
-    uint64_t block_rows;                /* of checkpoints; 0: the usual */
+    bool no_save[SIM_VARIABLES];
+    uint64_t block_rows;      /* of checkpoints; 0: the usual */
     uint32_t save_bytes;      /* of rows that are saved in one of them */
     uint32_t rates[FAULTS_N]; /* in a million, of what they happen to */
     bool faults_on;

@@ -284,7 +284,7 @@ static void abandon(struct client_actor *a, struct client_job *j)
     j->is_abandoned = true;
     a->thread->sim->totals.pushes_given_up += j->asked.is_push;
     j->asked.is_abandoned = true;
-    session_abandon(a->session, j->request);
+    session_abandon(j->request);
     /* From here on nobody may write there. */
     for (uint32_t i = 0; i < j->n_ops; i++) {
         size_t values = j->n_rows[i] * j->ops[i].variable.dim;

@@ -136,7 +136,7 @@ static uint64_t lane_at(uint64_t connection)
 
 static void greet(const struct tape_frame *f)
 {
-    struct wire_hello_answer m = {.version = WIRE_VERSION,
+    struct wire_hello_answer m = {.version = WIRE_VERSION + stage.is_foreign,
                                   .lane = lane_at(f->connection)};
     struct buf b;
 

@@ -48,6 +48,7 @@ struct session_stage {
     struct tape_frame *last;
     size_t n_opened;     /* connections that were answered */
     bool refuse;         /* connections fail */
+    bool is_foreign;     /* shards speak another version of the protocol */
     bool no_checksums;   /* of the next session */
     uint64_t no_udfs_at; /* the shard of this lane takes no chain */
     /* What shards say is kept of a lane that has ended. */

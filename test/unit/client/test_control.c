@@ -241,7 +241,7 @@ static void a_scheduler_that_is_silent_is_given_up(void **state)
     }
     tape_free(f);
     stage_pass(100);
-    session_abandon(stage.session, r);
+    session_abandon(r);
 }
 
 static void refuse_drop(int status, const char *text)

@@ -678,7 +678,7 @@ static void an_abandoned_push_goes_on(void **state)
     struct tape_frame *f = stage_take_run(A, 1);
 
     (void)state;
-    session_abandon(stage.session, r);
+    session_abandon(r);
     stage_cut_connection("a:1");
     tape_free(f);
     stage_pass(1000);
@@ -702,7 +702,7 @@ static void an_abandoned_pulls_buffer_is_not_touched(void **state)
     (void)state;
     assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
     f = stage_take_run(A, 0);
-    session_abandon(stage.session, r);
+    session_abandon(r);
     mem_free(out);
     stage_answer(f, PS_OK);
     tape_free(f);

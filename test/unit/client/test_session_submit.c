@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "client/session_impl.h"
 #include "session_stage.h"
 
 enum { TIMES = 400 };
@@ -228,6 +230,41 @@ static void a_pull_does_not_settle_before_a_push_that_is_put_off(void **state)
     tape_free(f);
 }
 
+static void a_pull_that_is_cut_anew_takes_no_more_memory(void **state)
+{
+    uint64_t keys[100];
+    float out[200] = {0};
+    struct session_op op;
+    struct request *r = NULL;
+    const struct arena_block *block;
+    size_t used;
+
+    (void)state;
+    for (uint64_t i = 0; i < 100; i++) {
+        keys[i] = 1000 - i;
+    }
+    op = stage_pull_op(WHOLE, keys, 100, out);
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    block = r->arena.blocks;
+    used = r->arena.used;
+    for (int i = 0; i < 20; i++) {
+        uint64_t from = stage.plan.parts[0].lane;
+
+        stage.plan.w.plan++;
+        stage.plan.parts[0].lane = from == A ? B : A;
+        stage.plan.parts[0].since = stage.plan.w.plan;
+        stage_put_plan();
+        stage_serve(from, 0, PS_EPLAN);
+        stage_pass(200);
+    }
+    assert_true(r->arena.blocks == block && r->arena.used == used);
+    stage_serve(A, 0, PS_OK);
+    stage_done(r, PS_OK);
+    for (size_t i = 0; i < 200; i++) {
+        assert_true(out[i] == 1000.5F - (float)(i / 2));
+    }
+}
+
 /* One that was submitted before the push has nothing to wait for. */
 static void a_pull_before_a_push_that_is_put_off_settles(void **state)
 {
@@ -279,6 +316,36 @@ static void what_one_shard_does_not_know_is_refused_there_only(void **state)
     stage_pass(1000);
     r = push(SPLIT, high);
     stage_serve(B, 1, PS_OK);
+    stage_done(r, PS_OK);
+}
+
+static unsigned n_lines;
+
+static void count_line(enum log_level level, const char *text)
+{
+    (void)level;
+    n_lines += strstr(text, "does not speak this protocol") != NULL;
+}
+
+/* It is greeted every half a second. */
+static void a_shard_of_another_version_does_not_fill_the_log(void **state)
+{
+    const uint64_t key = 3;
+    float out[2];
+    struct session_op op = stage_pull_op(WHOLE, &key, 1, out);
+    struct request *r = NULL;
+
+    (void)state;
+    n_lines = 0;
+    log_set_sink(count_line);
+    stage.is_foreign = true;
+    assert_int_equal(session_submit(stage.session, &op, 1, &r), PS_OK);
+    stage_pass(3000);
+    log_set_sink(NULL);
+    assert_in_range(n_lines, 1, 4);
+    stage.is_foreign = false;
+    stage_pass(1000);
+    stage_serve(A, 0, PS_OK);
     stage_done(r, PS_OK);
 }
 
@@ -360,7 +427,9 @@ int main(void)
         STAGED(a_request_that_cannot_be_is_refused),
         STAGED(an_unknown_variable_is_not_found),
         STAGED(a_pull_does_not_settle_before_a_push_that_is_put_off),
+        STAGED(a_pull_that_is_cut_anew_takes_no_more_memory),
         STAGED(a_pull_before_a_push_that_is_put_off_settles),
+        STAGED(a_shard_of_another_version_does_not_fill_the_log),
         STAGED(what_one_shard_does_not_know_is_refused_there_only),
         STAGED(a_frame_that_is_being_written_is_not_changed),
     };

@@ -92,7 +92,7 @@ static void pass(struct holder *h, uint64_t ms)
 
 static void get_ready(struct holder *h)
 {
-    lease_claim(&h->lease, now);
+    lease_claim(&h->lease);
     step(h);
     assert_int_equal(h->events[LEASE_IS_READY], 1);
     assert_int_equal(lease_set_body(&h->lease, "body", 4), PS_OK);
@@ -438,7 +438,7 @@ static void a_second_waits_as_long_as_the_first_renews(void **state)
 {
     (void)state;
     hold(&one);
-    lease_claim(&two.lease, now);
+    lease_claim(&two.lease);
     for (int i = 0; i < 6000; i++) {
         now += 10 * MS;
         step(&one);
@@ -457,7 +457,7 @@ static void a_second_gets_what_the_first_left_after_a_whole_length(void **state)
     hold(&one);
     last = now;
     now += 1 * MS;
-    lease_claim(&two.lease, now);
+    lease_claim(&two.lease);
     while (two.events[LEASE_IS_READY] == 0) {
         now += 10 * MS;
         step(&two);

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -553,6 +554,51 @@ static void an_idle_loop_sleeps(void **state)
     tear_down(&f);
 }
 
+enum { WORKS = 200 };
+
+struct worker {
+    struct loop *loop;
+    uint32_t n;
+    int64_t sleeps[2]; /* of the thread, at the first turn and the last */
+};
+
+static uint64_t work_next(void *context)
+{
+    const struct worker *w = context;
+
+    return w->n < WORKS ? LOOP_BUSY : UINT64_MAX;
+}
+
+static void work_tick(void *context)
+{
+    struct worker *w = context;
+    struct rusage used;
+
+    assert_int_equal(getrusage(RUSAGE_THREAD, &used), 0);
+    w->sleeps[w->n > 0] = used.ru_nvcsw;
+    w->n++;
+    if (w->n == WORKS) {
+        loop_quit(w->loop);
+    }
+}
+
+static void who_has_work_is_called_without_a_sleep_between(void **state)
+{
+    static const struct loop_handler working = {.on_tick = work_tick,
+                                                .next_us = work_next};
+    struct worker w = {.n = 0};
+    const struct loop_options options = {.handler = &working, .context = &w};
+    struct err e;
+
+    (void)state;
+    assert_int_equal(loop_new(&w.loop, &options, &e), PS_OK);
+    loop_run(w.loop);
+    assert_int_equal(w.n, WORKS);
+    assert_true(w.sleeps[1] - w.sleeps[0] < WORKS / 4);
+    loop_stop(w.loop);
+    loop_free(w.loop);
+}
+
 struct sender {
     struct loop *loop;
     uint32_t number;
@@ -649,6 +695,7 @@ int main(void)
         cmocka_unit_test(a_connect_that_fails_ends_in_one_close),
         cmocka_unit_test(nothing_is_heard_of_what_was_closed),
         cmocka_unit_test(the_timer_comes_in_order_and_never_early),
+        cmocka_unit_test(who_has_work_is_called_without_a_sleep_between),
         cmocka_unit_test(an_idle_loop_sleeps),
         cmocka_unit_test(mail_of_four_threads_comes_all_and_in_order),
         cmocka_unit_test(a_job_works_elsewhere_and_is_done_here),

@@ -225,6 +225,10 @@ static void without_its_updater_nobody_knows_what_rows_have(void **state)
     assert_int_equal(shard_stats(stage.shard)->parts_unserved, 1);
     shard_load_report(stage.shard, &report);
     assert_int_equal(report.loaded, PLAN + 1);
+    stage.plan.w.plan++; /* and it is so in the next plan */
+    assert_int_equal(stage_set_plan(), PS_OK);
+    assert_int_equal(shard_plan_number(stage.shard), stage.plan.w.plan);
+    assert_int_equal(shard_stats(stage.shard)->parts_unserved, 1);
 }
 
 /* Of a lane that nobody knows, and of no variable. */

@@ -309,6 +309,21 @@ static void a_manifest_that_is_not_what_was_written_is_said(void **state)
     assert_non_null(strstr(report_of(FROM).why, "something else"));
 }
 
+/* Its first files are not where its last one would be. */
+static void a_move_fails_when_the_place_changes(void **state)
+{
+    (void)state;
+    begin_move(FROM, TO);
+    next_plan();
+    assert_int_not_equal(report_of(FROM).moved_state, SAVED_FAILED);
+    g.plan.w.checkpoints = "elsewhere";
+    next_plan();
+    save_run(&g);
+    assert_int_equal(report_of(FROM).moved_state, SAVED_FAILED);
+    assert_string_equal(report_of(FROM).why,
+                        "the place of checkpoints has changed");
+}
+
 /* Keys, values and a slot in blocks of two rows: all are written and read back,
  * and each answer of the disk counts. The sync at the end is not the only one,
  * so that it is a short one. */
@@ -431,6 +446,7 @@ int main(void)
         MOVED(a_plan_without_the_move_has_it_served_again),
         MOVED(a_part_that_comes_back_is_whole),
         MOVED(a_manifest_that_is_not_what_was_written_is_said),
+        MOVED(a_move_fails_when_the_place_changes),
         MOVED(each_allocation_of_a_move_may_fail),
         MOVED(what_the_disk_has_done_is_told_all_the_way),
     };

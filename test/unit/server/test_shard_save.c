@@ -318,6 +318,47 @@ static void a_disk_that_hangs_fails_the_save_and_not_the_pushes(void **state)
     fs_memory_free(fs);
 }
 
+/* Without memory for it the plan comes again; the server sees that it is
+ * missing. */
+static int set_place(struct shard_owner *o, const char *url, struct err *e)
+{
+    static int n;
+
+    (void)o;
+    assert_string_equal(url, "s3://b");
+    return n++ == 0 ? err_set(e, PS_ENOMEM, "no memory")
+                    : err_set(e, PS_EARGUMENT, "no such place");
+}
+
+static void a_plan_is_taken_with_its_place_or_not_at_all(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct shard_report r;
+    struct shard *s;
+    uint64_t plan;
+
+    (void)state;
+    save_begin(&from, fs, 1, 7, NULL);
+    s = from.shards[0].shard;
+    plan = shard_plan_number(s);
+    from.shards[0].owner.set_place = set_place;
+    from.plan.w.plan++;
+    from.plan.w.checkpoints = "s3://b";
+    draft_encode(&from.plan, &from.record);
+    assert_int_equal(shard_set_plan(s, from.record.data, from.record.size),
+                     PS_ENOMEM);
+    assert_int_equal(shard_plan_number(s), plan);
+    assert_int_equal(shard_set_plan(s, from.record.data, from.record.size),
+                     PS_OK);
+    assert_int_equal(shard_plan_number(s), plan + 1);
+    save_order(&from, 2, 0, SAVE_OPEN);
+    shard_report(s, &r);
+    assert_int_equal(r.saved, SAVED_FAILED);
+    assert_string_equal(r.why, "no such place");
+    save_end(&from);
+    fs_memory_free(fs);
+}
+
 static void where_the_place_cannot_be_reached_nothing_is_saved(void **state)
 {
     struct fs *fs = fs_memory_new();
@@ -545,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_plan_before_the_record_done_loses_no_base),
         cmocka_unit_test(a_lane_without_the_base_asks_for_a_whole_one),
         cmocka_unit_test(a_disk_that_hangs_fails_the_save_and_not_the_pushes),
+        cmocka_unit_test(a_plan_is_taken_with_its_place_or_not_at_all),
         cmocka_unit_test(where_the_place_cannot_be_reached_nothing_is_saved),
         cmocka_unit_test(a_crash_in_an_increment_leaves_the_old_or_the_new),
         cmocka_unit_test(a_compacted_chain_is_the_same_rows),

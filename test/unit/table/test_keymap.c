@@ -265,6 +265,25 @@ a_flood_of_colliding_keys_is_refused_and_harms_no_other(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+/* Of the 48 bits that a map goes by, as a checkpoint has its rows. */
+static void keys_in_the_order_of_their_hash_all_find_room(void **state)
+{
+    enum { KEYS = 1 << 21 };
+    struct table_budget budget = {0};
+    struct keymap m;
+
+    (void)state;
+    assert_int_equal(keymap_init(&m, &budget), PS_OK);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        uint64_t key = key_of_hash((uint64_t)i << 27);
+
+        assert_int_equal(keymap_insert(&m, key, i), PS_OK);
+    }
+    check_map(&m);
+    keymap_fini(&m);
+    assert_int_equal(budget.used, 0);
+}
+
 static uint64_t nth_key(uint32_t i)
 {
     return (i + 1) * 0x9e3779b97f4a7c15u;
@@ -411,6 +430,7 @@ int main(void)
         cmocka_unit_test(keys_of_one_home_line_are_found_and_deleted),
         cmocka_unit_test(
             a_flood_of_colliding_keys_is_refused_and_harms_no_other),
+        cmocka_unit_test(keys_in_the_order_of_their_hash_all_find_room),
         cmocka_unit_test(whichever_allocation_fails_nothing_has_changed),
         cmocka_unit_test(at_the_limit_new_keys_are_refused_and_old_ones_stay),
         cmocka_unit_test(a_small_map_is_small_and_a_large_one_dense),
