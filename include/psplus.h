@@ -13,8 +13,9 @@
  *     PS_ETIMEOUT, PS_EUNSURE
  *                 not known (yet): ps_resolve() makes it one of the others;
  *     any other   not applied, with the reason.
- * A push that spans several shards has one such outcome per shard
- * (ps_request_frame()); its status is the first that is not PS_OK.
+ * A push that goes as several frames has one such outcome per frame
+ * (ps_request_frame()); its status is the first that is not PS_OK. To be able
+ * to resolve, use ps_submit(): ps_push() keeps no request.
  *
  * A deadline ends a wait, never the request: the library goes on with it until
  * it is answered. Free the request only after it has settled, or let
@@ -297,8 +298,9 @@ struct ps_op {
     const struct ps_updater *updater; /* push: NULL is the declared one */
 };
 
-/* Starts n operations, on any variables, as one frame for each shard they touch
- * (more only where a frame would pass 64 MiB). Copies keys and values. */
+/* Starts n operations, on any variables, as one frame for each shard they
+ * touch, or several where more than 512 KiB go to one. Copies keys and
+ * values. */
 PS_API int ps_submit(ps_client *client, const struct ps_op *ops, size_t n,
                      ps_request **request);
 
@@ -332,7 +334,8 @@ PS_API size_t ps_request_frames(const ps_request *request);
 PS_API int ps_request_frame(const ps_request *request, size_t i,
                             struct ps_frame_outcome *outcome);
 
-/* Blocking forms of the above, for one variable. */
+/* Blocking forms of the above, for one variable. The request is freed when they
+ * return: after PS_ETIMEOUT a push goes on, and cannot be resolved. */
 PS_API int ps_pull(ps_variable *variable, const uint64_t *keys, size_t n_keys,
                    float *out, int timeout_ms);
 PS_API int ps_push(ps_variable *variable, const uint64_t *keys, size_t n_keys,
