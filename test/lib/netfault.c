@@ -1,3 +1,6 @@
+/* It makes read an inline function, which cannot be defined again. */
+#undef _FORTIFY_SOURCE
+
 #include "lib/netfault.h"
 
 #include <dlfcn.h>
