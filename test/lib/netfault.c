@@ -52,10 +52,11 @@ static int myself; /* set before there are threads */
 
 bool netfault_open(void)
 {
-    void *p = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    shared = p == MAP_FAILED ? NULL : p;
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        shared = NULL;
+    }
     return shared != NULL;
 }
 

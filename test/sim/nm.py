@@ -23,9 +23,8 @@ import sys
 FOLDERS = ("client", "server", "scheduler", "table", "udf", "plan", "wire")
 OTHERS = ("coord_lease.c.o", "net_frame.c.o")
 RUNTIME = re.compile(
-    r"client_client.*|client_status.*|server_serve\.|server_ahead\.|"
-    r"scheduler_schedule\.|"
-    r"udf_udf_plugin\.")
+    r"client_client.*|client_status.*|server_serve\.|server_places\.|"
+    r"server_ahead\.|scheduler_schedule\.|udf_udf_plugin\.")
 LEAVES = ("base_log.c.o", "base_mem.c.o", "base_base.c.o")
 OUTSIDE = re.compile(
     r"(socket|bind|listen|accept4?|connect|send(to|msg|mmsg)?|recv(from|msg|"
