@@ -11,7 +11,6 @@
 PLANT_DECLARE(load_not_checked);
 
 /* Rows that one idle moment inserts, and bytes of them: some 50 us. */
-enum { STEP_ROWS = 512, STEP_BYTES = 128 << 10 };
 
 /* The high bit of a tag: a load's; a save's is without. */
 #define LOAD_TAG (UINT64_C(1) << 63)
@@ -38,7 +37,7 @@ static void free_loading(struct loading *v)
 {
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_fini(&v->pieces[i]);
-        buf_fini(&v->dealt[i]);
+        buf_fini(&v->picked[i]);
     }
     buf_fini(&v->state_file);
     shard_loading_free_chain(v);
@@ -108,7 +107,7 @@ static void begin(struct shard *s, const struct wire_load *l)
     buf_init(&v->state_file);
     for (uint32_t i = 0; i < CKPT_PIECES_MAX; i++) {
         buf_init(&v->pieces[i]);
-        buf_init(&v->dealt[i]);
+        buf_init(&v->picked[i]);
     }
     if (shard_loading_begin_chain(v) != PS_OK) {
         free_loading(v);
@@ -258,136 +257,6 @@ static bool has_all_slots(const struct loading *v)
     return true;
 }
 
-static uint32_t n_pieces(const struct loading *v)
-{
-    const struct table *t = v->shard->parts[v->part].table;
-
-    return v->sources[v->source].values == NULL ? 1
-                                                : 2 + table_spec(t)->n_slots;
-}
-
-static bool is_ours(const struct shard_part *p, uint64_t key)
-{
-    uint32_t bucket = hash_bucket(hash_key(key));
-
-    return bucket >= p->begin && bucket < p->end;
-}
-
-/* Takes the rows of one step, those of the part, out of the block: every
- * n_steps-th one. A block has its rows in the order of their hash, and a key
- * map that gets them in that order has them all in one place, which makes its
- * probes long. *n: how many, of `keys`. */
-static int deal(struct loading *v, size_t first, size_t n_steps, uint64_t *keys,
-                size_t *n)
-{
-    const struct shard_part *p = &v->shard->parts[v->part];
-    const uint64_t *all = (const uint64_t *)(const void *)v->pieces[0].data;
-    size_t row_bytes = table_spec(p->table)->dim * sizeof(float);
-
-    *n = 0;
-    for (uint32_t k = 1; k < n_pieces(v); k++) {
-        buf_clear(&v->dealt[k]);
-    }
-    for (size_t i = first; i < v->n; i += n_steps) {
-        if (!is_ours(p, all[i])) {
-            continue;
-        }
-        keys[(*n)++] = all[i];
-        for (uint32_t k = 1; k < n_pieces(v); k++) {
-            (void)buf_append(&v->dealt[k], v->pieces[k].data + i * row_bytes,
-                             row_bytes);
-        }
-    }
-    for (uint32_t k = 1; k < n_pieces(v); k++) {
-        if (v->dealt[k].failed) {
-            return PS_ENOMEM;
-        }
-    }
-    return PS_OK;
-}
-
-static int insert_hashed(struct loading *v, size_t first, size_t n_steps)
-{
-    struct table *t = v->shard->parts[v->part].table;
-    const float *slots[TABLE_SLOTS_MAX];
-    uint64_t keys[STEP_ROWS];
-    size_t n;
-    int rc = deal(v, first, n_steps, keys, &n);
-
-    if (rc != PS_OK || n == 0) {
-        return rc;
-    }
-    if (v->sources[v->source].values == NULL) {
-        return table_erase(t, keys, n);
-    }
-    for (uint32_t k = 0; k < table_spec(t)->n_slots; k++) {
-        slots[k] = (const float *)(const void *)v->dealt[2 + k].data;
-    }
-    return table_load(t, keys, n, (const float *)(const void *)v->dealt[1].data,
-                      slots);
-}
-
-/* Rows of a dense part: runs of rows that follow each other. */
-static int insert_dense(struct loading *v, size_t at, size_t n)
-{
-    const struct ckpt_source *src = &v->sources[v->source];
-    struct table *t = v->shard->parts[v->part].table;
-    const struct table_spec *spec = table_spec(t);
-    const uint64_t *keys = (const uint64_t *)(const void *)v->pieces[0].data;
-    const float *slots[TABLE_SLOTS_MAX];
-    uint64_t first_row =
-        src->part->row_begin + v->block * src->part->block_rows;
-
-    for (size_t i = at, run; i < at + n; i += run) {
-        uint64_t row = src->keys != NULL ? keys[i] : first_row + i;
-        const float *values =
-            (const float *)(const void *)v->pieces[1].data + i * spec->dim;
-        int rc;
-
-        run = 1;
-        while (i + run < at + n &&
-               (src->keys == NULL || keys[i + run] == row + run)) {
-            run++;
-        }
-        if (row < spec->row_begin || row + run > spec->row_end) {
-            run = 1; /* part of the block is another's */
-            if (row < spec->row_begin || row >= spec->row_end) {
-                continue;
-            }
-        }
-        for (uint32_t k = 0; k < spec->n_slots; k++) {
-            slots[k] = (const float *)(const void *)v->pieces[2 + k].data +
-                       i * spec->dim;
-        }
-        rc = table_load_range(t, row, run, values, slots);
-        if (rc != PS_OK) {
-            return rc;
-        }
-    }
-    return PS_OK;
-}
-
-/* One step of the block, of those that are to come. */
-static int insert_some(struct loading *v)
-{
-    struct table *t = v->shard->parts[v->part].table;
-    size_t step = base_min_u64(STEP_ROWS, STEP_BYTES / table_stride(t) + 1);
-    size_t n_steps = (v->n + step - 1) / step;
-    size_t n = base_min_u64(v->n - v->step * step, step);
-    int rc;
-
-    if (table_spec(t)->kind == PS_DENSE) {
-        rc = insert_dense(v, v->step * step, n);
-    } else {
-        rc = insert_hashed(v, v->step, n_steps);
-    }
-    if (rc == PS_OK) {
-        v->step++;
-        v->is_in = v->step == n_steps;
-    }
-    return rc;
-}
-
 /* ---- one request after another ------------------------------------------ */
 
 static void go_on(struct loading *v);
@@ -449,6 +318,7 @@ static bool begin_part(struct loading *v)
         }
         v->source = 0;
         if (v->n_sources > 0) {
+            shard_loading_expect(v);
             v->has_place = shard_loading_has_place(v, p);
             open_source(v);
             return true;
@@ -482,15 +352,14 @@ static void read_piece(struct loading *v)
         next_source(v);
         return;
     }
-    while (v->piece < n_pieces(v) && is_absent) {
+    while (v->piece < shard_loading_pieces(v) && is_absent) {
         t = tensor_of(v, v->piece, &is_absent);
         v->piece += is_absent;
     }
-    if (v->piece >= n_pieces(v)) {
+    if (v->piece >= shard_loading_pieces(v)) {
         t = src->keys != NULL ? src->keys : src->values;
         v->n = (size_t)ckpt_block(t, v->block).rows;
-        v->step = 0;
-        v->is_in = v->n == 0;
+        v->n_in = 0;
         v->is_ready = true;
         return; /* shard_load_work inserts it */
     }
@@ -744,11 +613,11 @@ void shard_load_work(struct shard *s)
         state_work(v);
         return;
     }
-    if (!v->is_in) {
+    if (v->n_in < v->n) {
         uint64_t limit = s->budget.limit;
 
         s->budget.limit = v->has_place ? 0 : limit;
-        rc = insert_some(v);
+        rc = shard_loading_insert(v);
         s->budget.limit = limit;
     }
     if (rc != PS_OK) {
@@ -758,7 +627,7 @@ void shard_load_work(struct shard *s)
                                : ps_status_text(rc));
         return;
     }
-    if (v->is_in) {
+    if (v->n_in == v->n) {
         v->is_ready = false;
         v->block++;
         v->piece = 0;

@@ -74,12 +74,11 @@ struct loading {
     bool is_open;   /* the source's file */
     uint32_t piece; /* of the block: the next to be read */
     struct buf pieces[CKPT_PIECES_MAX];
-    size_t step;                       /* of the block, that is done next */
-    bool is_in;                        /* all steps of the block are done */
-    struct buf dealt[CKPT_PIECES_MAX]; /* the rows of one step */
-    size_t n;                          /* rows of the block */
-    bool is_ready;                     /* the block is here and checked */
-    bool has_state;                    /* of a lane: it is gone through */
+    struct buf picked[CKPT_PIECES_MAX]; /* of a step: the part's rows */
+    size_t n;                           /* rows of the block */
+    size_t n_in;                        /* of them, that the table has */
+    bool is_ready;                      /* the block is here and checked */
+    bool has_state;                     /* of a lane: it is gone through */
     struct buf state_file;
     struct ckpt_state state;
     bool state_is_decoded;
@@ -124,6 +123,14 @@ void shard_loading_close(struct loading *v);
 void shard_loading_fail(struct loading *v, int status, const char *what);
 /* Before all of it is done again; false: no memory. */
 bool shard_loading_renew(struct shard *s) MUST_USE;
+
+/* How many pieces a block of the source has: keys, values, slots. */
+uint32_t shard_loading_pieces(const struct loading *v);
+/* Tells the part's table how many rows its sources have. */
+void shard_loading_expect(const struct loading *v);
+/* The next rows of the block that is here. PS_ENOMEM, PS_ELIMIT: nothing has
+ * changed, and a later call does them. */
+int shard_loading_insert(struct loading *v) MUST_USE;
 
 void shard_loading_submit(struct loading *v, enum loading_step step,
                           struct disk_request *r);

@@ -71,6 +71,8 @@ enum {
     LINE_KEYS_WANTED = 4,
     /* Keys for each chunk of a new half: a load of 0.7 for two equal halves. */
     SPLIT_CHUNK_KEYS = 1024,
+    /* Keys for a segment of a map whose size is told: six chunks. */
+    EXPECTED_KEYS_MAX = 5800,
     /* Hash bits: the lower half chooses the line, the upper the segment. */
     HASH_BITS = 48,
     HOME_BITS = 24,
@@ -467,13 +469,36 @@ static uint32_t count_high(const struct keymap_segment *s)
     return n;
 }
 
-/* Lines for a half that gets n keys; it need not be anywhere near a half. */
-static uint32_t half_lines(uint32_t n)
+/* Lines for n keys, with some room. */
+static uint32_t lines_for(uint64_t n)
 {
-    uint32_t chunks = n / SPLIT_CHUNK_KEYS + 1;
+    uint64_t chunks = n / SPLIT_CHUNK_KEYS + 1;
 
     return (uint32_t)base_min_u64(chunks, KEYMAP_CHUNKS_MAX) *
            KEYMAP_CHUNK_LINES;
+}
+
+/* Lines for a half that gets n keys; it need not be anywhere near a half. */
+static uint32_t half_lines(const struct keymap *m, uint32_t n, uint32_t depth)
+{
+    uint32_t lines = lines_for(n);
+
+    return depth == m->expected_depth && lines < m->expected_lines
+               ? m->expected_lines
+               : lines;
+}
+
+void keymap_expect(struct keymap *m, uint64_t n)
+{
+    uint32_t depth = 0;
+
+    while (depth < DEPTH_MAX && n >> depth > EXPECTED_KEYS_MAX) {
+        depth++;
+    }
+    if (depth > m->expected_depth) {
+        m->expected_depth = depth;
+        m->expected_lines = lines_for((n >> depth) + (n >> depth) / 32);
+    }
 }
 
 static bool may_split(const struct keymap *m, const struct keymap_segment *s)
@@ -499,11 +524,13 @@ static int split(struct keymap *m, struct keymap_segment *s, uint64_t hash)
     if (rc != PS_OK) {
         return rc;
     }
-    rc = take_lines(m, half_lines(s->n_keys - n_high), s->depth + 1u, &low);
+    rc = take_lines(m, half_lines(m, s->n_keys - n_high, s->depth + 1u),
+                    s->depth + 1u, &low);
     if (rc != PS_OK) {
         return rc;
     }
-    rc = take_lines(m, half_lines(n_high), s->depth + 1u, &high);
+    rc = take_lines(m, half_lines(m, n_high, s->depth + 1u), s->depth + 1u,
+                    &high);
     if (rc != PS_OK) {
         give_lines(m, &low);
         return rc;
@@ -537,10 +564,13 @@ static int make_room(struct keymap *m, uint64_t hash)
         struct keymap_segment *s = m->directory[entry_of(m, hash)];
         int rc;
 
-        if (s->n_keys < (uint32_t)s->n_lines * LINE_KEYS_WANTED) {
+        if (s->depth >= m->expected_depth &&
+            s->n_keys < (uint32_t)s->n_lines * LINE_KEYS_WANTED) {
             return PS_OK;
         }
-        if (s->n_lines < LINES_MAX) {
+        if (s->depth < m->expected_depth) {
+            rc = split(m, s, hash);
+        } else if (s->n_lines < LINES_MAX) {
             rc = grow(m, s);
         } else if (may_split(m, s)) {
             rc = split(m, s, hash);

@@ -48,11 +48,19 @@ struct keymap {
     struct chunk_pool pool;
     struct keymap_segment *headers; /* the rest of the newest chunk of them */
     uint32_t n_headers;
+    /* Of keymap_expect: how deep every segment is to be, and how large. */
+    uint32_t expected_depth;
+    uint32_t expected_lines;
 };
 
 /* PS_ENOMEM, PS_ELIMIT: keymap_fini is not needed then. */
 int keymap_init(struct keymap *m, struct table_budget *budget) MUST_USE;
 void keymap_fini(struct keymap *m);
+/* About n keys will come: from now on a segment that takes a key is made as it
+ * will have to be for so many. Keys that come in the order of their hash, as a
+ * checkpoint has them, then fill line after line; without, they clump in a map
+ * that is always too small, and are moved again and again. Takes no memory. */
+void keymap_expect(struct keymap *m, uint64_t n);
 /* What it has taken from the budget. */
 uint64_t keymap_bytes(const struct keymap *m);
 

@@ -90,6 +90,8 @@ void table_uninsert(struct table *t, const struct table_undo *undo);
  * changes are tracked, on PS_ENOMEM or PS_ELIMIT none is gone. */
 int table_erase(struct table *t, const uint64_t *keys, size_t n) MUST_USE;
 
+/* About n rows will be loaded: see keymap_expect. */
+void table_expect(struct table *t, uint64_t n);
 /* Hash: rows of n <= TABLE_LOAD_KEYS keys with this content, n times dim values
  * and the same for each slot; a key that has a row gets a new content, of one
  * named twice the last counts. On PS_ENOMEM or PS_ELIMIT no row has changed. */

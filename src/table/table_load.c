@@ -20,6 +20,12 @@ static void set_block(struct table *t, uint32_t row, size_t i,
     memset(block + used, 0, t->rows.stride - used);
 }
 
+void table_expect(struct table *t, uint64_t n)
+{
+    ASSERT(!table_is_dense(t));
+    keymap_expect(&t->map, n);
+}
+
 int table_load(struct table *t, const uint64_t *keys, size_t n,
                const float *values, const float *const *slots)
 {

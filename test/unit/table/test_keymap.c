@@ -285,6 +285,35 @@ static void keys_in_the_order_of_their_hash_all_find_room(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+/* Half of 100,000 keys in the order of their hash. A segment is to have at most
+ * 5,800, so they are 32 of 3,125; a part in 32 more is 3,222, for which there
+ * are four chunks of 256 lines, 1,024 keys each. */
+static void what_is_expected_is_laid_out_at_once(void **state)
+{
+    enum { KEYS = 100000, DEPTH = 5, LINES = 4 * KEYMAP_CHUNK_LINES };
+    struct table_budget budget = {0};
+    struct keymap m;
+
+    (void)state;
+    assert_int_equal(keymap_init(&m, &budget), PS_OK);
+    keymap_expect(&m, KEYS);
+    for (uint32_t i = 0; i < KEYS / 2; i++) {
+        uint64_t hash = KEYMAP_HASH_END / KEYS * i + i % 1000;
+
+        assert_int_equal(keymap_insert(&m, key_of_hash(hash), i), PS_OK);
+    }
+    check_map(&m);
+    assert_int_equal(m.depth, DEPTH);
+    for (size_t i = 0; i < 1 << DEPTH; i++) {
+        if (m.directory[i]->n_keys > 0) {
+            assert_int_equal(m.directory[i]->depth, DEPTH);
+            assert_int_equal(m.directory[i]->n_lines, LINES);
+        }
+    }
+    keymap_fini(&m);
+    assert_int_equal(budget.used, 0);
+}
+
 static uint64_t nth_key(uint32_t i)
 {
     return (i + 1) * 0x9e3779b97f4a7c15u;
@@ -432,6 +461,7 @@ int main(void)
         cmocka_unit_test(
             a_flood_of_colliding_keys_is_refused_and_harms_no_other),
         cmocka_unit_test(keys_in_the_order_of_their_hash_all_find_room),
+        cmocka_unit_test(what_is_expected_is_laid_out_at_once),
         cmocka_unit_test(whichever_allocation_fails_nothing_has_changed),
         cmocka_unit_test(at_the_limit_new_keys_are_refused_and_old_ones_stay),
         cmocka_unit_test(a_small_map_is_small_and_a_large_one_dense),
