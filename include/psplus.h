@@ -231,7 +231,7 @@ struct ps_init {
  *                         acc = n. lr over 0, lr_power at most 0 (-0.5 is the
  *                         usual, and the fastest), the others at least 0
  * Any other name is that of a plugin's updater (psplus_plugin.h), which the
- * servers must have loaded.
+ * scheduler and all servers must have loaded.
  * The state of an updater (acc, linear) is that of the declared one: a push may
  * name another updater only if that needs no state of its own. */
 struct ps_updater {

@@ -63,6 +63,8 @@ void ckpt_saving_name(uint64_t cut, uint64_t term, uint64_t cluster_high,
 /* False where it is no name of a folder of ours. */
 bool ckpt_folder_parse(const char *name, uint64_t *cut, uint64_t *term,
                        bool *is_new) MUST_USE;
+/* Whether a text is this number, in decimal digits and nothing else. */
+bool ckpt_is_cut(const char *text, uint64_t cut);
 /* The folder of a part that is on its way from one shard to another. */
 struct ckpt_move {
     uint64_t number; /* the plan that ordered it */

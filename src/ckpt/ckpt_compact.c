@@ -394,17 +394,6 @@ static int write_lane(struct compacting *c, uint32_t lane,
 
 /* ---- the chain ---------------------------------------------------------- */
 
-static const struct ckpt_entry *base_of(const struct ckpt_list *list,
-                                        const struct ckpt_entry *x)
-{
-    for (uint32_t i = 0; i < list->n; i++) {
-        if (list->entries[i].cut == x->base && list->entries[i].is_whole) {
-            return &list->entries[i];
-        }
-    }
-    return NULL;
-}
-
 static int open_chain(struct compacting *c, const struct ckpt_list *list,
                       const struct ckpt_entry *x)
 {
@@ -412,7 +401,7 @@ static int open_chain(struct compacting *c, const struct ckpt_list *list,
     if (c->links == NULL) {
         return err_set(c->e, PS_ENOMEM, "out of memory");
     }
-    for (; x != NULL; x = x->base == 0 ? NULL : base_of(list, x)) {
+    for (; x != NULL; x = ckpt_list_base(list, x)) {
         struct link *l = &c->links[c->n];
         int rc;
 

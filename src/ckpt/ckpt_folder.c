@@ -189,12 +189,11 @@ static int compare_entries(const void *a, const void *b)
     return (int)x->is_new - (int)y->is_new;
 }
 
-/* The whole one of a cut, which an increment builds on; NULL: there is none. */
-static const struct ckpt_entry *find_base(const struct ckpt_list *list,
-                                          uint64_t base)
+const struct ckpt_entry *ckpt_list_base(const struct ckpt_list *list,
+                                        const struct ckpt_entry *x)
 {
-    for (uint32_t i = 0; i < list->n; i++) {
-        if (list->entries[i].cut == base && list->entries[i].is_whole) {
+    for (uint32_t i = 0; i < list->n && x->base != 0; i++) {
+        if (list->entries[i].cut == x->base && list->entries[i].is_whole) {
             return &list->entries[i];
         }
     }
@@ -209,7 +208,7 @@ static void check_bases(struct ckpt_list *list)
         struct err why;
 
         if (x->is_whole && x->base != 0 &&
-            (x->base >= x->cut || find_base(list, x->base) == NULL)) {
+            (x->base >= x->cut || ckpt_list_base(list, x) == NULL)) {
             x->is_whole = false;
             (void)err_set(&why, PS_EDATALOSS,
                           "cut %" PRIu64 ", which it builds on, is not there",
@@ -253,20 +252,6 @@ void ckpt_list_free(struct ckpt_list *list)
     *list = (struct ckpt_list){0};
 }
 
-/* A number in decimal digits and nothing else. */
-static bool is_cut(const char *text, uint64_t cut)
-{
-    uint64_t n = 0;
-
-    for (const char *p = text; *p != '\0'; p++) {
-        if (*p < '0' || *p > '9' || n > UINT64_MAX / 10 - 1) {
-            return false;
-        }
-        n = n * 10 + (uint64_t)(*p - '0');
-    }
-    return text[0] != '\0' && n == cut;
-}
-
 const struct ckpt_entry *ckpt_list_find(const struct ckpt_list *list,
                                         const char *name)
 {
@@ -280,7 +265,7 @@ const struct ckpt_entry *ckpt_list_find(const struct ckpt_list *list,
 
             if (!is_any) {
                 is_it = pass == 0   ? strcmp(x->folder, name) == 0
-                        : pass == 1 ? is_cut(name, x->cut)
+                        : pass == 1 ? ckpt_is_cut(name, x->cut)
                                     : strcmp(x->name, name) == 0;
             }
             if (is_it && (x->is_whole || (found == NULL && !is_any))) {

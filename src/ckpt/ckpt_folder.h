@@ -40,6 +40,10 @@ void ckpt_list_free(struct ckpt_list *list);
  * NULL where there is none. */
 const struct ckpt_entry *ckpt_list_find(const struct ckpt_list *list,
                                         const char *name);
+/* The whole one that an increment builds on; NULL: it has none, or that is not
+ * here. */
+const struct ckpt_entry *ckpt_list_base(const struct ckpt_list *list,
+                                        const struct ckpt_entry *x);
 
 /* Manifest and all indexes, checked. */
 int ckpt_open(struct fs *fs, const char *folder, struct ckpt **c,

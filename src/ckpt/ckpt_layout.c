@@ -72,6 +72,19 @@ bool ckpt_folder_parse(const char *name, uint64_t *cut, uint64_t *term,
     return strcmp(name, again) == 0;
 }
 
+bool ckpt_is_cut(const char *text, uint64_t cut)
+{
+    uint64_t n = 0;
+
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p < '0' || *p > '9' || n > UINT64_MAX / 10 - 1) {
+            return false;
+        }
+        n = n * 10 + (uint64_t)(*p - '0');
+    }
+    return text[0] != '\0' && n == cut;
+}
+
 void ckpt_file_name(uint64_t lane, enum ckpt_file_kind kind, char *out)
 {
     static const char *const ends[] = {

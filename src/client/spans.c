@@ -100,12 +100,6 @@ int spans_add(struct spans *s, uint64_t first, uint64_t last)
                                                        : spans_join(s, &b);
 }
 
-bool spans_are_same(const struct spans *a, const struct spans *b)
-{
-    return a->n == b->n &&
-           (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof(*a->at)) == 0);
-}
-
 uint64_t spans_count(const struct spans *s)
 {
     uint64_t n = 0;

@@ -27,7 +27,6 @@ int spans_combine(const struct spans *a, enum spans_op op,
                   const struct spans *b, struct spans *out) MUST_USE;
 /* *to becomes to with b. */
 int spans_join(struct spans *to, const struct spans *b) MUST_USE;
-bool spans_are_same(const struct spans *a, const struct spans *b);
 uint64_t spans_count(const struct spans *s);
 
 #endif

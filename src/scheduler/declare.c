@@ -274,6 +274,7 @@ int declare_check(const struct wire_variable *v, struct err *e)
     double params[PS_PARAMS_MAX];
     const struct udf *udf;
     const char *wrong;
+    int rc;
 
     if (strlen(v->name) == 0 || strlen(v->name) > LIMIT_NAME_BYTES) {
         return err_set(e, PS_EARGUMENT, "a name has 1 to %d bytes",
@@ -290,8 +291,9 @@ int declare_check(const struct wire_variable *v, struct err *e)
                        v->dim);
     }
     if (v->kind == PS_DENSE && (v->rows == 0 || v->rows > UINT32_MAX / 2)) {
-        return err_set(e, PS_EARGUMENT, "a dense variable has 1 to %u rows",
-                       UINT32_MAX / 2);
+        return err_set(e, PS_EARGUMENT,
+                       "a dense variable has 1 to %u rows, not %llu",
+                       UINT32_MAX / 2, (unsigned long long)v->rows);
     }
     wrong = init_check(&init);
     if (wrong != NULL) {
@@ -299,10 +301,14 @@ int declare_check(const struct wire_variable *v, struct err *e)
     }
     params_of(v, params);
     if (v->n_params > PS_PARAMS_MAX) {
-        return err_set(e, PS_EARGUMENT, "at most %d parameters", PS_PARAMS_MAX);
+        return err_set(e, PS_EARGUMENT,
+                       "an updater has at most %d parameters, not %u",
+                       PS_PARAMS_MAX, v->n_params);
     }
     if (v->durability > PS_FSYNC) {
-        return err_set(e, PS_EARGUMENT, "durability %u is not known",
+        return err_set(e, PS_EARGUMENT,
+                       "durability %u is not known: 0 is memory, 1 log, 2 "
+                       "fsync",
                        v->durability);
     }
     if (v->no_save > 1 || (v->no_save != 0 && v->durability != PS_MEMORY)) {
@@ -310,7 +316,13 @@ int declare_check(const struct wire_variable *v, struct err *e)
                        "what checkpoints leave out has durability memory: a "
                        "log would begin where nothing is");
     }
-    return udf_updater(v->updater, params, v->n_params, &udf, e);
+    rc = udf_updater(v->updater, params, v->n_params, &udf, e);
+    return rc == PS_ENOUDF
+               ? err_set(e, rc,
+                         "there is no updater named %.120s: the scheduler and "
+                         "all servers load a plugin's with --plugin",
+                         v->updater)
+               : rc;
 }
 
 /* The same layout and initial values? The other parameters of the updater,
@@ -435,7 +447,7 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
     struct wire_variable v;
     const struct wire_variable *old;
     struct err e;
-    char text[768], here[256], asked[256];
+    char text[1024], here[256], asked[256];
     int rc;
 
     if (wire_declare_decode(frame_body(p->frame), p->frame->body_bytes,
@@ -457,8 +469,9 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         describe(old, here, sizeof(here));
         describe(&v, asked, sizeof(asked));
         snprintf(text, sizeof(text),
-                 "variable \"%s\" is there as %s; asked for %s", v.name, here,
-                 asked);
+                 "variable \"%s\" is there as %s; asked for %s: drop that "
+                 "one first, or take another name",
+                 v.name, here, asked);
         declare_answer_end(s, p, PS_ECONFLICT, text);
         return false;
     }
@@ -472,14 +485,17 @@ static bool apply_declare(struct scheduler *s, struct pending *p,
         return false;
     }
     if (!member_all_there(s)) {
-        snprintf(text, sizeof(text), "%u of %u servers are there",
-                 member_count(s), s->options.servers);
+        snprintf(text, sizeof(text),
+                 "variable \"%s\" waits for servers: %u of %u are there",
+                 v.name, member_count(s), s->options.servers);
         declare_answer_end(s, p, PS_ENOTREADY, text);
         return false;
     }
     if (w->n_variables >= LIMIT_VARIABLES) {
         snprintf(text, sizeof(text),
-                 "there are %d variables, as many as may be", LIMIT_VARIABLES);
+                 "variable \"%s\": there are %d, as many as may be; drop one "
+                 "first",
+                 v.name, LIMIT_VARIABLES);
         declare_answer_end(s, p, PS_ELIMIT, text);
         return false;
     }
@@ -503,6 +519,7 @@ static bool apply_drop(struct scheduler *s, struct pending *p,
     struct wire_variable *variables;
     struct wire_part *parts;
     uint32_t n_variables = 0, n_parts = 0;
+    char text[320];
 
     if (wire_drop_decode(frame_body(p->frame), p->frame->body_bytes, &s->arena,
                          &m) != PS_OK) {
@@ -511,8 +528,10 @@ static bool apply_drop(struct scheduler *s, struct pending *p,
     }
     old = declare_find(w, m.name);
     if (old == NULL) {
-        declare_answer_end(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND,
-                           "no variable has this name");
+        snprintf(text, sizeof(text),
+                 "no variable is named \"%.200s\"; ps-plus status lists them",
+                 m.name);
+        declare_answer_end(s, p, p->was_tried ? PS_OK : PS_ENOTFOUND, text);
         return false;
     }
     variables = arena_take(&s->arena, w->n_variables * sizeof(*variables));
@@ -568,6 +587,21 @@ void declare_while_held(struct scheduler *s)
     }
 }
 
+static void refuse_declare(struct scheduler *s, struct pending *p, int status,
+                           const char *why)
+{
+    char text[640];
+    struct wire_declare m;
+
+    snprintf(text, sizeof(text), "%s", why);
+    if (wire_declare_decode(frame_body(p->frame), p->frame->body_bytes,
+                            &s->arena, &m) == PS_OK) {
+        snprintf(text, sizeof(text), "variable \"%s\": %s", m.variables[0].name,
+                 why);
+    }
+    declare_answer_end(s, p, status, text);
+}
+
 bool declare_refuse_update(struct scheduler *s, int status, const char *text)
 {
     bool had_any = false;
@@ -576,7 +610,7 @@ bool declare_refuse_update(struct scheduler *s, int status, const char *text)
     for (struct pending *p = s->first; p != NULL; p = next) {
         next = p->next;
         if (p->in_update && p->header.type == WIRE_DECLARE) {
-            declare_answer_end(s, p, status, text);
+            refuse_declare(s, p, status, text);
             had_any = true;
         }
     }

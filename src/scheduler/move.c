@@ -20,7 +20,8 @@ enum {
     /* Who asked is told how far it is, and asks again. */
     TELL_US = 1000000,
     /* How long an end waits for that. */
-    AGAIN_US = 2000000
+    AGAIN_US = 2000000,
+    WHAT_BYTES = 256
 };
 
 static const struct wire_lane *find_lane(const struct wire_plan *w,
@@ -47,7 +48,47 @@ static uint32_t part_at(const struct wire_plan *w, uint32_t variable,
     return i;
 }
 
+/* Of a lane that lives, or has ended and still has parts. */
+static struct wire_lane place_of(const struct wire_plan *w, uint64_t lane)
+{
+    const struct wire_lane *l = find_lane(w, lane);
+    const struct wire_ended *e = restore_plan_ended(w, lane);
+
+    return l != NULL ? *l
+           : e != NULL
+               ? (struct wire_lane){.server = e->server, .shard = e->shard}
+               : (struct wire_lane){0};
+}
+
+/* Such as: "user" buckets 0 to 32767 from server 0 shard 0 to server 1 shard
+ * 0. */
+static void describe(const struct wire_plan *w, const struct wire_moving *m,
+                     char what[WHAT_BYTES])
+{
+    const struct wire_lane from = place_of(w, m->from);
+    const struct wire_lane to = place_of(w, m->to);
+    const char *name = "(dropped)";
+
+    for (uint32_t i = 0; i < w->n_variables; i++) {
+        if (w->variables[i].id == m->variable) {
+            name = w->variables[i].name;
+        }
+    }
+    snprintf(what, WHAT_BYTES,
+             "\"%.120s\" buckets %u to %u from server %u shard %u to server %u "
+             "shard %u",
+             name, (unsigned)m->begin, (unsigned)m->end - 1,
+             (unsigned)from.server, (unsigned)from.shard, (unsigned)to.server,
+             (unsigned)to.shard);
+}
+
 /* ---- beginning ----------------------------------------------------------- */
+
+struct wanted {
+    const struct wire_variable *v;
+    uint32_t part; /* of the plan */
+    const struct wire_lane *to;
+};
 
 /* Whether the server of `to` has room for part i, by what is declared. */
 static bool has_room(struct scheduler *s, const struct wire_plan *w, uint32_t i,
@@ -81,23 +122,21 @@ static bool has_room(struct scheduler *s, const struct wire_plan *w, uint32_t i,
 }
 
 static int check(struct scheduler *s, const struct wire_plan *w,
-                 const struct wire_variable *v, uint32_t i,
-                 const struct wire_lane *to, struct err *e)
+                 const struct wanted *x, const char **why)
 {
     if (s->disk == NULL || s->options.checkpoints == NULL) {
-        return err_set(e, PS_EARGUMENT,
-                       "this cluster has no place for checkpoints (-cp), "
-                       "through which parts move");
+        *why = "parts move through the folder of checkpoints: give the "
+               "scheduler -cp URL";
+        return PS_EARGUMENT;
     }
-    if (v->durability != PS_MEMORY) {
-        return err_set(e, PS_EARGUMENT,
-                       "\"%.120s\" is logged on the disk of its server: its "
-                       "parts stay there",
-                       v->name);
+    if (x->v->durability != PS_MEMORY) {
+        *why = "it is logged on the disk of its server, where its parts stay";
+        return PS_EARGUMENT;
     }
-    if (!has_room(s, w, i, to)) {
-        return err_set(e, PS_ELIMIT, "server %u has no room for it",
-                       (unsigned)to->server);
+    if (!has_room(s, w, x->part, x->to)) {
+        *why = "that server has no room for it: raise -smem, -snet and -sqps "
+               "of the scheduler, or name another";
+        return PS_ELIMIT;
     }
     return PS_OK;
 }
@@ -107,6 +146,7 @@ static bool begin(struct scheduler *s, struct wire_plan *w,
 {
     struct wire_moving *m = arena_take(&s->arena, sizeof(*m));
     char *folder = arena_take(&s->arena, CKPT_NAME_MAX + 1);
+    char what[WHAT_BYTES];
     struct ckpt_move name = {.number = w->plan + 1,
                              .term = w->term,
                              .cluster = s->cluster_high ^ s->cluster_low};
@@ -125,10 +165,8 @@ static bool begin(struct scheduler *s, struct wire_plan *w,
                               .folder = folder};
     w->moves = m;
     w->n_moves = 1;
-    log_write(LOG_INFO,
-              "variable %u from bucket %u moves to server %u shard %u",
-              (unsigned)part->variable, (unsigned)part->begin,
-              (unsigned)to->server, (unsigned)to->shard);
+    describe(w, m, what);
+    log_write(LOG_INFO, "moves %s", what);
     return true;
 }
 
@@ -211,14 +249,76 @@ static const char *what_is_in_the_way(const struct scheduler *s)
                                              : plan_owner_what_moves(s);
 }
 
+/* Which part, and to which shard. False: there is none, which was answered. */
+static bool find(struct scheduler *s, struct pending *p,
+                 const struct wire_plan *w, const struct wire_move *m,
+                 struct wanted *x)
+{
+    char text[WHAT_BYTES + 128];
+
+    x->v = declare_find(w, m->name);
+    x->part = x->v != NULL ? part_at(w, x->v->id, m->bucket) : w->n_parts;
+    x->to = plan_owner_lane_of(w, m->server, m->shard);
+    if (x->v == NULL) {
+        snprintf(text, sizeof(text),
+                 "no variable is named \"%.120s\"; ps-plus status lists them",
+                 m->name);
+    } else if (x->part == w->n_parts) {
+        snprintf(text, sizeof(text),
+                 "\"%.120s\" has no bucket %u: there are %d, from 0", m->name,
+                 (unsigned)m->bucket, LIMIT_BUCKETS);
+    } else if (x->to == NULL) {
+        snprintf(text, sizeof(text),
+                 "\"%.120s\" bucket %u cannot move to server %u shard %u: no "
+                 "such shard is there now; ps-plus status lists them",
+                 m->name, (unsigned)m->bucket, (unsigned)m->server,
+                 (unsigned)m->shard);
+    } else {
+        return true;
+    }
+    declare_answer_end(s, p, PS_ENOTFOUND, text);
+    return false;
+}
+
+/* One is in the plan that w follows, or w orders it. */
+static void wait_for_former(struct scheduler *s, struct pending *p,
+                            const struct wire_plan *w, const struct wanted *x)
+{
+    char what[WHAT_BYTES], text[WHAT_BYTES + 64];
+
+    if (is_ordered(s->plan, &w->parts[x->part], x->to->lane)) {
+        p->id = 1;
+        tell_how_far(s, p);
+        return;
+    }
+    describe(w, w->moves, what);
+    snprintf(text, sizeof(text), "another part moves: %s", what);
+    tell(s, p, text);
+}
+
+static bool refuse(struct scheduler *s, struct pending *p,
+                   const struct wire_plan *w, const struct wanted *x,
+                   int status, const char *why)
+{
+    const struct wire_part *part = &w->parts[x->part];
+    const struct wire_moving m = {.variable = part->variable,
+                                  .begin = part->begin,
+                                  .end = part->end,
+                                  .from = part->lane,
+                                  .to = x->to->lane};
+    char what[WHAT_BYTES], text[2 * WHAT_BYTES];
+
+    describe(w, &m, what);
+    snprintf(text, sizeof(text), "cannot move %s: %s", what, why);
+    declare_answer_end(s, p, status, text);
+    return false;
+}
+
 bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
 {
     const char *why;
-    const struct wire_variable *v;
-    const struct wire_lane *to;
     struct wire_move m;
-    struct err e;
-    uint32_t i;
+    struct wanted x;
     int rc;
 
     if (joins_former(s, p)) {
@@ -229,29 +329,14 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         declare_answer_end(s, p, PS_EPROTOCOL, "a MOVE that cannot be read");
         return false;
     }
-    v = declare_find(w, m.name);
-    i = v != NULL ? part_at(w, v->id, m.bucket) : w->n_parts;
-    if (i == w->n_parts) {
-        declare_answer_end(s, p, PS_ENOTFOUND,
-                           v == NULL ? "no variable has this name"
-                                     : "there are 65536 buckets, from 0");
-        return false;
-    }
-    to = plan_owner_lane_of(w, m.server, m.shard);
-    if (to == NULL) {
-        declare_answer_end(s, p, PS_ENOTFOUND, "no such shard is there now");
+    if (!find(s, p, w, &m, &x)) {
         return false;
     }
     if (w->n_moves > 0) {
-        if (is_ordered(s->plan, &w->parts[i], to->lane)) {
-            p->id = 1;
-            tell_how_far(s, p);
-        } else {
-            tell(s, p, "another part moves");
-        }
+        wait_for_former(s, p, w, &x);
         return false;
     }
-    if (w->parts[i].lane == to->lane) {
+    if (w->parts[x.part].lane == x.to->lane) {
         p->id = 0;
         declare_answer_done(s, p);
         return false;
@@ -262,29 +347,30 @@ bool move_apply(struct scheduler *s, struct pending *p, struct wire_plan *w)
         }
         return false;
     }
-    rc = check(s, w, v, i, to, &e);
+    rc = check(s, w, &x, &why);
     if (rc != PS_OK) {
-        declare_answer_end(s, p, rc, e.text);
-        return false;
+        return refuse(s, p, w, &x, rc, why);
     }
     why = what_is_in_the_way(s);
     if (why != NULL) {
         tell(s, p, why);
         return false;
     }
-    return begin(s, w, &w->parts[i], to); /* without memory another time */
+    /* Without memory another time. */
+    return begin(s, w, &w->parts[x.part], x.to);
 }
 
 /* ---- ending -------------------------------------------------------------- */
 
 static bool give_up(struct scheduler *s, struct wire_plan *w, const char *why)
 {
+    char what[WHAT_BYTES];
+
     PROBE(move_is_given_up);
-    log_limited(&s->room_log, scheduler_now(s), LOG_WARNING,
-                "variable %u from bucket %u stays where it is: %s",
-                (unsigned)w->moves[0].variable, (unsigned)w->moves[0].begin,
-                why);
-    snprintf(s->move_why, sizeof(s->move_why), "%s", why);
+    describe(w, w->moves, what);
+    snprintf(s->move_why, sizeof(s->move_why), "did not move %s: %s", what,
+             why);
+    log_limited(&s->room_log, scheduler_now(s), LOG_WARNING, "%s", s->move_why);
     w->n_moves = 0;
     return true;
 }
@@ -355,7 +441,9 @@ bool move_update(struct scheduler *s, struct wire_plan *w)
     i = part_at(w, m->variable, m->begin);
     if (i == w->n_parts || w->parts[i].lane != m->from ||
         find_lane(w, m->from) == NULL || find_lane(w, m->to) == NULL) {
-        return give_up(s, w, "the part or one of the two shards has gone");
+        return give_up(s, w,
+                       "the part or one of the two shards has gone: "
+                       "ask again when they are there");
     }
     h = member_shard(s, m->from);
     if (h != NULL && h->moved == m->number && h->moved_state == SAVED_FAILED) {
@@ -367,7 +455,9 @@ bool move_update(struct scheduler *s, struct wire_plan *w)
         return true;
     }
     return stands_still(s, m, h) &&
-           give_up(s, w, "for 30 s nothing of it was written");
+           give_up(s, w,
+                   "for 30 s nothing of it was written: see to the disk of "
+                   "-cp, and ask again");
 }
 
 /* ---- folders ------------------------------------------------------------- */

@@ -114,17 +114,6 @@ static bool is_folder(const struct restore_find *f, uint32_t i,
     return strcmp(folder, name) == 0;
 }
 
-static bool is_cut(const char *text, uint64_t cut)
-{
-    char digits[24];
-
-    while (text[0] == '0' && text[1] != '\0') {
-        text++; /* as in a folder's name */
-    }
-    snprintf(digits, sizeof(digits), "%" PRIu64, cut);
-    return strcmp(text, digits) == 0;
-}
-
 static void keep_older(struct restore_find *f)
 {
     uint64_t cut, term;
@@ -145,7 +134,7 @@ static void keep_named(struct restore_find *f)
         for (uint32_t i = 0; i < f->n; i++) {
             f->folders[i].is_meant =
                 pass == 0 ? is_folder(f, i, f->wish.name)
-                          : is_cut(f->wish.name, f->folders[i].cut);
+                          : ckpt_is_cut(f->wish.name, f->folders[i].cut);
             f->by_folder = f->by_folder || f->folders[i].is_meant;
         }
     }

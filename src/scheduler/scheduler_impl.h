@@ -125,7 +125,7 @@ struct scheduler {
     uint64_t move_steps;    /* that it has done */
     uint64_t move_look_us;  /* it was last looked at */
     uint64_t move_still_us; /* for so long it has not got on */
-    char move_why[200];     /* the last one did not succeed */
+    char move_why[512];     /* the last one did not succeed */
     struct log_limit bad_log;
     struct log_limit size_log;
     struct log_limit room_log;

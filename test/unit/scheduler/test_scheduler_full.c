@@ -130,6 +130,7 @@ static void a_plan_that_is_full_takes_no_more_and_works_on(void **state)
     stage_send_declare(&stage.a, &more);
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_ELIMIT);
+    assert_non_null(strstr(stage_text(&stage.a), "variable \"another of 200"));
     assert_non_null(strstr(stage_text(&stage.a), "the store takes 16777216"));
     assert_int_equal(stage_plan().n_variables, n);
     stage_put_server(0, 12);
@@ -151,7 +152,8 @@ static void there_are_as_many_variables_as_may_be(void **state)
     stage_pass(500);
     assert_int_equal(stage_answer(&stage.a), PS_ELIMIT);
     assert_string_equal(stage_text(&stage.a),
-                        "there are 49152 variables, as many as may be");
+                        "variable \"more\": there are 49152, as many as may "
+                        "be; drop one first");
     assert_int_equal(stage_drop(&stage.a, "7"), PS_OK);
     assert_int_equal(stage_declare(&stage.a, &v), PS_OK);
 }
