@@ -2,11 +2,12 @@
 """Pushes a second at each durability, for doc/reliability.md.
 
     log_rate.py --bin PATH/ps-plus --probe PATH/ps-probe [--rounds N]
+                [--seconds N]
 
-One server with one shard; 64 frames of about 16 KiB under way. The durabilities
-take turns, each on an empty cluster; medians of all rounds are shown, and what
-part of `memory` that is. Beside them what the disk does by itself: one write of
-16 KiB with fdatasync after another.
+One server with one shard; 1 and 64 frames of about 16 KiB under way. The
+durabilities take turns, each on an empty cluster; medians of all rounds are
+shown, and what part of `memory` that is. Beside them what the disk does by
+itself: one write of 16 KiB with fdatasync after another.
 """
 
 import argparse

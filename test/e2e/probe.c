@@ -146,6 +146,7 @@ ps_client *probe_open(int worker,
 ps_variable *probe_declare(ps_client *client, const char *name, int kind,
                            uint64_t rows, uint32_t dim)
 {
+    const char *left_out = getenv("PS_PROBE_NO_SAVE");
     struct ps_declaration what;
     struct ps_error e = {0};
     ps_variable *variable = NULL;
@@ -160,11 +161,26 @@ ps_variable *probe_declare(ps_client *client, const char *name, int kind,
     if (getenv("PS_PROBE_DURABILITY") != NULL) {
         what.durability = (int)probe_number(getenv("PS_PROBE_DURABILITY"));
     }
+    if (left_out != NULL && strcmp(left_out, name) == 0) {
+        what.no_save = 1;
+    }
     rc = ps_declare(client, &what, &variable, OPEN_MS, &e);
     if (rc != PS_OK) {
         probe_fail(name, rc, e.text);
     }
     return variable;
+}
+
+void probe_text(const char *text)
+{
+    putchar('"');
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            putchar('\\');
+        }
+        putchar((unsigned char)*text < ' ' ? ' ' : *text);
+    }
+    putchar('"');
 }
 
 void probe_ready(void)
@@ -239,10 +255,10 @@ static void report_steady(struct steady *s)
         p99 = s->times[(s->n - 1) * 99 / 100];
         max = s->times[s->n - 1];
     }
-    printf("{\"calls\":%zu,\"failed\":%zu,\"failure\":\"%s\","
-           "\"waited_for\":\"%s\",\"p99\":%.6f,\"max\":%.6f}\n",
-           s->n, s->failed, ps_status_name(s->first_failure), s->waited_for,
-           p99, max);
+    printf("{\"calls\":%zu,\"failed\":%zu,\"failure\":\"%s\",\"waited_for\":",
+           s->n, s->failed, ps_status_name(s->first_failure));
+    probe_text(s->waited_for);
+    printf(",\"p99\":%.6f,\"max\":%.6f}\n", p99, max);
     fflush(stdout);
     s->n = 0;
     s->failed = 0;
@@ -341,8 +357,9 @@ static int run_deadline(void)
     probe_need("submit", ps_submit(client, &op, 1, &r));
     rc = ps_wait(r, 200);
     ps_client_waits_for(client, line, sizeof(line));
-    printf("{\"wait\":\"%s\",\"waits_for\":\"%s\"}\n", ps_status_name(rc),
-           line);
+    printf("{\"wait\":\"%s\",\"waits_for\":", ps_status_name(rc));
+    probe_text(line);
+    printf("}\n");
     rc = ps_resolve(r, 200);
     printf("{\"resolve\":\"%s\"}\n", ps_status_name(rc));
     fflush(stdout);

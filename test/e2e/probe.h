@@ -32,10 +32,14 @@ uint64_t probe_random(uint64_t *state);
 ps_client *probe_open(int worker,
                       void (*on_loss)(void *, const struct ps_loss *),
                       void *context);
-/* AssignAddUpdater over zeros, so that a row is the sum of its pushes. */
+/* AssignAddUpdater over zeros, so that a row is the sum of its pushes; with the
+ * durability of PS_PROBE_DURABILITY. Checkpoints leave the variable out that
+ * PS_PROBE_NO_SAVE names. */
 ps_variable *probe_declare(ps_client *client, const char *name, int kind,
                            uint64_t rows, uint32_t dim);
 
+/* Prints text as a string of JSON. */
+void probe_text(const char *text);
 /* Says that the preparation is done. */
 void probe_ready(void);
 /* The next line on stdin: 1 there is one, 0 not within the time, -1 the end.

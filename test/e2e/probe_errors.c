@@ -16,9 +16,10 @@ enum { DEADLINE_MS = 300, KEYS = 16, TEXT = 256 };
 
 static void tell(const char *call, int status, double start, const char *text)
 {
-    printf("{\"call\":\"%s\",\"status\":\"%s\",\"seconds\":%.3f,"
-           "\"text\":\"%s\"}\n",
-           call, ps_status_name(status), probe_now() - start, text);
+    printf("{\"call\":\"%s\",\"status\":\"%s\",\"seconds\":%.3f,\"text\":",
+           call, ps_status_name(status), probe_now() - start);
+    probe_text(text);
+    printf("}\n");
     fflush(stdout);
 }
 

@@ -188,23 +188,10 @@ static void test_many(ps_client *client, size_t shards)
     printf("{\"ok\":true}\n");
 }
 
-/* As a string of JSON. */
-static void print_text(const char *text)
-{
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            putchar('\\');
-        }
-        putchar((unsigned char)*text < ' ' ? ' ' : *text);
-    }
-    putchar('"');
-}
-
 static void print_refusal(int rc, const char *text)
 {
     printf("{\"status\":\"%s\",\"text\":", ps_status_name(rc));
-    print_text(text);
+    probe_text(text);
     printf("}\n");
 }
 

@@ -169,8 +169,9 @@ static void tell_restored(ps_client *client)
     uint64_t cut = 0;
     int rc = ps_restored(client, position, &size, &cut, PROBE_SETTLE_MS, NULL);
 
-    printf("{\"status\":\"%s\",\"position\":\"%s\",\"cut\":%" PRIu64 "}\n",
-           ps_status_name(rc), position, cut);
+    printf("{\"status\":\"%s\",\"position\":", ps_status_name(rc));
+    probe_text(position);
+    printf(",\"cut\":%" PRIu64 "}\n", cut);
     fflush(stdout);
 }
 

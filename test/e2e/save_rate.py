@@ -3,6 +3,7 @@
 doc/reliability.md.
 
     save_rate.py --bin PATH/ps-plus --probe PATH/ps-probe [--rows N] [--saves N]
+                 [--depth N]
 
 One server with one shard and a table that is there before; 16 frames of about
 16 KiB under way, of uniform keys. Saves and pauses of the same length take

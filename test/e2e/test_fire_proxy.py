@@ -66,6 +66,8 @@ class Proxies(cluster.CountTest):
               flush=True)
         return accounts, status
 
+    # Both directions of one connection may be hit, so harm done MANY times to
+    # each is MANY new connections at least, not twice as many.
     def check_reconnects(self, accounts, least):
         self.assertGreaterEqual(sum(a["reconnects"] for a in accounts), least)
 
@@ -78,12 +80,12 @@ class Proxies(cluster.CountTest):
     def test_frames_cut_in_the_middle(self):
         accounts, _ = self.do_harm("cut_frames", {"requests cut": MANY,
                                                   "answers cut": MANY})
-        self.check_reconnects(accounts, 2 * MANY)
+        self.check_reconnects(accounts, MANY)
 
     def test_connections_reset_in_mid_frame(self):
         accounts, _ = self.do_harm("reset", {"requests cut": MANY,
                                              "answers cut": MANY})
-        self.check_reconnects(accounts, 2 * MANY)
+        self.check_reconnects(accounts, MANY)
 
     def test_frames_that_stall(self):
         n = 64 if cluster.is_deep() else 8
@@ -100,7 +102,7 @@ class Proxies(cluster.CountTest):
         accounts, _ = self.do_harm(name, {"requests flipped": MANY,
                                           "answers flipped": MANY})
         self.assertEqual(self.counts("not found"), 0)
-        self.check_reconnects(accounts, 2 * MANY)
+        self.check_reconnects(accounts, MANY)
         for process in (*self.c.servers, *self.probes):
             self.assertIn("was changed on its way", process.text())
 

@@ -3,6 +3,7 @@ what is lost: the rows are the sum of all pushes, to the bit, whoever dies
 meanwhile. See probe_replay.c."""
 
 import json
+import re
 import subprocess
 
 import cluster
@@ -82,8 +83,8 @@ class Move(Saved):
         child = subprocess.Popen(
             self.command("replay", "0", "--to", "1.0"), stdout=subprocess.PIPE,
             stderr=subprocess.PIPE)
-        cluster.wait_for("the move has begun", lambda: "moves to server 1" in
-                         self.c.scheduler.text())
+        cluster.wait_for("the move has begun", lambda: re.search(
+            "moves .* to server 1 shard 0", self.c.scheduler.text()))
         self.c.servers[server].kill()
         self.c.start_server(server)
         out, _ = child.communicate(timeout=60)
@@ -104,9 +105,10 @@ class Move(Saved):
     def test_what_cannot_be_is_refused_by_name(self):
         self.begin()
         self.move("nobody", "0", "--to", "1.0", status=1)
-        self.assertIn("no variable has this name", self.said)
+        self.assertIn('no variable is named "nobody"', self.said)
         self.move("replay", "0", "--to", "7.0", status=1)
-        self.assertIn("no such shard", self.said)
+        self.assertIn('"replay" bucket 0 cannot move to server 7 shard 0: no '
+                      'such shard', self.said)
         self.move("replay", "65536", "--to", "1.0", status=2)
         self.assertIn("no bucket", self.said)
         self.move("replay", "0", "--to", "1", status=2)

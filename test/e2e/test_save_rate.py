@@ -13,7 +13,6 @@ ROWS = 2000000
 HOLD_US = 20000
 
 
-@unittest.skipIf(cluster.is_sanitized(), "memory and time are the sanitizer's")
 class SaveRate(unittest.TestCase):
     alone = True
     deadline = 300
@@ -22,6 +21,8 @@ class SaveRate(unittest.TestCase):
         with save_rate.one_shard() as c:
             said = save_rate.measure(c, ROWS, 5 if cluster.is_deep() else 1)
             save_rate.show(said)
+            if cluster.is_sanitized():
+                return  # memory and time are the sanitizer's
             self.assertLess(said["hold_us"], HOLD_US)
             self.assertLess(said["more"], 0.25 * said["before"])
             if cluster.is_deep():
