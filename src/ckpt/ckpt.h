@@ -242,6 +242,11 @@ int ckpt_manifest_encode(const struct ckpt_manifest *m,
 int ckpt_manifest_decode(const void *data, size_t size, struct arena *arena,
                          struct ckpt_manifest *m, struct err *e) MUST_USE;
 
+/* Whether m was made on this base: a cut of the same cluster and restore. The
+ * number of a cut alone is also another cluster's, or an import's. */
+bool ckpt_is_base(const struct ckpt_manifest *base,
+                  const struct ckpt_manifest *m) MUST_USE;
+
 /* A checkpoint as far as it was read: the manifest, and indexes of lanes. */
 struct ckpt {
     struct arena arena;

@@ -124,6 +124,9 @@ static int look_at(struct fs *fs, struct ckpt_entry *x, struct err *e)
     memcpy(x->name, name, size);
     if (rc == PS_OK) {
         x->base = c->manifest.base;
+        x->cluster_high = c->manifest.cluster_high;
+        x->cluster_low = c->manifest.cluster_low;
+        x->restore = c->manifest.restore;
         x->time_ms = c->manifest.time_ms;
         rc = add_indexes(fs, x->folder, c, &why);
     }
@@ -193,8 +196,12 @@ const struct ckpt_entry *ckpt_list_base(const struct ckpt_list *list,
                                         const struct ckpt_entry *x)
 {
     for (uint32_t i = 0; i < list->n && x->base != 0; i++) {
-        if (list->entries[i].cut == x->base && list->entries[i].is_whole) {
-            return &list->entries[i];
+        const struct ckpt_entry *b = &list->entries[i];
+
+        if (b->cut == x->base && b->is_whole && b->restore == x->restore &&
+            b->cluster_high == x->cluster_high &&
+            b->cluster_low == x->cluster_low) {
+            return b;
         }
     }
     return NULL;

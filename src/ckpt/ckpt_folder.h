@@ -18,6 +18,9 @@ struct ckpt_entry {
     uint64_t cut;
     uint64_t term;
     uint64_t base;
+    uint64_t cluster_high;
+    uint64_t cluster_low;
+    uint64_t restore;
     char *name; /* the user's; "" */
     uint64_t time_ms;
     uint64_t rows;

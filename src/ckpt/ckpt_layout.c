@@ -85,6 +85,14 @@ bool ckpt_is_cut(const char *text, uint64_t cut)
     return text[0] != '\0' && n == cut;
 }
 
+bool ckpt_is_base(const struct ckpt_manifest *base,
+                  const struct ckpt_manifest *m)
+{
+    return base->cut == m->base && base->cut < m->cut &&
+           base->cluster_high == m->cluster_high &&
+           base->cluster_low == m->cluster_low && base->restore == m->restore;
+}
+
 void ckpt_file_name(uint64_t lane, enum ckpt_file_kind kind, char *out)
 {
     static const char *const ends[] = {

@@ -286,8 +286,6 @@ static int verify_chain(struct verifying *v, struct fs *fs,
 
     *bytes = 0;
     while (rc == PS_OK) {
-        char base[CKPT_NAME_MAX + 1];
-
         if (!x->is_whole && x->why[0] != '\0') {
             rc = err_set(e, PS_EDATALOSS, "%s: %s", x->folder, x->why);
             break;
@@ -297,8 +295,7 @@ static int verify_chain(struct verifying *v, struct fs *fs,
         if (rc != PS_OK || x->base == 0) {
             break;
         }
-        snprintf(base, sizeof(base), "%" PRIu64, x->base);
-        x = ckpt_list_find(list, base);
+        x = ckpt_list_base(list, x);
         ASSERT(x != NULL); /* else the increment were not whole */
     }
     return rc;

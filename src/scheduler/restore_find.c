@@ -309,27 +309,33 @@ static void note_marks(struct restore_find *f)
     f->marks.next_lane = base_max_u64(f->marks.next_lane, m->next_lane);
 }
 
-/* The one that c is an increment of: of several folders of a cut the newest
- * term, which is what they were compacted to. True where it has ended. */
-static bool go_down(struct restore_find *f, const struct ckpt *c)
+/* The next folder of the cut that c is an increment of. */
+static bool try_base(struct restore_find *f, const struct ckpt *c)
 {
     struct disk_request r = {.op = DISK_READ_WHOLE, .size = CKPT_JSON_MAX};
-    uint32_t i = 0;
+    uint32_t i = f->base_at;
 
-    if (c->manifest.base == 0) {
-        return end(f, PS_OK);
-    }
     while (i < f->n && f->folders[i].cut != c->manifest.base) {
         i++;
     }
     if (i == f->n) {
         return is_damaged(f, "what it builds on is not there");
     }
+    f->base_at = i + 1;
     ckpt_folder_name(f->folders[i].cut, f->folders[i].term, false,
                      f->base_folder);
     snprintf(r.path, sizeof(r.path), "%s/%s", f->base_folder, CKPT_MANIFEST);
     submit(f, STEP_BASE, &r);
     return false;
+}
+
+/* The one that c is an increment of: of several folders of a cut the newest
+ * term, which is what they were compacted to; those of other clusters are
+ * passed over. True where it has ended. */
+static bool go_down(struct restore_find *f, const struct ckpt *c)
+{
+    f->base_at = 0;
+    return c->manifest.base == 0 ? end(f, PS_OK) : try_base(f, c);
 }
 
 static bool check(struct restore_find *f, struct ckpt *c, const char *folder)
@@ -379,7 +385,6 @@ static bool on_base(struct restore_find *f, const struct disk_result *r)
     const struct ckpt *above = f->base != NULL ? f->base : f->c;
     struct ckpt *c = NULL;
     struct err e;
-    bool fits;
     int rc = r->status;
 
     e.text[0] = '\0';
@@ -394,15 +399,13 @@ static bool on_base(struct restore_find *f, const struct disk_result *r)
                    ? has_no_memory(f)
                    : is_damaged(f, r->status != PS_OK ? r->why : e.text);
     }
-    fits = c->manifest.cut == above->manifest.base &&
-           c->manifest.cut < above->manifest.cut &&
-           c->manifest.cluster_high == above->manifest.cluster_high &&
-           c->manifest.cluster_low == above->manifest.cluster_low &&
-           c->manifest.restore == above->manifest.restore;
+    if (!ckpt_is_base(&c->manifest, &above->manifest)) {
+        ckpt_free(c);
+        return try_base(f, above);
+    }
     ckpt_free(f->base);
     f->base = c;
-    return fits ? check(f, c, f->base_folder)
-                : is_damaged(f, "what it builds on is not there");
+    return check(f, c, f->base_folder);
 }
 
 bool restore_find_on_disk(struct restore_find *f, const struct disk_result *r)

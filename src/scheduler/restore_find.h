@@ -106,6 +106,7 @@ struct restore_find {
     /* What it builds on, one after another; NULL: it is being looked at
      * itself. */
     struct ckpt *base;
+    uint32_t base_at; /* the next of `folders` that may be one */
     char base_folder[CKPT_NAME_MAX + 1];
     struct restore_marks marks;
     uint32_t n_damaged;

@@ -60,6 +60,7 @@ struct loading {
     char folder[CKPT_NAME_MAX + 1];
     struct loading_link *links; /* [0] is the folder, each builds on the next */
     uint32_t n_links;
+    uint64_t base_below; /* terms from here on were another cluster's */
     uint32_t link; /* that is read */
     bool brings_lanes;
     struct ckpt *ckpt;  /* of the link that is read */

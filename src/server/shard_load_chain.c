@@ -1,7 +1,8 @@
 /* The manifests from the folder that is loaded to the whole checkpoint that it
  * builds on, newest first. A manifest names the cut of its base, not its
  * folder: of several folders of that cut the one of the largest term is taken,
- * which is what they were compacted to. */
+ * which is what they were compacted to; those of other clusters are passed
+ * over. */
 #include "server/shard_load.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ int shard_loading_begin_chain(struct loading *v)
     }
     memcpy(v->links[0].folder, v->folder, sizeof(v->folder));
     v->n_links = 1;
+    v->base_below = UINT64_MAX;
     shard_loading_read_whole(v, LOADING_STEP_MANIFEST, CKPT_MANIFEST,
                              CKPT_JSON_MAX);
     return PS_OK;
@@ -29,15 +31,6 @@ void shard_loading_free_chain(struct loading *v)
     mem_free(v->links);
     v->links = NULL;
     v->n_links = 0;
-}
-
-/* The base against what builds on it. */
-static bool is_base_of(const struct ckpt_manifest *base,
-                       const struct ckpt_manifest *m)
-{
-    return base->cut == m->base && base->cut < m->cut &&
-           base->cluster_high == m->cluster_high &&
-           base->cluster_low == m->cluster_low && base->restore == m->restore;
 }
 
 static bool is_of_folder(const struct ckpt_manifest *m, const char *folder)
@@ -72,13 +65,16 @@ static int on_manifest(struct loading *v, const struct disk_result *r,
         return err_set(e, PS_EDATALOSS,
                        CKPT_MANIFEST ": it is another folder's");
     }
-    if (v->link > 0 && !is_base_of(m, &link[-1].ckpt->manifest)) {
-        return err_set(e, PS_EDATALOSS, "it is not what cut %llu was made on",
-                       (unsigned long long)link[-1].ckpt->manifest.cut);
-    }
-    if (m->base == 0) {
+    if (v->link > 0 && !ckpt_is_base(m, &link[-1].ckpt->manifest)) {
+        v->base_below = m->term;
+        ckpt_free(link->ckpt);
+        link->ckpt = NULL;
+        v->n_links = v->link--;
+    } else if (m->base == 0) {
         v->ckpt = link->ckpt;
         return 1;
+    } else {
+        v->base_below = UINT64_MAX;
     }
     shard_loading_submit(v, LOADING_STEP_LIST, &list);
     return 0;
@@ -98,7 +94,7 @@ static int on_list(struct loading *v, const struct disk_result *r,
         bool is_new;
 
         if (ckpt_folder_parse(names + at, &cut, &term, &is_new) && !is_new &&
-            cut == base) {
+            cut == base && term < v->base_below) {
             best = base_max_u64(best, term);
             is_there = true;
         }

@@ -236,6 +236,34 @@ static void a_list_is_newest_first_and_says_what_is_wrong(void **state)
     ckpt_list_free(&list);
 }
 
+static void a_base_is_of_the_same_cluster(void **state)
+{
+    static const char path[] = "ckpt-000000000009-3/" CKPT_MANIFEST;
+    struct fs *fs = *state;
+    struct ckpt_list list;
+    struct ckpt *c;
+    struct buf b;
+    struct err e = {0};
+
+    make(fs, 9, 0, "a");
+    make(fs, 11, 9, "b");
+    assert_int_equal(ckpt_open(fs, "ckpt-000000000009-3", &c, &e), PS_OK);
+    buf_init(&b);
+    c->manifest.cluster_low++;
+    assert_int_equal(ckpt_manifest_encode(&c->manifest, &b), PS_OK);
+    remove_file(fs, path);
+    assert_int_equal(fs->ops->write_new(fs, path, b.data, b.size, false, &e),
+                     PS_OK);
+    assert_int_equal(ckpt_list(fs, &list, &e), PS_OK);
+    assert_true(list.entries[1].is_whole);
+    assert_null(ckpt_list_base(&list, &list.entries[0]));
+    assert_false(list.entries[0].is_whole);
+    assert_non_null(strstr(list.entries[0].why, "cut 9"));
+    ckpt_list_free(&list);
+    buf_fini(&b);
+    ckpt_free(c);
+}
+
 static void a_good_manifest_tells_the_name_though_an_index_is_gone(void **state)
 {
     struct fs *fs = *state;
@@ -343,6 +371,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_list_is_newest_first_and_says_what_is_wrong, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_base_is_of_the_same_cluster, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(
             a_good_manifest_tells_the_name_though_an_index_is_gone, set_up,
             tear_down),

@@ -180,6 +180,25 @@ static void an_increment_is_as_good_as_what_it_builds_on(void **state)
     assert_non_null(strstr(found.why, base));
 }
 
+static void what_another_cluster_calls_the_same_cut_is_passed_over(void **state)
+{
+    struct ckpt_manifest m = first;
+    const char *top;
+
+    (void)state;
+    (void)stage_checkpoint(&first);
+    m.cluster_low++;
+    m.term = 2;
+    (void)stage_checkpoint(&m);
+    m = first;
+    m.cut = 6;
+    m.base = 5;
+    top = stage_checkpoint(&m);
+    assert_int_equal(find(&newest), PS_OK);
+    assert_string_equal(found.folder, top);
+    assert_string_equal(found.why, "");
+}
+
 static void an_unfinished_one_is_none(void **state)
 {
     const char *folder = stage_checkpoint(&first);
@@ -201,6 +220,7 @@ int main(void)
         FOUND(no_flipped_byte_is_overlooked),
         FOUND(files_of_another_length_are_damage),
         FOUND(an_increment_is_as_good_as_what_it_builds_on),
+        FOUND(what_another_cluster_calls_the_same_cut_is_passed_over),
         FOUND(an_unfinished_one_is_none),
     };
 

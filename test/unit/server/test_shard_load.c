@@ -400,6 +400,38 @@ static void a_disk_that_was_away_costs_nothing(void **state)
     }
 }
 
+static void a_base_is_not_what_another_cluster_calls_the_same_cut(void **state)
+{
+    struct fs *fs = fs_memory_new();
+    struct ckpt *c;
+    struct buf b;
+    struct err e;
+    uint64_t sum;
+
+    (void)state;
+    save_two(fs);
+    sum = save_sum(&from);
+    assert_int_equal(ckpt_open(fs, "ckpt-000000000002-1", &c, &e), PS_OK);
+    buf_init(&b);
+    c->manifest.cluster_low++;
+    c->manifest.term = 2;
+    assert_int_equal(ckpt_manifest_encode(&c->manifest, &b), PS_OK);
+    assert_int_equal(fs->ops->mkdir(fs, "ckpt-000000000002-2", &e), PS_OK);
+    assert_int_equal(fs->ops->write_new(fs,
+                                        "ckpt-000000000002-2/" CKPT_MANIFEST,
+                                        b.data, b.size, false, &e),
+                     PS_OK);
+    save_begin(&to, fs, 2, 20, from.folder);
+    save_run(&to);
+    assert_false(save_is_loading(&to));
+    assert_true(save_sum(&to) == sum);
+    save_end(&to);
+    save_end(&from);
+    buf_fini(&b);
+    ckpt_free(c);
+    fs_memory_free(fs);
+}
+
 static void a_base_that_is_not_there_is_named(void **state)
 {
     struct fs *fs = fs_memory_new();
@@ -705,6 +737,7 @@ int main(void)
         cmocka_unit_test(rows_over_the_memory_limit_are_waited_for),
         cmocka_unit_test(what_had_its_place_before_is_not_over_the_limit),
         cmocka_unit_test(a_disk_that_was_away_costs_nothing),
+        cmocka_unit_test(a_base_is_not_what_another_cluster_calls_the_same_cut),
         cmocka_unit_test(a_base_that_is_not_there_is_named),
         cmocka_unit_test(a_plan_in_the_middle_of_a_load_changes_no_row),
         cmocka_unit_test(a_load_that_is_not_done_may_be_given_up),
