@@ -527,6 +527,26 @@ static void tell_row(void *context, uint32_t variable, uint64_t key,
     }
 }
 
+static void note_had_row(void *context, uint32_t variable, uint64_t key,
+                         const float *values)
+{
+    struct pushed *p = oracle_pushed(context, variable, key);
+
+    for (uint32_t k = 0; k < ORACLE_DIM && p != NULL && values != NULL; k++) {
+        p->had[k] += (double)values[k];
+    }
+}
+
+static void note_had(struct sim *s, struct asked *a, struct numbered *n,
+                     const struct run_op *op)
+{
+    struct had *h = world_take(s, sizeof(*h));
+
+    *h = (struct had){.next = a->had, .n = n, .op = *op};
+    a->had = h;
+    oracle_each_row(s, op, 1, note_had_row, a);
+}
+
 static bool same_ops(struct sim *s, const struct numbered *n,
                      const struct run_op *ops, uint32_t n_ops)
 {
@@ -618,6 +638,8 @@ void oracle_on_framed(struct sim *s, struct process *client,
                 s->totals.kept++;
                 oracle_load_keep(s, n, &ops[i]);
                 oracle_each_row(s, &ops[i], 1, tell_row, &t);
+            } else if (a != NULL && oracle_load_had(s, &ops[i], stream, n)) {
+                note_had(s, a, n, &ops[i]);
             }
         }
     }

@@ -130,6 +130,15 @@ struct pushed {
     uint64_t key;
     double sum[ORACLE_DIM];
     double done[ORACLE_DIM];
+    double had[ORACLE_DIM]; /* of `had` of its request */
+};
+
+/* An op of a frame that is cut anew, whose rows are gone with a lane that had
+ * them from the frame's own. The client may have asked that lane in time. */
+struct had {
+    struct had *next;
+    struct numbered *n;
+    struct run_op op; /* its variable and buckets */
 };
 
 /* A request as its client sees it. */
@@ -138,6 +147,7 @@ struct asked {
     struct process *client;
     struct pushed *pushed;
     size_t n_pushed;
+    struct had *had;
     uint64_t step;    /* boundaries of its client before it */
     uint64_t restore; /* of its client's plan */
     bool is_push;
@@ -308,6 +318,9 @@ bool oracle_load_piece(const struct sim *s, struct arena *arena,
 /* ... in those of the lane that holds them now. */
 bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
                          const struct stream *t, const struct numbered *n);
+/* ... or in those of a lane that held them, which is not the frame's own. */
+bool oracle_load_had(const struct sim *s, const struct run_op *op,
+                     const struct stream *t, const struct numbered *n);
 bool oracle_load_is_lost(const struct numbered *n, const struct run_op *op);
 bool oracle_load_lose(struct sim *s, struct numbered *n,
                       const struct ps_loss *loss);

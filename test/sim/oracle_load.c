@@ -302,6 +302,20 @@ bool oracle_load_has_now(const struct sim *s, const struct run_op *op,
            oracle_load_has(s, lane, UINT64_MAX, op->variable, op->begin, t, n);
 }
 
+bool oracle_load_had(const struct sim *s, const struct run_op *op,
+                     const struct stream *t, const struct numbered *n)
+{
+    for (const struct part_load *l = s->oracle->loads; l != NULL; l = l->next) {
+        if (l->lane != t->lane && l->variable == op->variable &&
+            l->begin <= op->begin && op->begin < l->end &&
+            oracle_load_has(s, l->lane, UINT64_MAX, op->variable, op->begin, t,
+                            n)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- losses ------------------------------------------------------------ */
 
 static bool names(const struct lost_range *r, uint32_t variable, uint32_t begin,

@@ -149,11 +149,36 @@ void oracle_asked(struct sim *s, struct asked *a)
     a->n_pushed = n;
 }
 
+/* What is missing of a request was in a lane that has ended, and its client had
+ * been told so: whoever loads the part next says that it is lost. */
+static void take_had(struct sim *s, struct asked *a)
+{
+    bool is_missing = false;
+
+    for (size_t i = 0; i < a->n_pushed; i++) {
+        is_missing = is_missing || a->pushed[i].done[0] < a->pushed[i].sum[0];
+    }
+    if (!is_missing || a->had == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < a->n_pushed; i++) {
+        for (uint32_t k = 0; k < ORACLE_DIM; k++) {
+            a->pushed[i].done[k] += a->pushed[i].had[k];
+        }
+    }
+    for (const struct had *h = a->had; h != NULL; h = h->next) {
+        oracle_load_keep(s, h->n, &h->op);
+    }
+}
+
 /* PS_OK: all that was pushed is in frames that were applied. Otherwise none is
  * there more often than it was pushed. */
 void oracle_settled(struct sim *s, struct asked *a, int status)
 {
     a->is_settled = true;
+    if (status == PS_OK) {
+        take_had(s, a);
+    }
     if ((status == PS_EUNSURE && world_ended_session_ms(s) == 0) ||
         status == PS_ETIMEOUT) {
         world_fail(s, "a request of %s settles as %s", world_name(a->client),
