@@ -118,7 +118,7 @@ bool damage_flip(struct sim *s)
         return false;
     }
     trace_note(s, "a bit of %s is turned", path);
-    oracle_save_on_flipped(s, folder.name);
+    oracle_save_on_flipped(s, folder.name, file.name);
     return true;
 }
 

@@ -353,7 +353,24 @@ void oracle_save_on_kept(struct sim *s, const char *path)
     }
 }
 
-void oracle_save_on_flipped(struct sim *s, const char *folder)
+/* A lane that came and ended while the save went on has files that the manifest
+ * does not list, and nobody reads. */
+static bool is_listed(const struct ckpt *c, const char *file)
+{
+    ull lane;
+
+    if (sscanf(file, "lane-%llu.", &lane) != 1) {
+        return true;
+    }
+    for (uint32_t i = 0; i < c->manifest.n_lanes; i++) {
+        if (c->manifest.lanes[i].lane == lane) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void oracle_save_on_flipped(struct sim *s, const char *folder, const char *file)
 {
     struct saved *f = oracle_saved(s, folder);
     struct ckpt *ckpt;
@@ -369,9 +386,14 @@ void oracle_save_on_flipped(struct sim *s, const char *folder)
     }
     if (is_done(s, f)) {
         if (verify(s, folder, &ckpt, &e) == PS_OK) {
+            bool is_read = is_listed(ckpt, file);
+
             ckpt_free(ckpt);
-            world_fail(s, "a bit of %s is turned, and nothing finds it",
-                       folder);
+            if (is_read) {
+                world_fail(s, "a bit of %s is turned, and nothing finds it",
+                           folder);
+            }
+            return;
         }
         s->totals.flips_found++;
     }

@@ -432,7 +432,8 @@ void damage_cut_power_of(struct sim *s, uint32_t server);
 void oracle_save_on_renamed(struct sim *s, const char *folder);
 void oracle_save_on_removing(struct sim *s, const char *path);
 void oracle_save_on_kept(struct sim *s, const char *path);
-void oracle_save_on_flipped(struct sim *s, const char *folder);
+void oracle_save_on_flipped(struct sim *s, const char *folder,
+                            const char *file);
 void oracle_save_on_power_cut(struct sim *s);
 
 /* actor_*.c: the machines of a place's next life */
