@@ -21,13 +21,18 @@ class Chain(test_checkpoint.Checkpoint):
         root = os.path.dirname(self.folder)
         out = [(self.manifest, self.folder)]
         while out[0][0]["base"]:
-            begin = f"ckpt-{out[0][0]['base']:012}-"
-            name = max((n for n in os.listdir(root) if n.startswith(begin)),
-                       key=lambda n: int(n.split("-")[2]))
-            folder = os.path.join(root, name)
-            with open(os.path.join(folder, "manifest.json"),
-                      encoding="utf-8") as file:
-                out.insert(0, (json.load(file), folder))
+            above = out[0][0]
+            found = []
+            for name in os.listdir(root):
+                if name.startswith(f"ckpt-{above['base']:012}-"):
+                    folder = os.path.join(root, name)
+                    with open(os.path.join(folder, "manifest.json"),
+                              encoding="utf-8") as file:
+                        found.append((json.load(file), folder))
+            out.insert(0, max((x for x in found if all(
+                x[0][k] == above[k]
+                for k in ("cluster_high", "cluster_low", "restore"))),
+                key=lambda x: x[0]["term"]))
         return out
 
     def rows(self, variable):
