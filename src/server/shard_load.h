@@ -61,7 +61,7 @@ struct loading {
     struct loading_link *links; /* [0] is the folder, each builds on the next */
     uint32_t n_links;
     uint64_t base_below; /* terms from here on were another cluster's */
-    uint32_t link; /* that is read */
+    uint32_t link;       /* that is read */
     bool brings_lanes;
     struct ckpt *ckpt;  /* of the link that is read */
     struct arena arena; /* of the sources of one part */
